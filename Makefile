@@ -1,0 +1,165 @@
+# sq: the only makefile.  `make help' lists what it does.
+
+VERSION = 0.1.0
+PREFIX = /usr/local
+CC = gcc
+CLANG = clang
+CFLAGS = -O2 -g
+LDFLAGS =
+WERROR =
+B = build
+
+BINDIR = $(DESTDIR)$(PREFIX)/bin
+LIBDIR = $(DESTDIR)$(PREFIX)/lib
+INCDIR = $(DESTDIR)$(PREFIX)/include/sq
+MANDIR = $(DESTDIR)$(PREFIX)/share/man
+
+SHELL = /bin/bash
+.SHELLFLAGS = -eo pipefail -c
+.DELETE_ON_ERROR:
+.SECONDARY:
+MAKEFLAGS += --no-builtin-rules
+
+LIBS = -larchive -lzstd -lxxhash -ljansson -lyaml -lcsv -lpcre2-8 -lunistring -lcrypto \
+	-lm -lpthread
+KERNEL_CFLAGS = $(CFLAGS)
+FINAL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -Wall -Wextra $(WERROR) \
+	-ffp-contract=off -fPIC -fvisibility=default -I. -Ilib \
+	$(if $(filter kernels/%,$*),$(KERNEL_CFLAGS),$(CFLAGS))
+
+# A file's suffix gives it its instructions; nothing is probed here, kernels
+# are chosen when a program runs.
+X86_avx2 = -mavx2 -mfma -mf16c
+X86_avx512 = $(X86_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl
+X86_avx512bf16 = $(X86_avx512) -mavx512bf16 -mavx512vnni
+X86_amx = $(X86_avx512bf16) -mamx-tile -mamx-bf16 -mamx-int8
+isa = $(foreach l,avx2 avx512 avx512bf16 amx,$(if \
+	$(filter %_$(l),$(basename $(1))),$(X86_$(l))))
+
+LIB_SRC = $(filter-out lib/base/tool.c,$(wildcard lib/*/*.c)) \
+	$(wildcard formats/*.c kernels/*.c kernels/ref/*.c kernels/x86/*.c)
+HEADERS = $(wildcard lib/*/*.h formats/*.h kernels/kern.h kernels/ops.def)
+TOOLS = $(patsubst bin/%.c,%,$(wildcard bin/*.c))
+SCRIPTS = $(filter-out %.c,$(wildcard bin/*))
+MAN = $(wildcard man/*.[157])
+UNIT = $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/t_*.c))
+FUZZ = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+
+LIB_OBJ = $(LIB_SRC:%.c=$(B)/obj/%.o)
+CHECK_OBJ = $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/kernels/*.c))
+TEST_PROGS = $(UNIT:%=$(B)/tests/%) $(B)/tests/checkkern \
+	$(B)/tests/mini_stream
+
+.PHONY: all help deps demo check test asan fuzz bench install uninstall clean
+
+all: $(TOOLS:%=$(B)/bin/%) $(SCRIPTS:bin/%=$(B)/bin/%) \
+	$(B)/lib/libsq.a $(B)/lib/libsq.so.$(VERSION)
+
+help:
+	@echo 'make            build everything into build/'
+	@echo 'make demo       install what is missing, build, show the main job'
+	@echo 'make check      install what is missing, build, run all tests'
+	@echo 'make asan       the same tests with address and undefined-behaviour checks'
+	@echo 'make fuzz       fuzz each reader for FUZZ_SECONDS (60)'
+	@echo 'make bench      measure speed and memory: a table and build/bench.csv'
+	@echo 'make install    PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
+	@echo 'make deps       install (root) or name the packages that are missing'
+
+# Objects depend on the headers that they included and on this makefile.
+$(B)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(FINAL_CFLAGS) $(call isa,$*) -MMD -MP -c -o $@ $<
+
+-include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
+
+$(B)/lib/libsq.a: $(LIB_OBJ)
+	@mkdir -p $(@D)
+	rm -f $@
+	ar rcs $@ $^
+
+$(B)/lib/libsq.so.$(VERSION): $(LIB_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -shared -Wl,-soname,libsq.so.0 -o $@ $^ $(LDFLAGS) $(LIBS)
+
+$(B)/bin/%: $(B)/obj/bin/%.o $(B)/obj/lib/base/tool.o $(B)/lib/libsq.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -o $@ $^ $(LDFLAGS) $(LIBS)
+
+$(B)/bin/%: bin/%
+	@mkdir -p $(@D)
+	install -m 755 $< $@
+
+$(B)/tests/t_%: $(B)/obj/tests/unit/t_%.o $(B)/lib/libsq.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -o $@ $^ $(LDFLAGS) -lcheck -lsubunit -lrt $(LIBS)
+
+$(B)/tests/checkkern: $(CHECK_OBJ) $(B)/lib/libsq.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -o $@ $^ $(LDFLAGS) $(LIBS)
+
+$(B)/tests/%: $(B)/obj/tests/formats/%.o $(B)/lib/libsq.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -o $@ $^ $(LDFLAGS) $(LIBS)
+
+# Linked with everything, so that it can lean on the library's writers.  The
+# kernels read no files, and take minutes to instrument.
+$(B)/fuzz/%: tests/fuzz/%.c $(B)/fuzzobj/lib/libsq.a
+	@mkdir -p $(@D)
+	$(CLANG) -std=gnu11 -D_GNU_SOURCE -O1 -g -I. -Ilib \
+	    -fsanitize=fuzzer,address,undefined -o $@ $< \
+	    $(B)/fuzzobj/lib/libsq.a $(LIBS)
+
+$(B)/fuzzobj/lib/libsq.a: $(LIB_SRC) $(HEADERS)
+	$(MAKE) B=$(B)/fuzzobj CC=$(CLANG) KERNEL_CFLAGS='-O1 -g' \
+	    CFLAGS='-O1 -g -fsanitize=fuzzer-no-link,address,undefined' $@
+
+deps:
+	@tests/deps
+
+demo: deps
+	@$(MAKE) --no-print-directory all
+	@pipelines/demo
+
+check: deps
+	@$(MAKE) --no-print-directory test
+
+test: all $(TEST_PROGS)
+	@tests/run $(B)
+
+asan:
+	$(MAKE) B=build/asan test \
+	    CFLAGS='-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer'
+
+FUZZ_SECONDS = 60
+fuzz: $(FUZZ:%=$(B)/fuzz/%)
+	@tests/fuzz/run $(B) $(FUZZ_SECONDS)
+
+bench: all
+	@pipelines/bench $(B)
+
+install: all
+	install -d $(BINDIR) $(LIBDIR)/pkgconfig $(INCDIR)/base \
+	    $(INCDIR)/formats $(INCDIR)/kernels $(INCDIR)/model \
+	    $(MANDIR)/man1 $(MANDIR)/man5 $(MANDIR)/man7
+	install -m 755 $(TOOLS:%=$(B)/bin/%) $(SCRIPTS:bin/%=$(B)/bin/%) $(BINDIR)
+	install -m 644 $(B)/lib/libsq.a $(LIBDIR)
+	install -m 755 $(B)/lib/libsq.so.$(VERSION) $(LIBDIR)
+	ln -sf libsq.so.$(VERSION) $(LIBDIR)/libsq.so.0
+	ln -sf libsq.so.0 $(LIBDIR)/libsq.so
+	for h in $(HEADERS); do d=$${h#lib/}; \
+	    install -D -m 644 $$h $(INCDIR)/$$d; done
+	for m in $(MAN); do install -m 644 $$m $(MANDIR)/man$${m##*.}; done
+	printf '%s\n' 'prefix=$(PREFIX)' 'Name: sq' \
+	    'Description: quantize, evaluate and run language models' \
+	    'Version: $(VERSION)' 'Cflags: -I$${prefix}/include/sq' \
+	    'Libs: -L$${prefix}/lib -lsq' 'Libs.private: $(LIBS)' \
+	    > $(LIBDIR)/pkgconfig/sq.pc
+
+uninstall:
+	rm -f $(TOOLS:%=$(BINDIR)/%) $(SCRIPTS:bin/%=$(BINDIR)/%) \
+	    $(LIBDIR)/libsq.* $(LIBDIR)/pkgconfig/sq.pc
+	for m in $(MAN); do rm -f $(MANDIR)/man$${m##*.}/$${m#man/}; done
+	rm -rf $(INCDIR)
+
+clean:
+	rm -rf build

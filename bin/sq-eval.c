@@ -1,0 +1,278 @@
+/* sq-eval: what did it cost?  Perplexity, and distance to a reference. */
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "base/pool.h"
+#include "base/tool.h"
+#include "eval/layers.h"
+#include "eval/perplexity.h"
+#include "formats/fmt_csv.h"
+#include "model/files.h"
+
+static const char usage[] =
+    "[-qv] [-j N] [-k LEVEL] [--csv] [--f32] [--layers] "
+    "[--length N] [--protocol windows|llama] [--reference MODEL] "
+    "[--tokens N] -t TEXT [-t TEXT]... MODEL ...";
+
+enum { OPT_CSV = SQ_OPT(0), OPT_F32, OPT_LAYERS, OPT_LENGTH, OPT_PROTOCOL,
+	OPT_REFERENCE, OPT_TOKENS };
+
+static const struct option longopts[] = {
+	SQ_LONG,
+	{ "csv", no_argument, NULL, OPT_CSV },
+	{ "f32", no_argument, NULL, OPT_F32 },
+	{ "layers", no_argument, NULL, OPT_LAYERS },
+	{ "length", required_argument, NULL, OPT_LENGTH },
+	{ "protocol", required_argument, NULL, OPT_PROTOCOL },
+	{ "reference", required_argument, NULL, OPT_REFERENCE },
+	{ "text", required_argument, NULL, 't' },
+	{ "tokens", required_argument, NULL, OPT_TOKENS },
+	{ NULL, 0, NULL, 0 }
+};
+
+#define MAX_TEXTS	64
+#define WINDOW		2048
+
+static const char *const protocols[] = { "windows", "llama", NULL };
+
+struct eval {
+	struct sq_ctx ctx;
+	struct sq_ppl ppl;
+	struct sq_progress progress;
+	const char *text[MAX_TEXTS];
+	int ntexts, csv, layers;
+	size_t tokens, length;
+};
+
+static struct sq_model *
+open_model(const char *path)
+{
+	char err[SQ_ERR];
+	struct sq_model *m = sq_model_open(path, err);
+
+	if (m == NULL)
+		sq_die(SQ_EDATA, "%s", err);
+	return m;
+}
+
+static void
+encode(const struct eval *e, const struct sq_tokenizer *t, const char *path,
+    struct sq_ids *ids)
+{
+	char err[SQ_ERR], *text;
+	size_t len;
+
+	memset(ids, 0, sizeof(*ids));
+	text = sq_read_file(AT_FDCWD, path, SQ_TOK_TEXT_MAX, &len, err);
+	if (text == NULL)
+		sq_die(SQ_EDATA, "%s", err);
+	if (sq_tokenizer_encode(t, text, len, SQ_TOK_SPECIAL, ids, err) < 0)
+		sq_die(SQ_EDATA, "'%s': %s", path, err);
+	free(text);
+	if (ids->n < 2)
+		sq_die(SQ_EDATA, "'%s': a text of %zu tokens", path, ids->n);
+	if (e->tokens > 0 && ids->n > e->tokens)
+		ids->n = e->tokens;
+}
+
+/* A number, or nothing where it was not computed. */
+static void
+number(char text[32], const char *format, double v)
+{
+	text[0] = '\0';
+	if (!isnan(v))
+		snprintf(text, 32, format, v);
+}
+
+static void
+print_header(const struct eval *e)
+{
+	if (e->layers && e->csv)
+		printf("model,text,layer,error,cosine\n");
+	else if (e->layers)
+		printf("%-24s %-20s %5s %12s %10s\n", "model", "text",
+		    "layer", "error", "cosine");
+	else if (e->csv)
+		printf("model,text,protocol,tokens,nll,nll_stderr,ppl,kl,"
+		    "top1\n");
+	else
+		printf("%-24s %-20s %9s %9s %9s %10s %10s %7s\n", "model",
+		    "text", "tokens", "nll", "+-", "ppl", "kl", "top1");
+}
+
+static void
+print_row(const struct eval *e, const char *model, const char *text,
+    const struct sq_ppl_result *r)
+{
+	char nll[32], se[32], ppl[32], kl[32], top1[32], n[32];
+	const char *f[] = { model, text, protocols[e->ppl.protocol], n, nll,
+	    se, ppl, kl, top1 };
+	size_t i;
+
+	snprintf(n, sizeof(n), "%ju", (uintmax_t)r->tokens);
+	number(nll, e->csv ? "%.7f" : "%.5f", r->nll);
+	number(se, e->csv ? "%.7f" : "%.5f", r->nll_stderr);
+	number(ppl, e->csv ? "%.6f" : "%.4f", exp(r->nll));
+	number(kl, e->csv ? "%.8f" : "%.6f", r->kl);
+	number(top1, e->csv ? "%.6f" : "%.4f", r->top1);
+	if (!e->csv) {
+		printf("%-24s %-20s %9s %9s %9s %10s %10s %7s\n", model, text,
+		    n, nll, se, ppl, kl, top1);
+	} else {
+		for (i = 0; i < sizeof(f) / sizeof(f[0]); i++)
+			sq_csv_field(stdout, i == 0, f[i]);
+		putchar('\n');
+	}
+	fflush(stdout);
+}
+
+/* The error after each block, instead of that of the predictions. */
+static void
+eval_layers(struct eval *e, const struct sq_ids *ids, const char *model,
+    const char *text)
+{
+	size_t i, n = (size_t)e->ppl.model->config.layers;
+	struct sq_layer_error *error = calloc(n, sizeof(*error));
+	char err[SQ_ERR];
+
+	if (error == NULL)
+		sq_die(SQ_EDATA, "out of memory");
+	if (sq_layers_run(&e->ppl, ids->id, ids->n, error, err) < 0) {
+		sq_progress_end(&e->progress);
+		sq_die(SQ_EDATA, "'%s' on '%s': %s", model, text, err);
+	}
+	sq_progress_end(&e->progress);
+	for (i = 0; i < n; i++) {
+		if (e->csv) {
+			sq_csv_field(stdout, 1, model);
+			sq_csv_field(stdout, 0, text);
+			printf(",%zu,%.6e,%.8f\n", i, error[i].error,
+			    error[i].cosine);
+		} else
+			printf("%-24s %-20s %5zu %12.4e %10.6f\n", model,
+			    text, i, error[i].error, error[i].cosine);
+	}
+	free(error);
+}
+
+static void
+eval_text(struct eval *e, const struct sq_tokenizer *t, const char *model,
+    const char *text)
+{
+	struct sq_ppl *p = &e->ppl;
+	struct sq_ppl_result r;
+	struct sq_ids ids;
+	char err[SQ_ERR];
+
+	encode(e, t, text, &ids);
+	p->length = e->length < p->model->config.context ? e->length :
+	    (size_t)p->model->config.context;
+	if (p->length > ids.n)
+		p->length = ids.n;
+	sq_tool_progress(&e->progress);
+	e->progress.bytes = ids.n / p->length * p->length;
+	e->progress.unit = "tokens";
+	if (e->layers) {
+		eval_layers(e, &ids, model, text);
+		sq_ids_release(&ids);
+		return;
+	}
+	if (sq_ppl_run(p, ids.id, ids.n, &r, err) < 0) {
+		sq_progress_end(&e->progress);
+		sq_die(SQ_EDATA, "'%s' on '%s': %s", model, text, err);
+	}
+	sq_progress_end(&e->progress);
+	print_row(e, model, text, &r);
+	sq_ids_release(&ids);
+}
+
+static void
+eval_model(struct eval *e, const char *path)
+{
+	struct sq_model *m = open_model(path);
+	struct sq_tokenizer *t;
+	char err[SQ_ERR];
+	int i;
+
+	if ((t = sq_files_tokenizer(&m->source->files, err)) == NULL)
+		sq_die(SQ_EDATA, "'%s': %s", path, err);
+	if (e->ppl.protocol == SQ_LLAMA && m->config.bos < 0)
+		sq_die(SQ_EDATA, "'%s': the llama protocol needs a "
+		    "bos_token_id", path);
+	e->ppl.model = m;
+	e->ppl.bos = (uint32_t)m->config.bos;
+	for (i = 0; i < e->ntexts; i++)
+		eval_text(e, t, path, e->text[i]);
+	sq_tokenizer_free(t);
+	sq_model_free(m);
+}
+
+int
+main(int argc, char *argv[])
+{
+	struct eval e = { .length = WINDOW, .ppl.prec = SQ_PREC_BF16 };
+	const char *reference = NULL;
+	const struct sq_kern *kern;
+	char err[SQ_ERR];
+	int c;
+
+	sq_tool_init(argv[0], usage);
+	while ((c = getopt_long(argc, argv, SQ_SHORT "t:", longopts,
+	    NULL)) != -1)
+		switch (c) {
+		case 't':
+			if (e.ntexts == MAX_TEXTS)
+				sq_usage();
+			e.text[e.ntexts++] = optarg;
+			break;
+		case OPT_CSV:
+			e.csv = 1;
+			break;
+		case OPT_F32:
+			e.ppl.prec = SQ_PREC_F32;
+			break;
+		case OPT_LAYERS:
+			e.layers = 1;
+			break;
+		case OPT_LENGTH:
+			e.length = (size_t)sq_arg_long("--length", optarg, 2,
+			    1 << 28);
+			break;
+		case OPT_PROTOCOL:
+			e.ppl.protocol = (enum sq_protocol)sq_arg_choice(
+			    "--protocol", optarg, protocols);
+			break;
+		case OPT_REFERENCE:
+			reference = optarg;
+			break;
+		case OPT_TOKENS:
+			e.tokens = (size_t)sq_arg_long("--tokens", optarg, 2,
+			    1L << 40);
+			break;
+		default:
+			sq_tool_option(c);
+		}
+	if (optind == argc || e.ntexts == 0)
+		sq_usage();
+	if (e.layers && reference == NULL)
+		sq_die(SQ_EUSAGE, "--layers needs a --reference");
+	if ((kern = sq_kern_find(sq_tool.kernel, err)) == NULL)
+		sq_die(SQ_EUSAGE, "%s", err);
+	if (sq_ctx_init(&e.ctx, kern, sq_pool_new(sq_tool.threads)) < 0)
+		sq_die(SQ_EDATA, "out of memory");
+	e.ctx.fell = sq_tool_fell;
+	sq_note("kernels: level %s", kern->name);
+	e.ppl.ctx = &e.ctx;
+	e.ppl.progress = &e.progress;
+	if (reference != NULL)
+		e.ppl.reference = open_model(reference);
+	print_header(&e);
+	for (; optind < argc; optind++)
+		eval_model(&e, argv[optind]);
+	sq_flush();
+	return SQ_OK;
+}

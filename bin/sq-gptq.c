@@ -1,0 +1,264 @@
+/* sq-gptq: rounding whose errors make each other good; lib/quant/gptq.h. */
+#include <string.h>
+
+#include "base/pool.h"
+#include "base/tool.h"
+#include "quant/filter.h"
+#include "quant/gptq_layer.h"
+
+static const char usage[] =
+    "[-qvz] [-b BITS] [-g SIZE] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] "
+    "[--asym] [--damp FRACTION] [--drop-stats] [--except GLOB]... "
+    "[--only GLOB]... [--order natural|act] [--scale absmax|mse]";
+
+enum { OPT_ASYM = SQ_OPT(0), OPT_DAMP, OPT_DROP, OPT_ORDER, OPT_SCALE };
+
+static const struct option longopts[] = {
+	SQ_LONG,
+	SQ_FILTER_LONG,
+	{ "asym", no_argument, NULL, OPT_ASYM },
+	{ "bits", required_argument, NULL, 'b' },
+	{ "damp", required_argument, NULL, OPT_DAMP },
+	{ "drop-stats", no_argument, NULL, OPT_DROP },
+	{ "group", required_argument, NULL, 'g' },
+	{ "order", required_argument, NULL, OPT_ORDER },
+	{ "scale", required_argument, NULL, OPT_SCALE },
+	{ NULL, 0, NULL, 0 }
+};
+
+static const char *const scales[] = { "absmax", "mse", NULL };
+static const char *const orders[] = { "natural", "act", NULL };
+
+struct filter {
+	struct sq_filter f;		/* first: it is cast back */
+	struct sq_gptq_layer layer;
+	int drop;			/* statistics are not passed on */
+	uint64_t warned;		/* channels that had too few tokens */
+};
+
+/* 1 when a tensor of that name is meant, whether it exists or not. */
+static int
+meant(const struct filter *f, const char *name)
+{
+	const struct sq_inventory *inv = &f->f.inv;
+	struct sq_select s = f->f.select;
+	struct sq_tensor t = { .ndim = 2 };
+
+	snprintf(t.name, sizeof(t.name), "%s", name);
+	return sq_select(&s, &t, sq_slot_find(inv->slot, inv->n, name));
+}
+
+/* Whether -M will do for all of them, of 16-bit values as most are. */
+static int
+begin(struct sq_filter *s)
+{
+	const struct sq_slot *slot = s->inv.slot, *most = NULL;
+	struct filter *f = (struct filter *)s;
+	uint64_t need, least = 0;
+	size_t i;
+
+	memcpy(f->layer.model, s->digest, sizeof(s->digest));
+	for (i = 0; i < s->inv.n; i++) {
+		if (!slot[i].linear || !meant(f, slot[i].name))
+			continue;
+		need = sq_gptq_memory(&f->layer, slot[i].dim[0],
+		    slot[i].dim[1], 2, 1);
+		if (need > least) {
+			least = need;
+			most = &slot[i];
+		}
+	}
+	if (f->layer.memory == 0 || f->layer.memory >= least)
+		return 0;
+	return sq_fail(s->err, "tensor '%s': -M: needs at least %juM",
+	    most->name, (uintmax_t)(least + 0xfffff) >> 20);
+}
+
+static void
+say_seen(struct filter *f)
+{
+	const struct sq_gptq_layer *l = &f->layer;
+	const struct sq_stats *st = &l->stats;
+
+	if (st->tokens < st->channels && st->channels > f->warned) {
+		sq_warn("'%s': statistics of %ju tokens for %ju channels: the "
+		    "damping has to make up for the rest", st->tensor[0],
+		    (uintmax_t)st->tokens, (uintmax_t)st->channels);
+		f->warned = st->channels;
+	}
+	if (!l->full)
+		return;
+	if (l->factor.damp > l->damp)
+		sq_warn("'%s': damping raised to %g of the mean diagonal",
+		    st->tensor[0], l->factor.damp);
+	sq_note("'%s': %ju tokens, %zu channels, %zu of them never used",
+	    st->tensor[0], (uintmax_t)st->tokens, l->factor.n,
+	    l->factor.dead);
+}
+
+static int
+statistics(struct filter *f)
+{
+	struct sq_filter *s = &f->f;
+	struct sq_stats st;
+	size_t i, n = 0;
+	int full;
+
+	if (sq_stats_parse(&st, &s->in, &full, s->err) < 0)
+		return -1;
+	for (i = 0; !st.is_kv && i < st.ntensors; i++)
+		n += (size_t)meant(f, st.tensor[i]);
+	if (n == 0)
+		return f->drop ? 0 : sq_filter_copy(s);
+	if (sq_gptq_stats(&f->layer, &s->in, f->drop ? NULL : &s->out,
+	    s->err) < 0)
+		return -1;
+	say_seen(f);
+	return 0;
+}
+
+static int
+record(struct sq_filter *s)
+{
+	if (s->in.type == SQ_STATS)
+		return statistics((struct filter *)s);
+	return sq_filter_copy(s);
+}
+
+static void
+say_made(const struct filter *f)
+{
+	const struct sq_tensor *t = &f->layer.chunks.made;
+	const struct sq_gptq *g = &f->layer.gptq;
+	double norm = g->norm > 0 ? g->norm : 1;
+
+	sq_note("%s: %s, groups of %ju x %ju, relative output error %.3e, of "
+	    "rounding to nearest %.3e", t->name, sq_grid_name(t->grid),
+	    (uintmax_t)t->group_rows, (uintmax_t)t->group_cols,
+	    g->error / norm, g->rtn_error / norm);
+}
+
+static int
+tensor(struct sq_filter *s, const struct sq_tensor *t,
+    const struct sq_slot *slot)
+{
+	struct filter *f = (struct filter *)s;
+	int r = sq_filter_wants(s, t, slot);
+
+	if (r < 0)
+		return -1;
+	if (r > 0) {
+		if (sq_gptq_tensor(&f->layer, t, &s->in, &s->out, s->err) < 0)
+			return -1;
+		say_made(f);
+		return 0;
+	}
+	if (sq_filter_copy(s) < 0)
+		return -1;
+	sq_progress_add(s->progress, s->in.length);
+	return 0;
+}
+
+static void
+run(struct filter *f)
+{
+	const struct sq_gptq_layer *l = &f->layer;
+	struct sq_filter *s = &f->f;
+	json_t *o = json_pack("{s:b,s:f,s:b,s:s,s:I,s:s,s:s}",
+	    "asym", !l->rule.symmetric, "damp", l->damp,
+	    "drop-stats", f->drop, "grid", sq_grid_name(l->rule.grid),
+	    "group", (json_int_t)l->rule.group_cols,
+	    "order", orders[l->order == SQ_ACT],
+	    "scale", scales[l->rule.scale == SQ_MSE]);
+
+	s->begin = begin;
+	s->tensor = tensor;
+	s->record = record;
+	if (sq_filter_run(s) < 0 || sq_filter_finish(s, "sq-gptq", SQ_VERSION,
+	    o, l->ctx->kern->name) < 0)
+		sq_die(SQ_EDATA, "%s", s->err);
+}
+
+static void
+option(struct filter *f, int c)
+{
+	struct sq_gptq_layer *l = &f->layer;
+	int r;
+
+	switch (c) {
+	case 'b':
+		r = sq_grid_of_bits((int)sq_arg_long("-b", optarg, 2, 8));
+		if (r < 0)
+			sq_die(SQ_EUSAGE, "-b %s: not 2, 3, 4, 5, 6 or 8",
+			    optarg);
+		l->rule.grid = (enum sq_grid)r;
+		break;
+	case 'g':
+		l->rule.group_cols = (size_t)sq_arg_long("-g", optarg, 0,
+		    1 << 30);
+		break;
+	case OPT_ASYM:
+		l->rule.symmetric = 0;
+		break;
+	case OPT_DAMP:
+		l->damp = sq_arg_real("--damp", optarg, 0, 1);
+		break;
+	case OPT_DROP:
+		f->drop = 1;
+		break;
+	case OPT_ORDER:
+		l->order = sq_arg_choice("--order", optarg, orders) ? SQ_ACT :
+		    SQ_NATURAL;
+		break;
+	case OPT_SCALE:
+		l->rule.scale = sq_arg_choice("--scale", optarg, scales) ?
+		    SQ_MSE : SQ_ABSMAX;
+		break;
+	default:
+		if ((r = sq_filter_option(&f->f, c, optarg)) < 0)
+			sq_usage();
+		if (r == 0)
+			sq_tool_option(c);
+	}
+}
+
+int
+main(int argc, char *argv[])
+{
+	struct filter f = { .layer = { .order = SQ_ACT, .damp = 0.01,
+	    .rule = { .grid = SQ_INT4, .scale = SQ_MSE, .symmetric = 1,
+	    .group_rows = 1, .group_cols = 128 } } };
+	struct sq_gptq_layer *l = &f.layer;
+	struct sq_progress progress;
+	const struct sq_kern *kern;
+	struct sq_ctx ctx;
+	char err[SQ_ERR];
+	int c;
+
+	sq_tool_init(argv[0], usage);
+	while ((c = getopt_long(argc, argv, SQ_SHORT SQ_FILTER_SHORT "b:g:",
+	    longopts, NULL)) != -1)
+		option(&f, c);
+	if (optind != argc)
+		sq_usage();
+	sq_need_pipe();
+	if ((kern = sq_kern_find(sq_tool.kernel, err)) == NULL)
+		sq_die(SQ_EUSAGE, "%s", err);
+	if (sq_filter_open(&f.f, SQ_VERSION) < 0)
+		sq_die(SQ_EDATA, "%s", f.f.err);
+	if ((l->lapack = sq_lapack_open(kern->name, err)) == NULL)
+		sq_die(SQ_EDATA, "%s", err);
+	if (sq_ctx_init(&ctx, kern, sq_pool_new(sq_tool.threads)) < 0)
+		sq_die(SQ_EDATA, "out of memory");
+	ctx.fell = sq_tool_fell;
+	f.f.progress = l->progress = &progress;
+	l->ctx = &ctx;
+	l->want_error = sq_tool.verbose;
+	l->memory = sq_tool.memory;
+	sq_note("kernels: quantize from level %s, OpenBLAS for %s",
+	    kern->from[SQ_OP_quantize], sq_lapack_kernels(l->lapack));
+	sq_tool_progress(&progress);
+	run(&f);
+	sq_progress_end(&progress);
+	return SQ_OK;
+}

@@ -1,0 +1,189 @@
+/*
+ * The kernel table.  ops.def lists every operation once; the table below, the
+ * callers' functions, the fallbacks and the checks are made from it.
+ *
+ * A backend's init receives the table of the level below and overwrites what it
+ * does better; ref/ is the specification (rounding, ties) of them all.  An
+ * operation returns 0, or SQ_UNSUP before it has touched any output: the
+ * kernel is the only judge of what it supports, and the level below is tried.
+ *
+ * Operations allocate nothing, keep nothing and take no lock: they have the
+ * context's thread pool and workspace.  Results do not depend on the number of
+ * threads.  This header also compiles as C++.
+ */
+#ifndef SQ_KERNELS_KERN_H
+#define SQ_KERNELS_KERN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/dtype.h"
+#include "base/err.h"
+#include "base/grid.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SQ_UNSUP	1
+
+struct sq_pool;
+struct sq_kern;
+
+/* What every operation gets first.  One context serves one caller at a time. */
+struct sq_ctx {
+	const struct sq_kern *kern;
+	struct sq_pool *pool;		/* NULL: the caller's thread alone */
+	void *work;			/* workspace, aligned to 64 bytes */
+	size_t work_size;		/* bytes: at least SQ_WORK(threads) */
+	/* told, once for each operation, that a level could not do it and
+	 * which one did; NULL after sq_ctx_init() */
+	void (*fell)(const char *op, const char *from, const char *to);
+};
+
+/* The least workspace: an operation splits its rows so as to live with it. */
+#define SQ_WORK(threads)	((size_t)(64 + 4 * (threads)) << 20)
+
+/* A matrix: rows of cols elements, stride elements from row to row. */
+struct sq_mat {
+	void *p;
+	enum sq_dtype type;		/* F32, F16 or BF16 */
+	size_t rows, cols, stride;
+};
+
+/* How the elements of a weight lie in memory. */
+enum sq_layout {
+	SQ_ROWS				/* as in sq-stream(5), row after row */
+};
+
+/*
+ * The weight of a linear layer, y = W x: rows = outputs, cols = inputs.  Group
+ * (i, j) covers group_rows x group_cols weights and has scale
+ * scales[i * ceil(cols / group_cols) + j].
+ */
+struct sq_weight {
+	enum sq_grid grid;		/* dense, int2..int8 or fp8 */
+	enum sq_layout layout;
+	size_t rows, cols;
+	enum sq_dtype type;		/* dense: F32, F16 or BF16 */
+	const void *data;		/* dense: values; else codes */
+	size_t group_rows, group_cols;
+	enum sq_dtype scale_type;	/* F16, BF16 or F32 */
+	const void *scales;
+	const uint8_t *zeros;		/* NULL: symmetric, z = 2^(b-1) */
+};
+
+/* How to quantize: see `quantize' in ops.def. */
+enum sq_scale_rule { SQ_ABSMAX, SQ_MSE };
+
+struct sq_qrule {
+	enum sq_grid grid;		/* int2..int8 or fp8_e4m3 */
+	enum sq_scale_rule scale;
+	int symmetric;
+	size_t group_rows, group_cols;	/* group_rows is 1 or w->rows */
+};
+
+/* Where quantized rows go: the parts of a TENSOR record. */
+struct sq_qdst {
+	uint8_t *codes;			/* rows of sq_row_bytes(cols, bits) */
+	uint16_t *scales;		/* F16, one for each group */
+	uint8_t *zeros;			/* asymmetric only, else NULL */
+	double *error;			/* [rows]: sum of (w - q(w))^2, or NULL */
+};
+
+/* What `moments' adds to: all [cols] but hist, which has 256 counts in the bins
+ * of sq-stream(5), STATS. */
+struct sq_moments {
+	float *min, *max;
+	double *sum, *abssum;
+	uint64_t *hist;
+};
+
+/* How precisely a product is computed: the type its operands are rounded to;
+ * sums are float32. */
+enum sq_prec { SQ_PREC_F32, SQ_PREC_BF16 };
+
+/* Keys and values of one layer, in pages of `page' tokens: page p of a
+ * sequence is [heads][page][dim] elements. */
+struct sq_kv {
+	enum sq_dtype type;		/* F32, F16 or BF16 */
+	size_t heads, dim, page;	/* KV heads, head dimension, tokens */
+};
+
+/* One sequence of a batch: rows row .. row+n-1 of the activations are its
+ * tokens at positions pos .. pos+n-1. */
+struct sq_seq {
+	size_t row, n, pos;
+	void *const *k, *const *v;	/* pages, for one layer */
+};
+
+struct sq_attn {
+	size_t heads;			/* query heads, a multiple of kv->heads */
+	size_t window;			/* a token sees this many, itself
+					   included; 0: all before it */
+	float scale;			/* of the scores: 1 / sqrt(dim) */
+	enum sq_prec prec;
+};
+
+/* The operations, by number: for tables and messages. */
+enum sq_op {
+#define OP(name, params, args, bound)	SQ_OP_##name,
+#include "kernels/ops.def"
+#undef OP
+	SQ_OPS
+};
+
+struct sq_kern {
+	const char *name;		/* the level: "ref", "avx2" ... */
+	const struct sq_kern *lower;	/* tried where this says SQ_UNSUP */
+	const char *from[SQ_OPS];	/* the level each operation comes from */
+#define OP(name, params, args, bound)	int (*name) params;
+#include "kernels/ops.def"
+#undef OP
+};
+
+const char *sq_op_name(enum sq_op);
+
+/* The levels that this program knows, worst first, NULL at the end. */
+const char *const *sq_kern_levels(void);
+
+/*
+ * The table of a level: "auto" is the fastest that this machine runs.  NULL, with
+ * the reason in err, for an unknown name or a level that it cannot run.
+ */
+const struct sq_kern *sq_kern_find(const char *name, char *err);
+
+/*
+ * A context over kern with its own workspace; pool may be NULL and stays the
+ * caller's.  -1 when there is no memory.
+ */
+int	 sq_ctx_init(struct sq_ctx *, const struct sq_kern *kern,
+	    struct sq_pool *pool);
+void	 sq_ctx_release(struct sq_ctx *);
+
+/*
+ * The callers' functions, one for each operation: they go down the levels until
+ * one supports the case.  ref supports every case that the header of the
+ * operation allows, so SQ_UNSUP comes back only for a caller's mistake.
+ */
+#define OP(name, params, args, bound)	int sq_##name params;
+#include "kernels/ops.def"
+#undef OP
+
+/* Each level's init: k arrives as a copy of the level below; -1 when this
+ * processor cannot run it. */
+int	 sq_init_ref(struct sq_kern *k);
+int	 sq_init_avx2(struct sq_kern *k);
+int	 sq_init_avx512(struct sq_kern *k);
+int	 sq_init_avx512bf16(struct sq_kern *k);
+int	 sq_init_amx(struct sq_kern *k);
+
+/* Whether `auto' should take the level where it runs. */
+int	 sq_pays_avx512bf16(void);
+int	 sq_pays_amx(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

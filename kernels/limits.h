@@ -1,0 +1,24 @@
+/*
+ * What this machine can do at most, measured: the limits that kernels are
+ * compared with.  They drift with what else runs on the machine, so they are
+ * to be measured in the same run, close to what is compared.
+ */
+#ifndef SQ_KERNELS_LIMITS_H
+#define SQ_KERNELS_LIMITS_H
+
+#include "kernels/kern.h"
+
+/* Bytes a second that all threads of the pool read together from memory, in
+ * order, best of several passes.  Takes half a GiB; -1 when there is none. */
+int	 sq_limit_read(struct sq_pool *, double *rate);
+
+/*
+ * Floating-point operations a second that all threads do together in
+ * registers, median of several runs, with the best instructions of that level
+ * and those below it that can compute at prec.  -1 for a level that is not
+ * known or that this machine does not run, or without such instructions.
+ */
+int	 sq_limit_flops(struct sq_pool *, const char *level, enum sq_prec,
+	    double *rate);
+
+#endif

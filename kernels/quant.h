@@ -1,0 +1,93 @@
+/* What quantize and dequantize allow and share, whatever the level. */
+#ifndef SQ_KERNELS_QUANT_H
+#define SQ_KERNELS_QUANT_H
+
+#include "kernels/kern.h"
+
+#define SQ_MSE_FACTORS	45
+
+/* Factor i of SQ_MSE. */
+static inline double
+sq_mse_factor(int i)
+{
+	return 1.05 - 0.0125 * i;
+}
+
+/* The error of a row of weights is summed in this many parts, column j in part
+ * j mod 16; then the upper half of the parts is added to the lower half, until
+ * one is left.  Vector units of any width can follow this order. */
+#define SQ_ERROR_PARTS	16
+
+static inline double
+sq_fold_error(double *part)
+{
+	int half, k;
+
+	for (half = SQ_ERROR_PARTS / 2; half > 0; half /= 2)
+		for (k = 0; k < half; k++)
+			part[k] += part[k + half];
+	return part[0];
+}
+
+static inline size_t
+sq_groups_across(size_t cols, size_t group_cols)
+{
+	return cols / group_cols + (cols % group_cols != 0);
+}
+
+/* What sq_quantize allows. */
+static inline int
+sq_quantize_allows(const struct sq_mat *w, const struct sq_qrule *r,
+    const struct sq_qdst *q)
+{
+	if (!sq_dtype_is_float(w->type) || r->group_cols < 1 ||
+	    r->group_cols > w->cols)
+		return 0;
+	if (r->group_rows != 1 && r->group_rows != w->rows)
+		return 0;
+	if (r->grid == SQ_FP8_E4M3)
+		return r->symmetric;
+	return sq_grid_is_int(r->grid) && (r->symmetric || q->zeros != NULL);
+}
+
+/* Grids with codes and scales that sq_dequantize reads, and dense weights. */
+static inline int
+sq_weight_allows(const struct sq_weight *w)
+{
+	if (w->layout != SQ_ROWS)
+		return 0;
+	if (w->grid == SQ_DENSE)
+		return sq_dtype_is_float(w->type);
+	if (!sq_grid_is_int(w->grid) && w->grid != SQ_FP8_E4M3 &&
+	    w->grid != SQ_FP8_E5M2)
+		return 0;
+	return w->group_rows > 0 && w->group_cols > 0 &&
+	    sq_dtype_is_float(w->scale_type);
+}
+
+/* What sq_dequantize allows. */
+static inline int
+sq_dequantize_allows(const struct sq_weight *w, size_t row,
+    const struct sq_mat *out)
+{
+	return sq_weight_allows(w) && out->cols == w->cols &&
+	    sq_dtype_is_float(out->type) && row <= w->rows &&
+	    out->rows <= w->rows - row;
+}
+
+/* What sq_embed allows. */
+static inline int
+sq_embed_allows(const struct sq_weight *w, const uint32_t *ids,
+    const struct sq_mat *y)
+{
+	size_t i;
+
+	if (!sq_weight_allows(w) || y->cols != w->cols || y->type != SQ_F32)
+		return 0;
+	for (i = 0; i < y->rows; i++)
+		if (ids[i] >= w->rows)
+			return 0;
+	return 1;
+}
+
+#endif

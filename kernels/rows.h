@@ -1,0 +1,94 @@
+/* What the operations on rows of activations share, whatever the level. */
+#ifndef SQ_KERNELS_ROWS_H
+#define SQ_KERNELS_ROWS_H
+
+#include "kernels/kern.h"
+
+static inline float *
+sq_row(const struct sq_mat *m, size_t i)
+{
+	return (float *)m->p + i * m->stride;
+}
+
+/* F32 matrices of one shape. */
+static inline int
+sq_rows_alike(const struct sq_mat *a, const struct sq_mat *b)
+{
+	return a->type == SQ_F32 && b->type == SQ_F32 && a->rows == b->rows &&
+	    a->cols == b->cols;
+}
+
+/* What sq_rope allows: F32 rows of whole heads, each of an even size. */
+static inline int
+sq_rope_allows(const struct sq_mat *x, size_t dim)
+{
+	return x->type == SQ_F32 && dim > 0 && dim % 2 == 0 &&
+	    x->cols % dim == 0;
+}
+
+/* What sq_nll allows: every target is a column. */
+static inline int
+sq_nll_allows(const struct sq_mat *logits, const uint32_t *target)
+{
+	size_t i;
+
+	if (logits->type != SQ_F32 || logits->cols == 0)
+		return 0;
+	for (i = 0; target != NULL && i < logits->rows; i++)
+		if (target[i] >= logits->cols)
+			return 0;
+	return 1;
+}
+
+/* Sequences whose tokens are rows of a matrix of that many rows. */
+static inline int
+sq_seq_allows(const struct sq_seq *seq, size_t nseq, size_t rows)
+{
+	size_t i;
+
+	for (i = 0; i < nseq; i++)
+		if (seq[i].n > rows || seq[i].row > rows - seq[i].n)
+			return 0;
+	return 1;
+}
+
+/* What sq_kv_append allows. */
+static inline int
+sq_append_allows(const struct sq_kv *kv, const struct sq_seq *seq, size_t nseq,
+    const struct sq_mat *k, const struct sq_mat *v)
+{
+	return sq_dtype_is_float(kv->type) && kv->page > 0 &&
+	    sq_rows_alike(k, v) && k->cols == kv->heads * kv->dim &&
+	    sq_seq_allows(seq, nseq, k->rows);
+}
+
+/* What sq_attention allows. */
+static inline int
+sq_attention_allows(const struct sq_attn *a, const struct sq_kv *kv,
+    const struct sq_seq *seq, size_t nseq, const struct sq_mat *q,
+    const struct sq_mat *y)
+{
+	return sq_dtype_is_float(kv->type) && kv->page > 0 && kv->heads > 0 &&
+	    kv->dim > 0 && a->heads % kv->heads == 0 && sq_rows_alike(q, y) &&
+	    q->cols == a->heads * kv->dim &&
+	    sq_seq_allows(seq, nseq, q->rows);
+}
+
+/* The first position that a token at pos sees. */
+static inline size_t
+sq_window_start(const struct sq_attn *a, size_t pos)
+{
+	return a->window == 0 || pos < a->window ? 0 : pos + 1 - a->window;
+}
+
+/* Where the first element of a position lies: in pages, for a KV head. */
+static inline void *
+sq_kv_at(const struct sq_kv *kv, void *const *pages, size_t head, size_t pos,
+    size_t size)
+{
+	char *page = pages[pos / kv->page];
+
+	return page + (head * kv->page + pos % kv->page) * kv->dim * size;
+}
+
+#endif

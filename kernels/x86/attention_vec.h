@@ -1,0 +1,77 @@
+/*
+ * Attention over the vectors of vec.h.  The file of a level defines LEVEL(op),
+ * DP where it multiplies bf16 by vdpbf16ps, AMX too where the loops of many
+ * rows use tiles, and includes this.
+ */
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/half.h"
+#include "kernels/rows.h"
+#include "kernels/x86/attention.h"
+#include "kernels/x86/vec.h"
+#include "kernels/x86/x86.h"
+
+#include "kernels/x86/attention_load.h"
+#include "kernels/x86/attention_few.h"
+#include "kernels/x86/attention_many.h"
+
+/* The usual dimensions are constants, so that the loops over them are. */
+#define BY_DIM(fn, x, type, dim)					\
+	switch (dim) {							\
+	case 64: fn(x, type, 64); break;				\
+	case 128: fn(x, type, 128); break;				\
+	default: fn(x, type, dim); break;				\
+	}
+
+#ifdef DP
+#define BY_TYPE(fn, x, type, dim)					\
+	BY_DIM(fn, x, SQ_BF16, dim)
+#else
+#define BY_TYPE(fn, x, type, dim)					\
+	switch (type) {							\
+	case SQ_BF16: BY_DIM(fn, x, SQ_BF16, dim) break;		\
+	case SQ_F16: BY_DIM(fn, x, SQ_F16, dim) break;			\
+	default: BY_DIM(fn, x, SQ_F32, dim) break;			\
+	}
+#endif
+
+static void
+few(const struct sq_attn_call *c, const struct sq_attn_part *p, void *scratch)
+{
+	struct few *f = scratch;
+
+	f->call = c;
+	f->part = p;
+	f->width = (c->kv->dim + 2 * VL - 1) / (2 * VL) * (2 * VL);
+	BY_TYPE(few_rows, f, c->kv->type, c->kv->dim)
+}
+
+static void
+many(const struct sq_attn_call *c, const struct sq_attn_part *p, void *scratch)
+{
+	struct many *m = scratch;
+
+	m->call = c;
+	m->part = p;
+	BY_TYPE(many_rows, m, c->kv->type, c->kv->dim)
+}
+
+int
+LEVEL(attention)(struct sq_ctx *c, const struct sq_attn *a,
+    const struct sq_kv *kv, const struct sq_seq *seq, size_t nseq,
+    const struct sq_mat *q, const struct sq_mat *y)
+{
+	static const struct sq_attn_loops loops = { FEW, few, many };
+
+#ifdef DP
+	if (a->prec != SQ_PREC_BF16 || kv->type != SQ_BF16)
+		return SQ_UNSUP;
+#endif
+#ifdef AMX
+	if (kv->dim % 32 != 0)
+		return SQ_UNSUP;
+#endif
+	return sq_attn_run(c, a, kv, seq, nseq, q, y, &loops);
+}

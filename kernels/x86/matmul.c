@@ -1,0 +1,301 @@
+/*
+ * The matrix product of the x86 levels: how the work is cut; see matmul.h.
+ *
+ * The workspace: packed x, then SCRATCH bytes for each thread: a panel and the
+ * sums of a task.
+ */
+#include "base/pool.h"
+#include "kernels/quant.h"
+#include "kernels/x86/matmul.h"
+
+#define SCRATCH		((size_t)2 << 20)
+#define PANEL		((size_t)128 << 10)	/* of it, for the panel */
+#define PANELS		8	/* of a task, at most: x stays in the cache */
+#define TASKS		4	/* for each thread, at least */
+#define AHEAD		1024	/* bytes that a stream is read ahead */
+
+struct run {
+	const struct sq_mm_level *lv;
+	const struct sq_weight *w;
+	const struct sq_mat *x, *y;
+	struct sq_mm_order order;
+	int round;
+	size_t padded;			/* columns, up to a whole unit */
+	size_t row, rows, nvec;		/* tokens of this pass, and vectors */
+	size_t step;			/* weight rows of a task */
+	char *packed, *scratch;
+};
+
+static size_t
+up(size_t n, size_t unit)
+{
+	return (n + unit - 1) / unit;
+}
+
+static size_t
+least(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+/* Bytes of n columns of a row. */
+static size_t
+bytes_of(const struct sq_weight *w, size_t n)
+{
+	if (w->grid == SQ_DENSE)
+		return n * sq_dtype_size(w->type);
+	return sq_row_bytes(n, sq_grid_bits(w->grid));
+}
+
+static void
+set_columns(struct sq_mm_order *o)
+{
+	size_t words = o->unit / o->spread, p;
+
+	for (p = 0; p < o->unit; p++)
+		o->column[p] = (uint8_t)(o->spread * (p % words) + p / words);
+}
+
+/* Columns col .. of the tokens row .., up to cols of them. */
+static struct sq_mm_x
+x_part(const struct run *r, size_t row, size_t rows, size_t col, size_t cols)
+{
+	struct sq_mm_x x = { .rows = rows, .stride = r->x->stride,
+	    .order = &r->order, .round = r->round };
+
+	x.x = (const float *)r->x->p + row * x.stride + col;
+	x.cols = least(cols, r->x->cols - col);
+	return x;
+}
+
+/* Where the block of columns from col lies in packed x. */
+static char *
+packed_at(const struct run *r, size_t col)
+{
+	return r->packed + col * r->nvec * r->lv->lanes * r->lv->size;
+}
+
+static void
+do_pack(void *arg, long task, int thread)
+{
+	const struct run *r = arg;
+	const struct sq_mm_level *lv = r->lv;
+	size_t col = (size_t)task / r->nvec * lv->depth;
+	size_t v = (size_t)task % r->nvec;
+	size_t cols = least(lv->depth, r->padded - col);
+	size_t tokens = least(lv->lanes, r->rows - v * lv->lanes);
+	struct sq_mm_x x = x_part(r, r->row + v * lv->lanes, tokens, col, cols);
+
+	(void)thread;
+	lv->pack(&x, packed_at(r, col) + v * cols * lv->lanes * lv->size);
+}
+
+static void
+finish(const struct run *r, const float *sums, size_t row, size_t rows)
+{
+	const struct sq_mm_level *lv = r->lv;
+	size_t v, t;
+
+	for (v = 0; v < r->nvec; v++) {
+		t = v * lv->lanes;
+		lv->finish(sums + t * SQ_MM_PANEL, rows,
+		    least(lv->lanes, r->rows - t), (float *)r->y->p +
+		    (r->row + t) * r->y->stride + row, r->y->stride);
+	}
+}
+
+/* One panel: what it adds to its sums, and y when these are complete. */
+static void
+do_panel(const struct run *r, struct sq_mm_part *p, void *panel, float *sums)
+{
+	const struct sq_mm_level *lv = r->lv;
+
+	p->rows = least(SQ_MM_PANEL, r->w->rows - p->row);
+	p->cols = least(lv->depth, r->padded - p->col);
+	lv->expand(p, panel);
+	lv->tile(panel, packed_at(r, p->col), p->rows, p->cols, r->nvec, sums,
+	    p->col == 0);
+	if (p->col + p->cols == r->padded)
+		finish(r, sums, p->row, p->rows);
+}
+
+/* From a panel to the next one, in bytes: down the rows of the task, then from
+ * its first row again. */
+static ptrdiff_t
+to_next(const struct run *r, const struct sq_mm_part *p, size_t first,
+    size_t end)
+{
+	ptrdiff_t row = (ptrdiff_t)bytes_of(r->w, r->w->cols);
+
+	if (p->row + SQ_MM_PANEL < end)
+		return SQ_MM_PANEL * row;
+	if (p->col + r->lv->depth >= r->w->cols)
+		return 0;
+	return (ptrdiff_t)bytes_of(r->w, r->lv->depth) -
+	    (ptrdiff_t)(p->row - first) * row;
+}
+
+static void
+do_tiles(void *arg, long task, int thread)
+{
+	const struct run *r = arg;
+	const struct sq_mm_level *lv = r->lv;
+	char *panel = r->scratch + (size_t)thread * SCRATCH;
+	float *sums = (float *)(panel + PANEL);
+	size_t first = (size_t)task * r->step;
+	size_t end = least(first + r->step, r->w->rows);
+	struct sq_mm_part p = { .w = r->w, .order = &r->order, .apart = 1 };
+
+	if (lv->begin != NULL)
+		lv->begin();
+	for (; p.col < r->padded; p.col += lv->depth)
+		for (p.row = first; p.row < end; p.row += SQ_MM_PANEL) {
+			p.ahead = to_next(r, &p, first, end);
+			do_panel(r, &p, panel, sums + (p.row - first) *
+			    r->nvec * lv->lanes);
+		}
+	if (lv->end != NULL)
+		lv->end();
+}
+
+/* Weight rows of a task: whole units of them, enough tasks for all threads,
+ * at most `most' units. */
+static size_t
+task_rows(const struct run *r, size_t threads, size_t unit, size_t most)
+{
+	size_t n = up(r->w->rows, unit) / (threads * TASKS);
+
+	return unit * (n < 1 ? 1 : n > most ? most : n);
+}
+
+/* Many tokens, in blocks that fit the workspace. */
+static int
+run_tiles(struct run *r, struct sq_ctx *c, size_t threads, size_t room)
+{
+	const struct sq_mm_level *lv = r->lv;
+	size_t vec = r->padded * lv->lanes * lv->size;
+	size_t most = least(room / vec, lv->block / lv->lanes);
+	size_t all = up(r->x->rows, lv->lanes), step;
+
+	if (most == 0)
+		return SQ_UNSUP;
+	step = up(all, up(all, most)) * lv->lanes;
+	for (r->row = 0; r->row < r->x->rows; r->row += step) {
+		r->rows = least(step, r->x->rows - r->row);
+		r->nvec = up(r->rows, lv->lanes);
+		sq_pool_run(c->pool, do_pack, r,
+		    (long)(r->nvec * up(r->padded, lv->depth)));
+		r->step = task_rows(r, threads, SQ_MM_PANEL, least(PANELS,
+		    (SCRATCH - PANEL) / (sizeof(float) * SQ_MM_PANEL *
+		    r->nvec * lv->lanes)));
+		sq_pool_run(c->pool, do_tiles, r,
+		    (long)up(r->w->rows, r->step));
+	}
+	return 0;
+}
+
+static void
+do_arrange(void *arg, long task, int thread)
+{
+	const struct run *r = arg;
+	size_t t = (size_t)task;
+	struct sq_mm_x x = x_part(r, t, 1, 0, r->padded);
+
+	(void)thread;
+	r->lv->arrange(&x, r->packed + t * r->padded * r->lv->size);
+}
+
+/* STRIP rows of the weight and all tokens. */
+static void
+do_strip(const struct run *r, struct sq_mm_part *p, float *sums)
+{
+	const struct sq_mm_level *lv = r->lv;
+	size_t stride = r->padded * lv->size, sum = SQ_MM_STRIP * lv->lanes;
+	float out[SQ_MM_STRIP], *y;
+	size_t t, i;
+
+	for (p->col = 0; p->col < r->padded; p->col += SQ_MM_COLUMNS) {
+		p->cols = least(SQ_MM_COLUMNS, r->padded - p->col);
+		for (t = 0; t < r->rows; t += SQ_MM_TOKENS)
+			lv->direct(p, r->packed + t * stride +
+			    p->col * lv->size, stride, least(SQ_MM_TOKENS,
+			    r->rows - t), sums + t * sum, p->col == 0);
+	}
+	for (t = 0; t < r->rows; t++) {
+		lv->total(sums + t * sum, SQ_MM_STRIP, out);
+		y = (float *)r->y->p + t * r->y->stride + p->row;
+		for (i = 0; i < p->rows; i++)
+			y[i * p->apart] = out[i];
+	}
+}
+
+/*
+ * The rows of a strip are far apart, so that memory is read in STRIP streams,
+ * each one in order: what the processor foresees best.
+ */
+static void
+do_direct(void *arg, long task, int thread)
+{
+	const struct run *r = arg;
+	float *sums = (float *)(r->scratch + (size_t)thread * SCRATCH);
+	struct sq_mm_part p = { .w = r->w, .order = &r->order, .ahead = AHEAD };
+	size_t row = (size_t)task * r->step, i;
+	size_t rows = least(r->step, r->w->rows - row);
+
+	p.apart = up(rows, SQ_MM_STRIP);
+	for (i = 0; i < p.apart; i++) {
+		p.row = row + i;
+		p.rows = up(rows - i, p.apart);
+		do_strip(r, &p, sums);
+	}
+}
+
+/* Few tokens. */
+static int
+run_direct(struct run *r, struct sq_ctx *c, size_t threads, size_t room)
+{
+	if (r->x->rows * r->padded * r->lv->size > room)
+		return SQ_UNSUP;
+	r->rows = r->x->rows;
+	sq_pool_run(c->pool, do_arrange, r, (long)r->rows);
+	r->step = task_rows(r, threads, SQ_MM_STRIP, SIZE_MAX);
+	sq_pool_run(c->pool, do_direct, r, (long)up(r->w->rows, r->step));
+	return 0;
+}
+
+static int
+allowed(const struct sq_weight *w, const struct sq_mat *x,
+    const struct sq_mat *y)
+{
+	if (!sq_weight_allows(w) || w->cols == 0 || x->type != SQ_F32 ||
+	    y->type != SQ_F32)
+		return 0;
+	if (x->rows != y->rows || x->cols != w->cols || y->cols != w->rows)
+		return 0;
+	return w->grid == SQ_DENSE || w->group_cols % SQ_MM_UNIT == 0 ||
+	    w->group_cols >= w->cols;
+}
+
+int
+sq_mm_run(const struct sq_mm_level *lv, struct sq_ctx *c,
+    const struct sq_weight *w, const struct sq_mat *x, enum sq_prec prec,
+    const struct sq_mat *y)
+{
+	struct run r = { .lv = lv, .w = w, .x = x, .y = y };
+	size_t threads = (size_t)sq_pool_threads(c->pool), room;
+
+	if (!allowed(w, x, y))
+		return SQ_UNSUP;
+	if (x->rows == 0 || w->rows == 0)
+		return 0;
+	lv->order(w, x->rows <= lv->few, &r.order);
+	set_columns(&r.order);
+	r.round = prec == SQ_PREC_BF16 && lv->size == sizeof(float);
+	r.padded = up(w->cols, SQ_MM_UNIT) * SQ_MM_UNIT;
+	r.scratch = c->work;
+	r.packed = r.scratch + threads * SCRATCH;
+	room = c->work_size - threads * SCRATCH;
+	if (x->rows <= lv->few)
+		return run_direct(&r, c, threads, room);
+	return run_tiles(&r, c, threads, room);
+}

@@ -1,0 +1,227 @@
+/*
+ * The matrix product in bf16, with float32 sums; see matmul.h.  Weights and
+ * tokens are rounded to bf16, two columns share a lane of 32 bits:
+ *
+ *	panel   row r: (c0 c1) (c2 c3) ..	a pair is broadcast
+ *	packed  (c0 c1) of 16 tokens, (c2 c3) of 16 tokens ..
+ *
+ * and vdpbf16ps adds both products of a lane to a sum.  AMX takes the same
+ * panel and tokens.
+ *
+ * 2 and 4 bits are expanded as unit_vec.h shows, but with words of 16 bits in
+ * 32 lanes: a table of the weights of all codes, rounded, is in a register, and
+ * the low bits of a word are the index.  Other kinds go through float32.
+ */
+#include "kernels/x86/matmul.h"
+#include "kernels/x86/unit_vec.h"
+#include "kernels/x86/x86.h"
+
+#define TR	8			/* 24 sums in 32 registers */
+#define TV	SQ_MM_VECTORS
+
+#define DEPTH	512
+#define ELEM	uint16_t
+#define STRIDE	(DEPTH + 32)		/* 64 bytes more: other cache sets */
+#define PAIRS	(STRIDE / 2)
+
+#define WV	VI
+#define WL	(2 * VL)
+#define wv_load(p)		_mm512_loadu_si512(p)
+#define wv_store(p, w)		_mm512_storeu_si512(p, w)
+#define wv_dot(w, x, sum)	_mm512_dpbf16_ps(sum, (__m512bh)(w),	\
+				    (__m512bh)(x))
+#define wv_total(x, sum)	wv_dot(_mm512_set1_epi16(0x3f80), x, sum)
+
+SQ_INLINE VI
+to_bf16(VF low, VF high)
+{
+	return (VI)_mm512_cvtne2ps_pbh(high, low);
+}
+
+/* Is a vector found by a table of 16-bit words? */
+SQ_INLINE int
+by_words(enum unit_kind kind)
+{
+	return unit_bits(kind) == 2 || unit_bits(kind) == 4;
+}
+
+/* Words repeat every 2 * bits lanes; then their next codes are wanted. */
+SQ_INLINE struct unit_how
+make_how(enum unit_kind kind, size_t scales)
+{
+	struct unit_how how = unit_how(kind, scales);
+	const VI lane = _mm512_set_epi16(31, 30, 29, 28, 27, 26, 25, 24, 23,
+	    22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5,
+	    4, 3, 2, 1, 0);
+
+	if (unit_bits(kind) == 4)
+		how.shift = _mm512_slli_epi16(_mm512_srli_epi16(lane, 3), 2);
+	else if (unit_bits(kind) == 2)
+		how.shift = _mm512_slli_epi16(_mm512_srli_epi16(lane, 2), 1);
+	return how;
+}
+
+SQ_INLINE struct unit_group
+make_group(const struct unit_how *how, enum unit_kind kind, const float *s,
+    const float *z)
+{
+	struct unit_group g = unit_group(how, kind, s, z);
+
+	if (by_words(kind))
+		g.table = (VF)to_bf16(g.table, g.table);
+	return g;
+}
+
+/* Vector j of the unit at p. */
+SQ_INLINE VI
+wv_unit(const uint8_t *p, enum unit_kind kind, const struct unit_how *how,
+    const struct unit_group *g, int j)
+{
+	uint64_t w;
+	VI v;
+
+	if (kind == UNIT_BF16)
+		return wv_load(p);
+	if (!by_words(kind))
+		return to_bf16(unit_vf(p, kind, how, g, 0),
+		    unit_vf(p, kind, how, g, 1));
+	if (unit_is_wide(kind)) {
+		v = wv_load(p + j / 2);
+		if (j % 2 != 0)
+			v = _mm512_srli_epi16(v, 4);
+	} else if (unit_bits(kind) == 4) {
+		v = _mm512_srlv_epi16(vi_dup16(_mm_loadu_si128(
+		    (const void *)p)), how->shift);
+	} else {
+		memcpy(&w, p, sizeof(w));
+		v = _mm512_srlv_epi16(vi_set1_64((long long)w), how->shift);
+	}
+	return _mm512_permutexvar_epi16(v, (VI)g->table);
+}
+
+SQ_INLINE VI
+wv_keep(VI w, const uint8_t *column, size_t n)
+{
+	return _mm512_maskz_mov_epi16(_mm512_cmplt_epu16_mask(
+	    _mm512_cvtepu8_epi16(_mm256_loadu_si256((const void *)column)),
+	    _mm512_set1_epi16((short)n)), w);
+}
+
+SQ_INLINE size_t
+spread_of(enum unit_kind kind)
+{
+	return by_words(kind) ? 16 / unit_bits(kind) : 1;
+}
+
+#include "kernels/x86/walk_vec.h"
+#include "kernels/x86/pack_vec.h"
+
+/* nr rows of the panel by nv vectors of tokens; pairs of columns. */
+SQ_INLINE void
+tile_of(const int32_t *a, const int32_t *x, size_t pairs, float *sums,
+    int first, const int nr, const int nv)
+{
+	VF s[2 * TR][TV];
+	VI b, v[TV];
+	size_t c;
+	int i, j;
+
+	SQ_UNROLL for (i = 0; i < nr; i++)
+		SQ_UNROLL for (j = 0; j < nv; j++)
+			s[i][j] = first ? vf_zero() :
+			    vf_load(sums + (j * SQ_MM_PANEL + i) * VL);
+	for (c = 0; c < pairs; c++) {
+		SQ_UNROLL for (j = 0; j < nv; j++)
+			v[j] = wv_load(x + (size_t)j * pairs * VL + c * VL);
+		SQ_UNROLL for (i = 0; i < nr; i++) {
+			b = vi_set1(a[i * PAIRS + c]);
+			SQ_UNROLL for (j = 0; j < nv; j++)
+				s[i][j] = wv_dot(b, v[j], s[i][j]);
+		}
+	}
+	SQ_UNROLL for (i = 0; i < nr; i++)
+		SQ_UNROLL for (j = 0; j < nv; j++)
+			vf_store(sums + (j * SQ_MM_PANEL + i) * VL, s[i][j]);
+}
+
+/* All rows by nv vectors: see matmul_vec.h. */
+SQ_INLINE void
+tiles_of(const int32_t *a, const int32_t *x, size_t rows, size_t pairs,
+    float *sums, int first, const int nv)
+{
+	const int nr = nv == 1 ? 2 * TR : TR;
+	size_t i;
+
+	for (i = 0; i < rows; i += (size_t)nr)
+		tile_of(a + i * PAIRS, x, pairs, sums + i * VL, first, nr, nv);
+}
+
+static void
+tile(const void *panel, const void *packed, size_t rows, size_t cols,
+    size_t nvec, float *sums, int first)
+{
+	const int32_t *x = packed;
+	size_t v, n, pairs = cols / 2;
+
+	for (v = 0; v < nvec; v += n) {
+		n = sq_mm_strip(nvec - v);
+		if (n == 3)
+			tiles_of(panel, x, rows, pairs, sums, first, 3);
+		else if (n == 2)
+			tiles_of(panel, x, rows, pairs, sums, first, 2);
+		else
+			tiles_of(panel, x, rows, pairs, sums, first, 1);
+		x += n * pairs * VL;
+		sums += n * SQ_MM_PANEL * VL;
+	}
+}
+
+static void
+pack(const struct sq_mm_x *x, void *packed)
+{
+	VF u[VL][PACK_VF], v[VL];
+	float *out = packed;
+	size_t c, i;
+	int t;
+
+	for (c = 0; c < x->cols; c += x->order->unit) {
+		x_units(x, c, u);
+		for (i = 0; i < x->order->unit / VL; i += 2) {
+			SQ_UNROLL for (t = 0; t < VL; t++)
+				v[t] = (VF)to_bf16(u[t][i], u[t][i + 1]);
+			vf_transpose(v);
+			SQ_UNROLL for (t = 0; t < VL; t++, out += VL)
+				vf_store(out, v[t]);
+		}
+	}
+}
+
+static void
+arrange(const struct sq_mm_x *x, void *row)
+{
+	ELEM *out = row;
+	VF u[PACK_VF];
+	size_t c, i;
+
+	for (c = 0; c < x->cols; c += x->order->unit) {
+		x_unit(x, x->x, c, u);
+		for (i = 0; i < x->order->unit / VL; i += 2, out += WL)
+			wv_store(out, to_bf16(u[i], u[i + 1]));
+	}
+}
+
+const struct sq_mm_level sq_mm_avx512bf16 = {
+	.lanes = VL, .size = sizeof(ELEM), .depth = DEPTH, .few = 12,
+	.block = 512, .order = order, .expand = expand, .pack = pack,
+	.arrange = arrange, .tile = tile, .direct = direct, .finish = finish,
+	.total = total
+};
+
+int
+sq_matmul_avx512bf16(struct sq_ctx *c, const struct sq_weight *w,
+    const struct sq_mat *x, enum sq_prec prec, const struct sq_mat *y)
+{
+	if (prec != SQ_PREC_BF16)
+		return sq_matmul_avx512(c, w, x, prec, y);
+	return sq_mm_run(&sq_mm_avx512bf16, c, w, x, prec, y);
+}

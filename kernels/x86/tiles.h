@@ -1,0 +1,37 @@
+/* The tile registers of AMX: all eight as 16 rows of 64 bytes. */
+#ifndef SQ_X86_TILES_H
+#define SQ_X86_TILES_H
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#define SQ_TILE_ROWS	16
+#define SQ_TILE_BYTES	64		/* of a row */
+#define SQ_TILE_SIZE	(SQ_TILE_ROWS * SQ_TILE_BYTES)
+#define SQ_TILES	8
+
+/* What LDTILECFG reads (Intel SDM, AMX, palette 1). */
+struct sq_tile_config {
+	uint8_t palette, start_row;
+	uint8_t reserved[14];
+	uint16_t bytes[16];
+	uint8_t rows[16];
+};
+
+/* Gives the calling thread its tiles; _tile_release() ends it. */
+static inline void
+sq_tiles_begin(void)
+{
+	struct sq_tile_config c = { .palette = 1 };
+	int i;
+
+	for (i = 0; i < SQ_TILES; i++) {
+		c.bytes[i] = SQ_TILE_BYTES;
+		c.rows[i] = SQ_TILE_ROWS;
+	}
+	/* GCC's intrinsic names only the first bytes of c as read. */
+	__asm__ volatile("" : : "r"(&c) : "memory");
+	_tile_loadconfig(&c);
+}
+
+#endif

@@ -1,0 +1,480 @@
+/* Calibration; see calibrate.h. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/pool.h"
+#include "calib/calibrate.h"
+#include "calib/collect.h"
+#include "calib/hidden.h"
+#include "calib/text.h"
+#include "model/inventory.h"
+#include "model/lane.h"
+
+#define FIXED	((uint64_t)96 << 20)	/* the program and the kernels' space */
+#define HELD	24			/* tensors of a block at most */
+
+/* A tensor of the block at work. */
+struct held {
+	struct sq_tensor t;
+	const struct sq_slot *slot;
+	unsigned char *payload;
+};
+
+struct calib {
+	struct sq_calibrate *o;
+	struct sq_in *in;
+	struct sq_out *out;
+	struct sq_inventory inv;
+	struct sq_tokens tokens;
+	char model_digest[SQ_DIGEST];
+	struct sq_model *model;
+	struct sq_lane lane;
+	struct sq_collect collect;
+	struct sq_hidden hidden;
+	struct held held[HELD];
+	int nheld;
+	uint64_t layer;			/* of the block at work */
+};
+
+static double
+now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- memory ---- */
+
+/* The weights of one block, at 16 bits. */
+static uint64_t
+block_bytes(const struct sq_config *c)
+{
+	return 2 * (c->dim * c->head_dim * (2 * c->heads + 2 * c->kv_heads) +
+	    3 * c->dim * c->ffn);
+}
+
+static uint64_t
+forward_bytes(const struct sq_config *c, size_t rows)
+{
+	return 4 * rows * (3 * c->dim + 2 * c->head_dim *
+	    (c->heads + c->kv_heads) + 2 * c->ffn);
+}
+
+/* Everything but the hidden states of all samples. */
+static uint64_t
+least_memory(const struct calib *k)
+{
+	const struct sq_config *c = &k->inv.config;
+	size_t length = (size_t)k->tokens.length;
+	uint64_t block, embed = 2 * c->vocab * c->dim;
+
+	block = block_bytes(c) + forward_bytes(c, SQ_LANE_ROWS) +
+	    4 * length * c->dim +
+	    4 * length * c->kv_heads * c->head_dim * 2 +
+	    sq_collect_bytes(c, length, k->o->mode == SQ_CALIB_FULL,
+	    k->o->prec);
+	return FIXED + (block > embed ? block : embed + 4 * length * c->dim);
+}
+
+/* 1 when the hidden states have to go to a file; -1 when not even that fits. */
+static int
+plan_memory(const struct calib *k, char *err)
+{
+	uint64_t least = least_memory(k), all;
+
+	if (k->o->memory == 0)
+		return 0;
+	if (least > k->o->memory)
+		return sq_fail(err, "-M: needs at least %juM for this model "
+		    "and samples of %ju tokens",
+		    (uintmax_t)(least + 0xfffff) >> 20,
+		    (uintmax_t)k->tokens.length);
+	all = 4 * k->tokens.count * k->inv.config.dim;
+	return least + all > k->o->memory;
+}
+
+/* ---- the beginning of the stream ---- */
+
+static int
+open_runner(struct calib *k, char *err)
+{
+	const struct sq_config *c = &k->inv.config;
+	size_t length = (size_t)k->tokens.length;
+
+	k->o->spilled = plan_memory(k, err);
+	if (k->o->spilled < 0 || (k->model = sq_model_new(c, err)) == NULL ||
+	    sq_lane_init(&k->lane, k->model, k->o->ctx, k->o->prec, length, 1,
+	    err) < 0 ||
+	    sq_collect_init(&k->collect, k->o->ctx, c, length,
+	    k->o->mode == SQ_CALIB_FULL, k->o->prec, err) < 0)
+		return -1;
+	k->lane.f.tap = sq_collect_tap;
+	k->lane.f.tap_arg = &k->collect;
+	return sq_hidden_init(&k->hidden,
+	    (size_t)(k->tokens.count / k->tokens.length), length,
+	    (size_t)c->dim, k->o->spilled, err);
+}
+
+static int
+begin(struct calib *k, char *err)
+{
+	const unsigned char *config;
+	struct sq_calibrate *o = k->o;
+	struct sq_files files;
+	size_t size;
+	int r = -1;
+
+	if (sq_files_read(&files, k->in) < 0)
+		return sq_fail(err, "%s", k->in->err);
+	config = sq_files_find(&files, "config.json", &size);
+	memcpy(k->model_digest, files.h.model, sizeof(k->model_digest));
+	if (sq_inventory_init(&k->inv, (const char *)config, size, err) < 0 ||
+	    sq_calib_tokens(&k->tokens, &files, &k->inv.config, o->text,
+	    o->text_len, o->samples, o->length, o->skip, err) < 0)
+		goto done;
+	if (sq_files_write(&files, k->out) < 0 ||
+	    sq_tokens_write(&k->tokens, k->out) < 0) {
+		sq_fail(err, "%s", k->out->err);
+		goto done;
+	}
+	o->got = (size_t)(k->tokens.count / k->tokens.length);
+	o->sample_length = (size_t)k->tokens.length;
+	o->progress->bytes = k->tokens.count * k->inv.config.layers;
+	r = o->mode == SQ_CALIB_TOKENS ? 0 : open_runner(k, err);
+done:
+	sq_files_release(&files);
+	return r;
+}
+
+static int
+copy(struct calib *k, char *err)
+{
+	return sq_out_copy(k->out, k->in) < 0 ?
+	    sq_fail(err, "%s", k->out->err) : 0;
+}
+
+/* ---- the embedding ---- */
+
+static int
+embed_samples(struct calib *k, char *err)
+{
+	size_t i, at, n, length = (size_t)k->tokens.length;
+	struct sq_feed feed = { .kv = &k->lane.seq };
+	float *h;
+
+	for (i = 0; i < k->hidden.samples; i++) {
+		if ((h = sq_hidden_get(&k->hidden, i, err)) == NULL)
+			return -1;
+		for (at = 0; at < length; at += n) {
+			n = length - at < k->lane.rows ? length - at : k->lane.rows;
+			feed.ids = k->tokens.id + i * length + at;
+			feed.n = n;
+			if (sq_forward_embed(&k->lane.f, &feed, 1, err) < 0)
+				return -1;
+			memcpy(h + at * k->hidden.dim, k->lane.f.x.p,
+			    n * k->hidden.dim * sizeof(*h));
+		}
+		if (sq_hidden_put(&k->hidden, i, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+put_tensor(struct calib *k, const struct sq_tensor *t, const void *payload,
+    char *err)
+{
+	if (sq_out_tensor(k->out, t) < 0 ||
+	    sq_out_write(k->out, payload, (size_t)t->length) < 0 ||
+	    sq_out_end(k->out) < 0)
+		return sq_fail(err, "%s", k->out->err);
+	return 0;
+}
+
+static int
+bind(struct calib *k, const struct sq_tensor *t, const unsigned char *payload,
+    char *err)
+{
+	const void *part[SQ_PARTS];
+	int i;
+
+	for (i = 0; i < t->nparts; i++)
+		part[i] = payload + t->part[i].offset;
+	return sq_model_bind(k->model, t, part, err);
+}
+
+static int
+embedding(struct calib *k, const struct sq_tensor *t, char *err)
+{
+	unsigned char *payload = sq_in_payload(k->in, SQ_MAX_PAYLOAD);
+	int r = -1;
+
+	if (payload == NULL)
+		return sq_fail(err, "%s", k->in->err);
+	if (bind(k, t, payload, err) == 0 && embed_samples(k, err) == 0)
+		r = put_tensor(k, t, payload, err);
+	free(payload);
+	return r;
+}
+
+/* ---- a block ---- */
+
+static int
+run_sample(struct calib *k, size_t i, char *err)
+{
+	size_t at, n, length = k->hidden.length, dim = k->hidden.dim;
+	float *h = sq_hidden_get(&k->hidden, i, err);
+	struct sq_feed feed = { .kv = &k->lane.seq };
+
+	if (h == NULL)
+		return -1;
+	sq_kvseq_clear(&k->lane.seq);
+	for (at = 0; at < length; at += n) {
+		n = length - at < k->lane.rows ? length - at : k->lane.rows;
+		feed.n = n;
+		memcpy(k->lane.f.x.p, h + at * dim, n * dim * sizeof(*h));
+		k->lane.f.x.rows = n;
+		if (sq_kvseq_reserve(&k->lane.seq, n, err) < 0 ||
+		    sq_forward_block(&k->lane.f, (size_t)k->layer, &feed, 1,
+		    err) < 0)
+			return -1;
+		k->lane.seq.length += n;
+		memcpy(h + at * dim, k->lane.f.x.p, n * dim * sizeof(*h));
+		sq_progress_add(k->o->progress, n);
+	}
+	if (sq_collect_sample(&k->collect, length, err) < 0)
+		return -1;
+	return sq_hidden_put(&k->hidden, i, err);
+}
+
+static void
+count_flops(struct calib *k)
+{
+	const struct sq_config *c = &k->inv.config;
+	uint64_t tokens = k->tokens.count, q = c->heads * c->head_dim;
+
+	k->o->flops += tokens * block_bytes(c);
+	k->o->flops += tokens * 2 * k->tokens.length * q;	/* causal */
+	if (k->o->mode == SQ_CALIB_FULL)
+		k->o->flops += tokens * (2 * c->dim * c->dim + q * q +
+		    c->ffn * c->ffn);
+}
+
+/* The finite check is here: a NaN would spread to every statistic. */
+static int
+check_finite(const struct calib *k, char *err)
+{
+	const struct sq_stats *s;
+	size_t i;
+	int n;
+
+	for (n = 0; n < SQ_INPUTS; n++) {
+		s = &k->collect.in[n].stats;
+		for (i = 0; i < k->collect.in[n].channels; i++)
+			if (!(k->collect.in[n].abssum[i] < 1e30) ||
+			    s->max[i] < s->min[i])
+				return sq_fail(err, "block %ju: activations "
+				    "that are not finite",
+				    (uintmax_t)k->layer);
+	}
+	return 0;
+}
+
+static int
+run_block(struct calib *k, char *err)
+{
+	double start = now();
+	size_t i;
+	int h;
+
+	for (h = 0; h < k->nheld; h++)
+		if (bind(k, &k->held[h].t, k->held[h].payload, err) < 0)
+			return -1;
+	sq_collect_reset(&k->collect);
+	for (i = 0; i < k->hidden.samples; i++)
+		if (run_sample(k, i, err) < 0)
+			return k->collect.err[0] == '\0' ? -1 :
+			    sq_fail(err, "%s", k->collect.err);
+	sq_collect_finish(&k->collect);
+	count_flops(k);
+	k->o->seconds += now() - start;
+	return check_finite(k, err);
+}
+
+/* The input that the tensors of a role share, or -1. */
+static int
+input_of(const struct sq_slot *s)
+{
+	if (s == NULL || !s->linear)
+		return -1;
+	switch (s->role) {
+	case SQ_O:
+		return SQ_IN_O;
+	case SQ_GATE:
+	case SQ_UP:
+		return SQ_IN_FFN;
+	case SQ_DOWN:
+		return SQ_IN_DOWN;
+	default:
+		return SQ_IN_QKV;
+	}
+}
+
+static int
+put_stats(struct calib *k, struct sq_stats *s, char *err)
+{
+	memcpy(s->model, k->model_digest, sizeof(s->model));
+	memcpy(s->source, k->tokens.source, sizeof(s->source));
+	return sq_stats_write(s, k->out) < 0 ?
+	    sq_fail(err, "%s", k->out->err) : 0;
+}
+
+/* Which tensors a record concerns. */
+static void
+name_tensors(const struct calib *k, struct sq_stats *s, int input)
+{
+	const struct sq_slot *slot;
+	int h;
+
+	s->ntensors = 0;
+	for (h = 0; h < k->nheld; h++) {
+		slot = k->held[h].slot;
+		if (input_of(slot) != input || (s->is_kv &&
+		    slot->role != SQ_K && slot->role != SQ_V))
+			continue;
+		memcpy(s->tensor[s->ntensors++], k->held[h].t.name, SQ_NAME);
+	}
+}
+
+static int
+put_block(struct calib *k, char *err)
+{
+	int h, input, last = -1;
+
+	for (h = 0; h < k->nheld; h++) {
+		input = input_of(k->held[h].slot);
+		if (input == SQ_IN_O) {
+			name_tensors(k, &k->collect.kv, SQ_IN_QKV);
+			if (put_stats(k, &k->collect.kv, err) < 0)
+				return -1;
+		}
+		if (input >= 0 && input != last) {
+			name_tensors(k, &k->collect.in[input].stats, input);
+			if (put_stats(k, &k->collect.in[input].stats,
+			    err) < 0)
+				return -1;
+			last = input;
+		}
+		if (put_tensor(k, &k->held[h].t, k->held[h].payload, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static void
+drop_held(struct calib *k)
+{
+	while (k->nheld > 0)
+		free(k->held[--k->nheld].payload);
+}
+
+/* A block is whole when something else comes. */
+static int
+end_block(struct calib *k, char *err)
+{
+	int r = 0;
+
+	if (k->nheld == 0)
+		return 0;
+	sq_progress_tensor(k->o->progress);
+	if (run_block(k, err) < 0 || put_block(k, err) < 0)
+		r = -1;
+	drop_held(k);
+	k->layer++;
+	return r;
+}
+
+static int
+hold(struct calib *k, const struct sq_tensor *t, const struct sq_slot *slot,
+    char *err)
+{
+	struct held *h = &k->held[k->nheld];
+
+	if (slot->layer != k->layer && end_block(k, err) < 0)
+		return -1;
+	h = &k->held[k->nheld];
+	if (slot->layer != k->layer || k->nheld == HELD)
+		return sq_fail(err, "tensor '%s': not in the order of a "
+		    "forward pass", t->name);
+	h->t = *t;
+	h->slot = slot;
+	h->payload = sq_in_payload(k->in, SQ_MAX_PAYLOAD);
+	if (h->payload == NULL)
+		return sq_fail(err, "%s", k->in->err);
+	k->nheld++;
+	return 0;
+}
+
+/* ---- the stream ---- */
+
+static int
+tensor(struct calib *k, char *err)
+{
+	const struct sq_slot *slot;
+	struct sq_tensor t;
+
+	if (sq_tensor_parse(&t, k->in->desc, k->in->length, err) < 0 ||
+	    sq_inventory_add(&k->inv, &t, &slot, err) < 0)
+		return -1;
+	if (slot != NULL && slot->role == SQ_EMBED)
+		return embedding(k, &t, err);
+	if (slot != NULL && slot->role != SQ_NORM && slot->role != SQ_HEAD)
+		return hold(k, &t, slot, err);
+	return end_block(k, err) < 0 ? -1 : copy(k, err);
+}
+
+static int
+record(struct calib *k, char *err)
+{
+	switch (k->in->type) {
+	case SQ_HEADER:
+		return begin(k, err);
+	case SQ_TOKENS:
+	case SQ_STATS:		/* ours take their place */
+		return 0;
+	case SQ_TENSOR:
+		return k->o->mode == SQ_CALIB_TOKENS ? copy(k, err) :
+		    tensor(k, err);
+	default:
+		return copy(k, err);
+	}
+}
+
+int
+sq_calibrate(struct sq_calibrate *o, struct sq_in *in, struct sq_out *out,
+    char *err)
+{
+	struct calib k = { .o = o, .in = in, .out = out, .hidden.fd = -1 };
+	int r = -1, got;
+
+	while ((got = sq_in_next(in)) > 0)
+		if (record(&k, err) < 0)
+			goto done;
+	if (got < 0)
+		sq_fail(err, "%s", in->err);
+	else if (o->mode == SQ_CALIB_TOKENS ||
+	    sq_inventory_complete(&k.inv, err) == 0)
+		r = 0;
+done:
+	drop_held(&k);
+	sq_hidden_release(&k.hidden);
+	sq_collect_release(&k.collect);
+	sq_lane_release(&k.lane);
+	sq_model_free(k.model);
+	sq_tokens_release(&k.tokens);
+	sq_inventory_release(&k.inv);
+	return r;
+}

@@ -1,0 +1,250 @@
+/* The statistics of one block; see collect.h. */
+#include <float.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/pool.h"
+#include "calib/collect.h"
+
+static size_t
+channels_of(const struct sq_config *c, int input)
+{
+	switch (input) {
+	case SQ_IN_O:
+		return (size_t)(c->heads * c->head_dim);
+	case SQ_IN_DOWN:
+		return (size_t)c->ffn;
+	default:
+		return (size_t)c->dim;
+	}
+}
+
+uint64_t
+sq_collect_bytes(const struct sq_config *c, size_t length, int full,
+    enum sq_prec prec)
+{
+	uint64_t n = 0;
+	size_t ch;
+	int i;
+
+	for (i = 0; i < SQ_INPUTS; i++) {
+		ch = channels_of(c, i);
+		n += ch * (5 * sizeof(float) + 3 * sizeof(double));
+		if (full)
+			n += sq_gram_bytes(ch, length, prec);
+	}
+	return n;
+}
+
+static int
+input_init(struct sq_collect *k, struct sq_collect_input *in, size_t channels,
+    size_t length, enum sq_prec prec, char *err)
+{
+	struct sq_stats *s = &in->stats;
+	size_t n = channels;
+
+	in->channels = n;
+	s->channels = n;
+	s->min = malloc(n * sizeof(float));
+	s->max = malloc(n * sizeof(float));
+	s->mean = malloc(n * sizeof(float));
+	s->absmean = malloc(n * sizeof(float));
+	s->hdiag = malloc(n * sizeof(float));
+	s->hist = malloc(SQ_HIST * sizeof(uint64_t));
+	in->sum = malloc(n * sizeof(double));
+	in->abssum = malloc(n * sizeof(double));
+	in->square = malloc(n * sizeof(double));
+	if (s->min == NULL || s->max == NULL || s->mean == NULL ||
+	    s->absmean == NULL || s->hdiag == NULL || s->hist == NULL ||
+	    in->sum == NULL || in->abssum == NULL || in->square == NULL)
+		return sq_fail(err, "out of memory");
+	if (k->full && sq_gram_init(&in->gram, k->ctx, n, length, prec,
+	    err) < 0)
+		return -1;
+	s->h = k->full ? in->gram.h : NULL;
+	return 0;
+}
+
+int
+sq_collect_init(struct sq_collect *k, struct sq_ctx *ctx,
+    const struct sq_config *c, size_t length, int full, enum sq_prec prec,
+    char *err)
+{
+	size_t n = (size_t)(c->kv_heads * c->head_dim);
+	int i;
+
+	memset(k, 0, sizeof(*k));
+	k->ctx = ctx;
+	k->full = full;
+	for (i = 0; i < SQ_INPUTS; i++)
+		if (input_init(k, &k->in[i], channels_of(c, i), length, prec,
+		    err) < 0)
+			goto err;
+	k->kv.is_kv = 1;
+	k->kv.heads = c->kv_heads;
+	k->kv.dim = c->head_dim;
+	k->kv.kmin = malloc(n * sizeof(float));
+	k->kv.kmax = malloc(n * sizeof(float));
+	k->kv.vmin = malloc(n * sizeof(float));
+	k->kv.vmax = malloc(n * sizeof(float));
+	if (k->kv.kmin != NULL && k->kv.kmax != NULL && k->kv.vmin != NULL &&
+	    k->kv.vmax != NULL) {
+		sq_collect_reset(k);
+		return 0;
+	}
+	sq_fail(err, "out of memory");
+err:
+	sq_collect_release(k);
+	return -1;
+}
+
+void
+sq_collect_release(struct sq_collect *k)
+{
+	int i;
+
+	for (i = 0; i < SQ_INPUTS; i++) {
+		k->in[i].stats.h = NULL;	/* the gram's */
+		sq_stats_release(&k->in[i].stats);
+		sq_gram_release(&k->in[i].gram);
+		free(k->in[i].sum);
+		free(k->in[i].abssum);
+		free(k->in[i].square);
+	}
+	sq_stats_release(&k->kv);
+	memset(k, 0, sizeof(*k));
+}
+
+static void
+fill(float *p, size_t n, float v)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		p[i] = v;
+}
+
+void
+sq_collect_reset(struct sq_collect *k)
+{
+	size_t n = (size_t)(k->kv.heads * k->kv.dim);
+	struct sq_collect_input *in;
+	int i;
+
+	for (i = 0; i < SQ_INPUTS; i++) {
+		in = &k->in[i];
+		fill(in->stats.min, in->channels, FLT_MAX);
+		fill(in->stats.max, in->channels, -FLT_MAX);
+		memset(in->sum, 0, in->channels * sizeof(double));
+		memset(in->abssum, 0, in->channels * sizeof(double));
+		memset(in->square, 0, in->channels * sizeof(double));
+		memset(in->stats.hist, 0, SQ_HIST * sizeof(uint64_t));
+		if (k->full)
+			memset(in->gram.h, 0, sq_triangle(in->channels) *
+			    sizeof(float));
+	}
+	fill(k->kv.kmin, n, FLT_MAX);
+	fill(k->kv.kmax, n, -FLT_MAX);
+	fill(k->kv.vmin, n, FLT_MAX);
+	fill(k->kv.vmax, n, -FLT_MAX);
+	k->tokens = 0;
+}
+
+static void
+widen(float *min, float *max, const struct sq_mat *x)
+{
+	const float *row = x->p;
+	size_t i, j;
+
+	for (i = 0; i < x->rows; i++, row += x->stride)
+		for (j = 0; j < x->cols; j++) {
+			min[j] = row[j] < min[j] ? row[j] : min[j];
+			max[j] = row[j] > max[j] ? row[j] : max[j];
+		}
+}
+
+static void
+add_squares(double *square, const struct sq_mat *x)
+{
+	const float *row = x->p;
+	size_t i, j;
+
+	for (i = 0; i < x->rows; i++, row += x->stride)
+		for (j = 0; j < x->cols; j++)
+			square[j] += (double)row[j] * row[j];
+}
+
+static int
+take_input(struct sq_collect *k, struct sq_collect_input *in,
+    const struct sq_mat *x)
+{
+	struct sq_moments m = { in->stats.min, in->stats.max, in->sum,
+	    in->abssum, in->stats.hist };
+
+	if (sq_moments(k->ctx, x, &m) != 0)
+		return sq_fail(k->err, "no kernel for statistics");
+	if (k->full)
+		return sq_gram_take(&in->gram, x, k->err);
+	add_squares(in->square, x);
+	return 0;
+}
+
+int
+sq_collect_tap(void *arg, enum sq_role role, size_t layer,
+    const struct sq_mat *x)
+{
+	struct sq_collect *k = arg;
+
+	(void)layer;
+	switch (role) {
+	case SQ_Q:
+		return take_input(k, &k->in[SQ_IN_QKV], x);
+	case SQ_O:
+		return take_input(k, &k->in[SQ_IN_O], x);
+	case SQ_GATE:
+		return take_input(k, &k->in[SQ_IN_FFN], x);
+	case SQ_DOWN:
+		return take_input(k, &k->in[SQ_IN_DOWN], x);
+	case SQ_K:
+		widen(k->kv.kmin, k->kv.kmax, x);
+		return 0;
+	case SQ_V:
+		widen(k->kv.vmin, k->kv.vmax, x);
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+int
+sq_collect_sample(struct sq_collect *k, size_t tokens, char *err)
+{
+	int i;
+
+	for (i = 0; k->full && i < SQ_INPUTS; i++)
+		if (sq_gram_add(&k->in[i].gram, err) < 0)
+			return -1;
+	k->tokens += tokens;
+	return 0;
+}
+
+void
+sq_collect_finish(struct sq_collect *k)
+{
+	struct sq_collect_input *in;
+	size_t j;
+	int i;
+
+	for (i = 0; i < SQ_INPUTS; i++) {
+		in = &k->in[i];
+		in->stats.tokens = k->tokens;
+		for (j = 0; j < in->channels; j++) {
+			in->stats.mean[j] = (float)(in->sum[j] /
+			    (double)k->tokens);
+			in->stats.absmean[j] = (float)(in->abssum[j] /
+			    (double)k->tokens);
+			in->stats.hdiag[j] = (float)in->square[j];
+		}
+	}
+	k->kv.tokens = k->tokens;
+}

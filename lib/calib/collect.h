@@ -1,0 +1,54 @@
+/*
+ * The statistics of one block: what its linear layers are fed, sample after
+ * sample, and the ranges of its keys and values.
+ */
+#ifndef SQ_CALIB_COLLECT_H
+#define SQ_CALIB_COLLECT_H
+
+#include "calib/gram.h"
+#include "formats/fmt_stats.h"
+#include "model/forward.h"
+
+/* The inputs: of q, k and v; of o; of gate and up; of down. */
+enum { SQ_IN_QKV, SQ_IN_O, SQ_IN_FFN, SQ_IN_DOWN, SQ_INPUTS };
+
+struct sq_collect_input {
+	size_t channels;
+	struct sq_stats stats;		/* h points into gram */
+	double *sum, *abssum, *square;	/* [channels] */
+	struct sq_gram gram;		/* with H only */
+};
+
+struct sq_collect {
+	struct sq_ctx *ctx;
+	int full;			/* with H, not its diagonal alone */
+	struct sq_collect_input in[SQ_INPUTS];
+	struct sq_stats kv;
+	uint64_t tokens;
+	char err[SQ_ERR];		/* why the tap said -1 */
+};
+
+/* length: tokens of a sample. */
+int	 sq_collect_init(struct sq_collect *, struct sq_ctx *,
+	    const struct sq_config *, size_t length, int full, enum sq_prec,
+	    char *err);
+void	 sq_collect_release(struct sq_collect *);
+
+/* Bytes that one takes. */
+uint64_t sq_collect_bytes(const struct sq_config *, size_t length, int full,
+	    enum sq_prec);
+
+/* Forgets everything: the next block. */
+void	 sq_collect_reset(struct sq_collect *);
+
+/* The forward pass calls this; arg is the struct sq_collect. */
+int	 sq_collect_tap(void *arg, enum sq_role role, size_t layer,
+	    const struct sq_mat *x);
+
+/* A sample has passed whole. */
+int	 sq_collect_sample(struct sq_collect *, size_t tokens, char *err);
+
+/* All samples have: the statistics are what in[] and kv say. */
+void	 sq_collect_finish(struct sq_collect *);
+
+#endif

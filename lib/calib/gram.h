@@ -1,0 +1,42 @@
+/*
+ * H += X X^T over a sample of tokens: what GPTQ and its relatives minimize
+ * with.  Inputs are rounded to bf16, products summed in float32.
+ *
+ * One sample is one addition to H, whatever the batch or the thread count, so
+ * the statistics depend on the text alone.
+ */
+#ifndef SQ_CALIB_GRAM_H
+#define SQ_CALIB_GRAM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "kernels/kern.h"
+
+struct sq_gram {
+	struct sq_ctx *ctx;
+	size_t channels;		/* C */
+	size_t length;			/* tokens of a sample */
+	size_t have;			/* of this sample so far */
+	enum sq_prec prec;
+	void *x;		/* [C][length]: the sample, BF16 or F32 */
+	float *h;		/* upper triangle of C x C, row by row */
+	float *left, *tile;		/* scratch of sq_gram_add() */
+};
+
+/* h all zero.  -1 when there is no memory. */
+int	 sq_gram_init(struct sq_gram *, struct sq_ctx *, size_t channels,
+	    size_t length, enum sq_prec, char *err);
+void	 sq_gram_release(struct sq_gram *);
+
+/* Bytes that one takes, all told. */
+uint64_t sq_gram_bytes(size_t channels, size_t length, enum sq_prec);
+
+/* The next tokens of the sample: [tokens][C], F32. */
+int	 sq_gram_take(struct sq_gram *, const struct sq_mat *x, char *err);
+
+/* The sample is whole: H += X X^T, and the next sample begins. */
+int	 sq_gram_add(struct sq_gram *, char *err);
+
+#endif

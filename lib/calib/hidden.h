@@ -1,0 +1,31 @@
+/*
+ * The hidden states of all samples between two blocks: in memory, or in a file
+ * without a name when they do not fit.
+ */
+#ifndef SQ_CALIB_HIDDEN_H
+#define SQ_CALIB_HIDDEN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct sq_hidden {
+	size_t samples, length, dim;	/* length tokens, dim values each */
+	float *mem;			/* or NULL */
+	int fd;				/* or -1 */
+	float *one;			/* a sample, when they are in a file */
+};
+
+/* spill: into a file in TMPDIR. */
+int	 sq_hidden_init(struct sq_hidden *, size_t samples, size_t length,
+	    size_t dim, int spill, char *err);
+void	 sq_hidden_release(struct sq_hidden *);
+
+/* Sample i in memory: [length][dim], until the next call; NULL on failure. */
+float	*sq_hidden_get(struct sq_hidden *, size_t i, char *err);
+
+/* Puts back what sq_hidden_get(i) gave, changed. */
+int	 sq_hidden_put(struct sq_hidden *, size_t i, char *err);
+
+#endif

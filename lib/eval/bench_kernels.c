@@ -1,0 +1,385 @@
+/* How fast the kernels are; see bench_kernels.h. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/half.h"
+#include "base/pool.h"
+#include "base/rng.h"
+#include "eval/bench_kernels.h"
+#include "kernels/bins.h"
+#include "kernels/limits.h"
+
+#define MAX_TIMES	2000
+#define COLD		((size_t)512 << 20)	/* bytes: more than caches hold */
+#define IN		2048
+#define OUT		5632
+#define VOCAB		32000
+#define DIM		64
+#define HEADS		32
+#define KV_HEADS	4
+#define PAGE		64
+
+/* What one row measures. */
+struct bench_case {
+	enum sq_op op;
+	const char *shape;
+	enum sq_grid grid;
+	size_t group, m;		/* matmul: rows of x; else its own */
+	enum sq_prec prec;
+	enum { FLOPS, BYTES, NONE } limit;	/* NONE: in the caches */
+};
+
+static const struct bench_case cases[] = {
+	{ SQ_OP_matmul, "int4 g128 5632x2048, 512 rows, bf16", SQ_INT4, 128,
+	    512, SQ_PREC_BF16, FLOPS },
+	{ SQ_OP_matmul, "int8 5632x2048, 512 rows, bf16", SQ_INT8, IN, 512,
+	    SQ_PREC_BF16, FLOPS },
+	{ SQ_OP_matmul, "bf16 5632x2048, 512 rows, bf16", SQ_DENSE, 0, 512,
+	    SQ_PREC_BF16, FLOPS },
+	{ SQ_OP_matmul, "bf16 5632x2048, 512 rows, f32", SQ_DENSE, 0, 512,
+	    SQ_PREC_F32, FLOPS },
+	{ SQ_OP_matmul, "int4 g128 5632x2048, 8 rows, bf16", SQ_INT4, 128, 8,
+	    SQ_PREC_BF16, BYTES },
+	{ SQ_OP_matmul, "int4 g128 5632x2048, 1 row, bf16", SQ_INT4, 128, 1,
+	    SQ_PREC_BF16, BYTES },
+	{ SQ_OP_matmul, "int4 g32 5632x2048, 1 row, bf16", SQ_INT4, 32, 1,
+	    SQ_PREC_BF16, BYTES },
+	{ SQ_OP_matmul, "int8 5632x2048, 1 row, bf16", SQ_INT8, IN, 1,
+	    SQ_PREC_BF16, BYTES },
+	{ SQ_OP_matmul, "bf16 5632x2048, 1 row, bf16", SQ_DENSE, 0, 1,
+	    SQ_PREC_BF16, BYTES },
+	{ SQ_OP_attention, "2048 tokens, 32/4 heads of 64, bf16", SQ_DENSE, 0,
+	    2048, SQ_PREC_BF16, FLOPS },
+	{ SQ_OP_attention, "1 after 8192, 32/4 heads of 64, bf16", SQ_DENSE,
+	    0, 1, SQ_PREC_BF16, BYTES },
+	{ SQ_OP_quantize, "int4 g128 absmax, 5632x2048 bf16", SQ_INT4, 128, 0,
+	    SQ_PREC_F32, NONE },
+	{ SQ_OP_quantize, "int4 g128 mse, 5632x2048 bf16", SQ_INT4, 128, 1,
+	    SQ_PREC_F32, NONE },
+	{ SQ_OP_dequantize, "int4 g128 5632x2048 to f32", SQ_INT4, 128, 0,
+	    SQ_PREC_F32, NONE },
+	{ SQ_OP_rmsnorm, "512x2048", SQ_DENSE, 0, 512, SQ_PREC_F32, NONE },
+	{ SQ_OP_silu_mul, "512x5632", SQ_DENSE, 0, 512, SQ_PREC_F32, NONE },
+	{ SQ_OP_rope, "512x2048", SQ_DENSE, 0, 512, SQ_PREC_F32, NONE },
+	{ SQ_OP_add, "512x2048", SQ_DENSE, 0, 512, SQ_PREC_F32, NONE },
+	{ SQ_OP_nll, "64x32000", SQ_DENSE, 0, 64, SQ_PREC_F32, NONE },
+	{ SQ_OP_kl, "64x32000", SQ_DENSE, 0, 64, SQ_PREC_F32, NONE },
+	{ SQ_OP_moments, "512x2048", SQ_DENSE, 0, 512, SQ_PREC_F32, NONE },
+};
+
+#define NCASES	(sizeof(cases) / sizeof(cases[0]))
+
+/* Everything that a case may need, filled with random numbers once. */
+struct state {
+	struct sq_ctx ctx;
+	unsigned char *weights;		/* COLD bytes */
+	uint16_t *scales;
+	float *x, *y, *z;		/* [2048][5632] */
+	unsigned char *codes;
+	void **kpage, **vpage;
+	uint32_t *ids;
+	uint64_t hist[SQ_BINS];
+	double *sums;
+	float nll[512];
+	size_t turn;			/* the copy of the weights in use */
+};
+
+#define X_COUNT		((size_t)2048 * OUT)
+
+static double
+now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* bf16 weights of about .02: their bytes serve as codes as well. */
+static void
+fill(struct state *s)
+{
+	struct sq_rng r = { 1 };
+	uint16_t *w = (uint16_t *)s->weights;
+	size_t i;
+
+	for (i = 0; i < 1 << 20; i++)
+		w[i] = sq_f32_to_bf16((float)(.04 * sq_rng_uniform(&r) - .02));
+	for (i = (size_t)2 << 20; i < COLD; i *= 2)
+		memcpy(s->weights + i, s->weights,
+		    2 * i <= COLD ? i : COLD - i);
+	for (i = 0; i < X_COUNT; i++)
+		s->x[i] = s->z[i] = (float)(2 * sq_rng_uniform(&r) - 1);
+	for (i = 0; i < (size_t)OUT * IN / 32; i++)
+		s->scales[i] = sq_f32_to_f16(.003f);
+	for (i = 0; i < 2048; i++)
+		s->ids[i] = (uint32_t)i;
+}
+
+static int
+state_init(struct state *s, const struct sq_bench_kernels *b, char *err)
+{
+	size_t page = (size_t)KV_HEADS * PAGE * DIM * 2, pages = 8256 / PAGE;
+	size_t i;
+
+	memset(s, 0, sizeof(*s));
+	s->weights = malloc(COLD);
+	s->scales = malloc((size_t)OUT * IN / 32 * 2);
+	s->x = malloc(X_COUNT * sizeof(float));
+	s->y = malloc(X_COUNT * sizeof(float));
+	s->z = malloc(X_COUNT * sizeof(float));
+	s->codes = malloc((size_t)OUT * IN);
+	s->kpage = calloc(pages, sizeof(void *));
+	s->vpage = calloc(pages, sizeof(void *));
+	s->ids = malloc(2048 * sizeof(*s->ids));
+	s->sums = calloc(2 * OUT, sizeof(double));
+	if (s->weights == NULL || s->scales == NULL || s->x == NULL ||
+	    s->y == NULL || s->z == NULL || s->codes == NULL ||
+	    s->kpage == NULL || s->vpage == NULL || s->ids == NULL ||
+	    s->sums == NULL || sq_ctx_init(&s->ctx,
+	    sq_kern_find("ref", err), b->pool) < 0)
+		return sq_fail(err, "out of memory");
+	for (i = 0; i < pages; i++) {
+		s->kpage[i] = s->weights + 2 * i * page;
+		s->vpage[i] = s->weights + (2 * i + 1) * page;
+	}
+	fill(s);
+	return 0;
+}
+
+static void
+state_release(struct state *s)
+{
+	sq_ctx_release(&s->ctx);
+	free(s->weights);
+	free(s->scales);
+	free(s->x);
+	free(s->y);
+	free(s->z);
+	free(s->codes);
+	free(s->kpage);
+	free(s->vpage);
+	free(s->ids);
+	free(s->sums);
+}
+
+static struct sq_mat
+mat(float *p, size_t rows, size_t cols)
+{
+	return (struct sq_mat){ p, SQ_F32, rows, cols, cols };
+}
+
+static size_t
+weight_bytes(const struct bench_case *c)
+{
+	return c->grid == SQ_DENSE ? (size_t)OUT * IN * 2 :
+	    OUT * sq_row_bytes(IN, sq_grid_bits(c->grid));
+}
+
+/* The next copy of the weight: it has left the caches when it comes again. */
+static struct sq_weight
+weight(struct state *s, const struct bench_case *c)
+{
+	size_t bytes = weight_bytes(c), copies = COLD / bytes;
+
+	s->turn = (s->turn + 1) % copies;
+	return (struct sq_weight){ .grid = c->grid, .layout = SQ_ROWS,
+	    .rows = OUT, .cols = IN, .type = SQ_BF16,
+	    .data = s->weights + s->turn * bytes, .group_rows = 1,
+	    .group_cols = c->group, .scale_type = SQ_F16,
+	    .scales = s->scales };
+}
+
+static int
+run_attention(struct state *s, const struct bench_case *c)
+{
+	struct sq_attn a = { HEADS, 0, .125f, c->prec };
+	struct sq_kv kv = { SQ_BF16, KV_HEADS, DIM, PAGE };
+	struct sq_seq seq = { 0, c->m, c->m == 1 ? 8191 : 0, s->kpage,
+	    s->vpage };
+	struct sq_mat q = mat(s->x, c->m, HEADS * DIM);
+	struct sq_mat y = mat(s->y, c->m, HEADS * DIM);
+
+	return sq_attention(&s->ctx, &a, &kv, &seq, 1, &q, &y);
+}
+
+static int
+run_quantize(struct state *s, const struct bench_case *c)
+{
+	struct sq_mat w = { s->weights, SQ_BF16, OUT, IN, IN };
+	struct sq_qrule rule = { c->grid, c->m ? SQ_MSE : SQ_ABSMAX, 1, 1,
+	    c->group };
+	struct sq_qdst dst = { s->codes, s->scales, NULL, NULL };
+
+	return sq_quantize(&s->ctx, &w, &rule, &dst);
+}
+
+static int
+run_case(struct state *s, const struct bench_case *c)
+{
+	struct sq_weight w = weight(s, c);
+	struct sq_moments mo = { s->nll, s->nll, s->sums, s->sums + OUT,
+	    s->hist };
+	struct sq_mat x = mat(s->x, c->m, IN), y = mat(s->y, c->m, OUT);
+	struct sq_mat wide = mat(s->x, c->m, OUT), z = mat(s->z, c->m, OUT);
+	struct sq_mat out = mat(s->y, OUT, IN), two = mat(s->y, c->m, IN);
+	struct sq_mat lx = mat(s->x, c->m, VOCAB), lz = mat(s->z, c->m, VOCAB);
+
+	switch (c->op) {
+	case SQ_OP_matmul:
+		return sq_matmul(&s->ctx, &w, &x, c->prec, &y);
+	case SQ_OP_attention:
+		return run_attention(s, c);
+	case SQ_OP_quantize:
+		return run_quantize(s, c);
+	case SQ_OP_dequantize:
+		return sq_dequantize(&s->ctx, &w, 0, &out);
+	case SQ_OP_rmsnorm:
+		return sq_rmsnorm(&s->ctx, &x, s->z, 1e-5f, &two);
+	case SQ_OP_silu_mul:
+		return sq_silu_mul(&s->ctx, &wide, &z, &y);
+	case SQ_OP_rope:
+		return sq_rope(&s->ctx, s->z, s->ids, DIM, &two);
+	case SQ_OP_add:
+		return sq_add(&s->ctx, &x, &two);
+	case SQ_OP_nll:
+		return sq_nll(&s->ctx, &lx, s->ids, s->nll, NULL);
+	case SQ_OP_kl:
+		return sq_kl(&s->ctx, &lz, &lx, s->nll);
+	case SQ_OP_moments:
+		mo.min = s->y;
+		mo.max = s->y + OUT;
+		return sq_moments(&s->ctx, &x, &mo);
+	default:
+		return SQ_UNSUP;
+	}
+}
+
+/* What the case does, in FLOP or in bytes that must move. */
+static double
+work(const struct bench_case *c)
+{
+	double m = (double)c->m, scales;
+
+	switch (c->op) {
+	case SQ_OP_matmul:
+		if (c->limit == FLOPS)
+			return 2 * m * OUT * IN;
+		scales = c->grid == SQ_DENSE ? 0 : (double)OUT * IN /
+		    (double)c->group * 2;
+		return (double)weight_bytes(c) + scales;
+	case SQ_OP_attention:
+		if (c->limit == FLOPS)
+			return 2 * m * m * DIM * HEADS;
+		return 2. * 8192 * KV_HEADS * DIM * 2;
+	case SQ_OP_quantize:
+		return (double)OUT * IN * 2.5;
+	case SQ_OP_dequantize:
+		return (double)OUT * IN * 4.5;
+	case SQ_OP_silu_mul:
+		return 12 * m * OUT;
+	case SQ_OP_add:
+		return 12 * m * IN;
+	case SQ_OP_nll:
+		return 4 * m * VOCAB;
+	case SQ_OP_kl:
+		return 8 * m * VOCAB;
+	case SQ_OP_moments:
+		return 4 * m * IN;
+	default:
+		return 8 * m * IN;
+	}
+}
+
+static int
+ascending(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* The median time of a call; negative when the level does not support it. */
+static double
+measure(struct state *s, const struct bench_case *c, double seconds)
+{
+	static double t[MAX_TIMES];
+	double start, begin;
+	int n = 0;
+
+	if (run_case(s, c) != 0)
+		return -1;
+	for (start = now(); n < MAX_TIMES && (n < 3 ||
+	    now() - start < seconds); n++) {
+		begin = now();
+		(void)run_case(s, c);
+		t[n] = now() - begin;
+	}
+	qsort(t, (size_t)n, sizeof(t[0]), ascending);
+	return t[n / 2];
+}
+
+/* The levels below are not to step in: the figures would not be this one's. */
+static int
+brings(const struct sq_kern *k, enum sq_op op)
+{
+	return strcmp(k->from[op], k->name) == 0;
+}
+
+static int
+bench_level(struct state *s, const struct sq_bench_kernels *b,
+    const struct sq_kern *kern)
+{
+	double f32 = NAN, bf16 = NAN, read = NAN, limit, t;
+	struct sq_bench_row r;
+	size_t i;
+
+	if (sq_limit_flops(b->pool, kern->name, SQ_PREC_F32, &f32) != 0)
+		f32 = NAN;
+	if (sq_limit_flops(b->pool, kern->name, SQ_PREC_BF16, &bf16) != 0)
+		bf16 = f32;
+	if (sq_limit_read(b->pool, &read) != 0)
+		read = NAN;
+	b->limit(b->arg, kern->name, f32, bf16, read);
+	s->ctx.kern = kern;
+	for (i = 0; i < NCASES; i++) {
+		if ((b->op != NULL && strcmp(b->op,
+		    sq_op_name(cases[i].op)) != 0) ||
+		    !brings(kern, cases[i].op))
+			continue;
+		if ((t = measure(s, &cases[i], b->seconds)) < 0)
+			continue;
+		limit = cases[i].limit == NONE ? NAN :
+		    cases[i].limit == BYTES ? read :
+		    cases[i].prec == SQ_PREC_F32 ? f32 : bf16;
+		r = (struct sq_bench_row){ sq_op_name(cases[i].op),
+		    kern->name, cases[i].shape, t, work(&cases[i]) / t,
+		    cases[i].limit == FLOPS, work(&cases[i]) / t / limit };
+		b->row(b->arg, &r);
+	}
+	return 0;
+}
+
+int
+sq_bench_kernels(const struct sq_bench_kernels *b, char *err)
+{
+	const struct sq_kern *kern;
+	const char *const *l;
+	struct state s;
+	int r = -1;
+
+	if (state_init(&s, b, err) == 0) {
+		for (l = sq_kern_levels(); *l != NULL; l++) {
+			if (b->level != NULL ? strcmp(*l, b->level) != 0 :
+			    strcmp(*l, "ref") == 0)
+				continue;
+			if ((kern = sq_kern_find(*l, err)) != NULL)
+				bench_level(&s, b, kern);
+		}
+		r = 0;
+	}
+	state_release(&s);
+	return r;
+}

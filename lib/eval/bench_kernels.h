@@ -1,0 +1,37 @@
+/*
+ * How fast the kernels are, beside what this machine can do: every operation
+ * on shapes of a 1B model, on each level, with the limits measured in the same
+ * run.
+ */
+#ifndef SQ_EVAL_BENCH_KERNELS_H
+#define SQ_EVAL_BENCH_KERNELS_H
+
+#include "kernels/kern.h"
+
+struct sq_bench_row {
+	const char *op, *level, *shape;
+	double seconds;			/* median of one call */
+	double rate;			/* FLOP/s, or bytes/s */
+	int is_flops;
+	double fraction;		/* of the limit; NAN: none applies */
+};
+
+typedef void sq_bench_fn(void *arg, const struct sq_bench_row *);
+
+/* The limits: FLOP/s of one level (NAN: it has none), bytes/s of reading. */
+typedef void sq_bench_limit_fn(void *arg, const char *level, double f32,
+	    double bf16, double read);
+
+struct sq_bench_kernels {
+	struct sq_pool *pool;
+	const char *level;		/* NULL: all that this machine runs */
+	const char *op;			/* NULL: all */
+	double seconds;			/* at least, for each row */
+	sq_bench_fn *row;
+	sq_bench_limit_fn *limit;
+	void *arg;
+};
+
+int	 sq_bench_kernels(const struct sq_bench_kernels *, char *err);
+
+#endif

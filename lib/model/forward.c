@@ -1,0 +1,301 @@
+/* The forward pass; see forward.h. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/forward.h"
+#include "model/rope.h"
+
+enum sq_dtype
+sq_forward_kv_type(enum sq_prec prec)
+{
+	return prec == SQ_PREC_F32 ? SQ_F32 : SQ_BF16;
+}
+
+static float *
+carve(float **mem, size_t n)
+{
+	float *p = *mem;
+
+	*mem += (n + 15) / 16 * 16;
+	return p;
+}
+
+int
+sq_forward_init(struct sq_forward *f, const struct sq_model *m,
+    struct sq_ctx *ctx, enum sq_prec prec, size_t max_rows, char *err)
+{
+	const struct sq_config *c = &m->config;
+	size_t r = max_rows, dim = (size_t)c->dim, ffn = (size_t)c->ffn;
+	size_t q = (size_t)(c->heads * c->head_dim);
+	size_t kv = (size_t)(c->kv_heads * c->head_dim);
+	float *p;
+
+	memset(f, 0, sizeof(*f));
+	f->model = m;
+	f->ctx = ctx;
+	f->prec = prec;
+	f->max_rows = max_rows;
+	p = f->mem = aligned_alloc(64, (r * (3 * dim + 2 * q + 2 * kv +
+	    2 * ffn) + 9 * 16) / 16 * 16 * sizeof(float));
+	f->pos = malloc(r * sizeof(*f->pos));
+	if (f->mem == NULL || f->pos == NULL) {
+		sq_forward_release(f);
+		return sq_fail(err, "out of memory");
+	}
+	f->hidden = carve(&p, r * dim);
+	f->normed = carve(&p, r * dim);
+	f->q = carve(&p, r * q);
+	f->k = carve(&p, r * kv);
+	f->v = carve(&p, r * kv);
+	f->att = carve(&p, r * q);
+	f->gate = carve(&p, r * ffn);
+	f->up = carve(&p, r * ffn);
+	f->x = (struct sq_mat){ f->hidden, SQ_F32, 0, dim, dim };
+	return 0;
+}
+
+void
+sq_forward_release(struct sq_forward *f)
+{
+	free(f->mem);
+	free(f->pos);
+	free(f->angles);
+	free(f->seq);
+	memset(f, 0, sizeof(*f));
+}
+
+static struct sq_mat
+mat(float *p, size_t rows, size_t cols)
+{
+	return (struct sq_mat){ p, SQ_F32, rows, cols, cols };
+}
+
+/* The same memory, a row for each head. */
+static struct sq_mat
+by_head(const struct sq_mat *m, size_t dim)
+{
+	return mat(m->p, m->rows * (m->cols / dim), dim);
+}
+
+static int
+no_kernel(char *err, enum sq_op op)
+{
+	return sq_fail(err, "no kernel for this case of '%s'", sq_op_name(op));
+}
+
+static int
+linear(struct sq_forward *f, const struct sq_linear *l,
+    const struct sq_mat *x, const struct sq_mat *y, char *err)
+{
+	if (sq_matmul(f->ctx, &l->w, x, f->prec, y) != 0)
+		return no_kernel(err, SQ_OP_matmul);
+	if (l->bias != NULL && sq_add_bias(f->ctx, l->bias, y) != 0)
+		return no_kernel(err, SQ_OP_add_bias);
+	return 0;
+}
+
+static int
+norm(struct sq_forward *f, const struct sq_mat *x, const float *weight,
+    const struct sq_mat *y, char *err)
+{
+	if (sq_rmsnorm(f->ctx, x, weight, (float)f->model->config.eps, y) != 0)
+		return no_kernel(err, SQ_OP_rmsnorm);
+	return 0;
+}
+
+static int
+tap(struct sq_forward *f, enum sq_role role, size_t layer,
+    const struct sq_mat *x, char *err)
+{
+	if (f->tap != NULL && f->tap(f->tap_arg, role, layer, x) < 0)
+		return sq_fail(err, "stopped");
+	return 0;
+}
+
+/* Positions of all rows, angles for them, and views for the kernels. */
+static int
+place(struct sq_forward *f, const struct sq_feed *feed, size_t n, char *err)
+{
+	const struct sq_config *c = &f->model->config;
+	size_t i, j, row = 0, need = 0;
+	float *a;
+
+	for (i = 0; i < n; i++) {
+		for (j = 0; j < feed[i].n; j++)
+			f->pos[row++] = (uint32_t)(feed[i].kv->length + j);
+		if (feed[i].kv->length + feed[i].n > need)
+			need = feed[i].kv->length + feed[i].n;
+	}
+	if (n > f->max_seqs) {
+		free(f->seq);
+		f->max_seqs = n;
+		if ((f->seq = calloc(n, sizeof(*f->seq))) == NULL)
+			return sq_fail(err, "out of memory");
+	}
+	if (need <= f->npos)
+		return 0;
+	need = need < 2 * f->npos ? 2 * f->npos : need;
+	a = realloc(f->angles, need * (size_t)c->head_dim * sizeof(*a));
+	if (a == NULL)
+		return sq_fail(err, "out of memory");
+	f->angles = a;
+	if (sq_rope_table(c, f->npos, need, a + f->npos * c->head_dim) < 0)
+		return sq_fail(err, "out of memory");
+	f->npos = need;
+	return 0;
+}
+
+static int
+rotate(struct sq_forward *f, const float *weight, const struct sq_mat *x,
+    char *err)
+{
+	size_t dim = (size_t)f->model->config.head_dim;
+	struct sq_mat heads = by_head(x, dim);
+
+	if (weight != NULL && norm(f, &heads, weight, &heads, err) < 0)
+		return -1;
+	if (sq_rope(f->ctx, f->angles, f->pos, dim, x) != 0)
+		return no_kernel(err, SQ_OP_rope);
+	return 0;
+}
+
+static int
+attend(struct sq_forward *f, size_t layer, const struct sq_feed *feed,
+    size_t n, const struct sq_mat *q, const struct sq_mat *k,
+    const struct sq_mat *v, const struct sq_mat *y, char *err)
+{
+	const struct sq_config *c = &f->model->config;
+	const struct sq_kv *kv = &feed[0].kv->cache->kv;
+	struct sq_attn a = { .heads = (size_t)c->heads,
+	    .window = layer >= c->window_from ? (size_t)c->window : 0,
+	    .scale = (float)(1 / sqrt((double)c->head_dim)),
+	    .prec = f->prec };
+	size_t i, row = 0;
+
+	for (i = 0; i < n; row += feed[i++].n)
+		f->seq[i] = sq_kvseq_view(feed[i].kv, layer, row, feed[i].n);
+	if (sq_kv_append(f->ctx, kv, f->seq, n, k, v) != 0)
+		return no_kernel(err, SQ_OP_kv_append);
+	if (sq_attention(f->ctx, &a, kv, f->seq, n, q, y) != 0)
+		return no_kernel(err, SQ_OP_attention);
+	return 0;
+}
+
+static int
+attention_half(struct sq_forward *f, size_t layer, const struct sq_feed *feed,
+    size_t n, char *err)
+{
+	const struct sq_config *c = &f->model->config;
+	const struct sq_layer *l = &f->model->layer[layer];
+	size_t rows = f->x.rows, nq = (size_t)(c->heads * c->head_dim);
+	size_t nkv = (size_t)(c->kv_heads * c->head_dim);
+	struct sq_mat h = mat(f->normed, rows, (size_t)c->dim);
+	struct sq_mat q = mat(f->q, rows, nq), att = mat(f->att, rows, nq);
+	struct sq_mat k = mat(f->k, rows, nkv), v = mat(f->v, rows, nkv);
+
+	if (norm(f, &f->x, l->attn_norm, &h, err) < 0 ||
+	    tap(f, SQ_Q, layer, &h, err) < 0 ||
+	    linear(f, &l->q, &h, &q, err) < 0 ||
+	    linear(f, &l->k, &h, &k, err) < 0 ||
+	    linear(f, &l->v, &h, &v, err) < 0 ||
+	    rotate(f, l->q_norm, &q, err) < 0 ||
+	    rotate(f, l->k_norm, &k, err) < 0 ||
+	    tap(f, SQ_K, layer, &k, err) < 0 ||
+	    tap(f, SQ_V, layer, &v, err) < 0 ||
+	    attend(f, layer, feed, n, &q, &k, &v, &att, err) < 0 ||
+	    tap(f, SQ_O, layer, &att, err) < 0 ||
+	    linear(f, &l->o, &att, &h, err) < 0)
+		return -1;
+	return sq_add(f->ctx, &h, &f->x) == 0 ? 0 : no_kernel(err, SQ_OP_add);
+}
+
+static int
+ffn_half(struct sq_forward *f, size_t layer, char *err)
+{
+	const struct sq_config *c = &f->model->config;
+	const struct sq_layer *l = &f->model->layer[layer];
+	size_t rows = f->x.rows;
+	struct sq_mat h = mat(f->normed, rows, (size_t)c->dim);
+	struct sq_mat gate = mat(f->gate, rows, (size_t)c->ffn);
+	struct sq_mat up = mat(f->up, rows, (size_t)c->ffn);
+
+	if (norm(f, &f->x, l->ffn_norm, &h, err) < 0 ||
+	    tap(f, SQ_GATE, layer, &h, err) < 0 ||
+	    linear(f, &l->gate, &h, &gate, err) < 0 ||
+	    linear(f, &l->up, &h, &up, err) < 0)
+		return -1;
+	if (sq_silu_mul(f->ctx, &gate, &up, &gate) != 0)
+		return no_kernel(err, SQ_OP_silu_mul);
+	if (tap(f, SQ_DOWN, layer, &gate, err) < 0 ||
+	    linear(f, &l->down, &gate, &h, err) < 0)
+		return -1;
+	return sq_add(f->ctx, &h, &f->x) == 0 ? 0 : no_kernel(err, SQ_OP_add);
+}
+
+int
+sq_forward_embed(struct sq_forward *f, const struct sq_feed *feed, size_t n,
+    char *err)
+{
+	struct sq_mat y = f->x;
+	size_t i, j, row = 0;
+
+	for (i = 0; i < n; row += feed[i++].n) {
+		if (row + feed[i].n > f->max_rows)
+			return sq_fail(err, "a batch of more than %zu tokens",
+			    f->max_rows);
+		for (j = 0; j < feed[i].n; j++)
+			if (feed[i].ids[j] >= f->model->config.vocab)
+				return sq_fail(err, "token %u is not in the "
+				    "model's vocabulary", feed[i].ids[j]);
+		y.p = f->hidden + row * y.cols;
+		y.rows = feed[i].n;
+		if (sq_embed(f->ctx, &f->model->embed.w, feed[i].ids,
+		    &y) != 0)
+			return no_kernel(err, SQ_OP_embed);
+	}
+	f->x.rows = row;
+	return 0;
+}
+
+int
+sq_forward_block(struct sq_forward *f, size_t layer,
+    const struct sq_feed *feed, size_t n, char *err)
+{
+	if (place(f, feed, n, err) < 0 ||
+	    attention_half(f, layer, feed, n, err) < 0)
+		return -1;
+	return ffn_half(f, layer, err);
+}
+
+int
+sq_forward(struct sq_forward *f, const struct sq_feed *feed, size_t n,
+    char *err)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (sq_kvseq_reserve(feed[i].kv, feed[i].n, err) < 0)
+			return -1;
+	if (sq_forward_embed(f, feed, n, err) < 0)
+		return -1;
+	for (i = 0; i < f->model->config.layers; i++)
+		if (sq_forward_block(f, i, feed, n, err) < 0)
+			return -1;
+	for (i = 0; i < n; i++)
+		feed[i].kv->length += feed[i].n;
+	return 0;
+}
+
+int
+sq_forward_logits(struct sq_forward *f, size_t row, size_t n,
+    const struct sq_mat *logits, char *err)
+{
+	struct sq_mat x = f->x, h = mat(f->normed, n, f->x.cols);
+
+	x.p = f->hidden + row * x.cols;
+	x.rows = n;
+	if (norm(f, &x, f->model->norm, &h, err) < 0)
+		return -1;
+	return linear(f, &f->model->head, &h, logits, err);
+}

@@ -1,0 +1,71 @@
+/*
+ * The forward pass: the only one.  Evaluation, generation, calibration and
+ * training run it; they differ in what they feed and what they take out.
+ *
+ * Activations are float32 between the operations; `prec' says to what the
+ * operands of products are rounded.
+ */
+#ifndef SQ_MODEL_FORWARD_H
+#define SQ_MODEL_FORWARD_H
+
+#include "kernels/kern.h"
+#include "kv/kvcache.h"
+#include "model/model.h"
+
+/*
+ * Sees the input of the linear layers of one role (SQ_Q stands for q, k and v,
+ * SQ_GATE for gate and up, SQ_O, SQ_DOWN), and the outputs SQ_K and SQ_V: keys
+ * after the rotary embedding, values.  -1 stops the pass.
+ */
+typedef int sq_tap_fn(void *arg, enum sq_role role, size_t layer,
+	    const struct sq_mat *x);
+
+struct sq_forward {
+	const struct sq_model *model;
+	struct sq_ctx *ctx;
+	enum sq_prec prec;
+	size_t max_rows;		/* of a batch */
+	struct sq_mat x;		/* hidden states: [rows][dim] */
+	sq_tap_fn *tap;			/* or NULL */
+	void *tap_arg;
+	/* private */
+	float *mem, *hidden, *normed, *q, *k, *v, *att, *gate, *up;
+	uint32_t *pos;
+	float *angles;
+	size_t npos;			/* positions that angles has */
+	struct sq_seq *seq;
+	size_t max_seqs;
+};
+
+/* A part of one sequence in a batch: n tokens follow what kv holds. */
+struct sq_feed {
+	struct sq_kvseq *kv;
+	const uint32_t *ids;		/* NULL when x is set already */
+	size_t n;
+};
+
+int	 sq_forward_init(struct sq_forward *, const struct sq_model *,
+	    struct sq_ctx *, enum sq_prec, size_t max_rows, char *err);
+void	 sq_forward_release(struct sq_forward *);
+
+/* The type of the cache that goes with a precision: F32, or BF16. */
+enum sq_dtype sq_forward_kv_type(enum sq_prec);
+
+/* Embeds the tokens of all feeds, one after the other, into x. */
+int	 sq_forward_embed(struct sq_forward *, const struct sq_feed *,
+	    size_t nfeeds, char *err);
+
+/* Passes x through block `layer'; the cache has room and keeps its length. */
+int	 sq_forward_block(struct sq_forward *, size_t layer,
+	    const struct sq_feed *, size_t nfeeds, char *err);
+
+/* All of it: embeds, passes every block, and moves the caches on.  x is then
+ * what the final norm takes. */
+int	 sq_forward(struct sq_forward *, const struct sq_feed *,
+	    size_t nfeeds, char *err);
+
+/* Logits [n][vocab] of rows row .. row+n-1 of x. */
+int	 sq_forward_logits(struct sq_forward *, size_t row, size_t n,
+	    const struct sq_mat *logits, char *err);
+
+#endif

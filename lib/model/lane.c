@@ -1,0 +1,32 @@
+/* One sequence at a time; see lane.h. */
+#include <string.h>
+
+#include "model/lane.h"
+
+#define PAGE	64			/* tokens of a KV page */
+
+int
+sq_lane_init(struct sq_lane *l, const struct sq_model *m, struct sq_ctx *ctx,
+    enum sq_prec prec, size_t tokens, size_t layers, char *err)
+{
+	const struct sq_config *c = &m->config;
+	struct sq_kv kv = { .type = sq_forward_kv_type(prec),
+	    .heads = (size_t)c->kv_heads, .dim = (size_t)c->head_dim,
+	    .page = PAGE };
+
+	memset(l, 0, sizeof(*l));
+	l->rows = tokens < SQ_LANE_ROWS ? tokens : SQ_LANE_ROWS;
+	if (sq_forward_init(&l->f, m, ctx, prec, l->rows, err) < 0 ||
+	    sq_kvcache_init(&l->cache, &kv, layers, tokens, err) < 0)
+		return -1;
+	return sq_kvseq_init(&l->seq, &l->cache, tokens, err);
+}
+
+void
+sq_lane_release(struct sq_lane *l)
+{
+	sq_kvseq_release(&l->seq);
+	sq_kvcache_release(&l->cache);
+	sq_forward_release(&l->f);
+	memset(l, 0, sizeof(*l));
+}

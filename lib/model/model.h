@@ -1,0 +1,52 @@
+/*
+ * A model whose weights kernels can work on: pointers into what the source
+ * mapped, and the small vectors as float32.
+ */
+#ifndef SQ_MODEL_MODEL_H
+#define SQ_MODEL_MODEL_H
+
+#include "kernels/kern.h"
+#include "model/source.h"
+
+/* A linear layer: y = W x + b. */
+struct sq_linear {
+	struct sq_weight w;		/* data NULL: not there */
+	float *bias;			/* [w.rows], or NULL */
+};
+
+struct sq_layer {
+	float *attn_norm, *ffn_norm;		/* [dim] */
+	float *q_norm, *k_norm;			/* [head_dim], or NULL */
+	struct sq_linear q, k, v, o, gate, up, down;
+};
+
+struct sq_model {
+	struct sq_config config;
+	struct sq_linear embed, head;	/* head.w is embed.w when tied */
+	float *norm;			/* [dim] */
+	struct sq_layer *layer;		/* [config.layers] */
+	struct sq_slot *slot;
+	size_t nslots;
+	struct sq_source *source;	/* what the weights point into, or NULL */
+};
+
+/* An empty model of that configuration: weights come by sq_model_bind(). */
+struct sq_model *sq_model_new(const struct sq_config *, char *err);
+
+/* Opens and binds everything; the source is the model's. */
+struct sq_model *sq_model_open(const char *path, char *err);
+void	 sq_model_free(struct sq_model *);
+
+/*
+ * Takes one tensor: a weight keeps pointing at its parts, which must outlive
+ * it; a vector is converted (into memory of the model's).  A tensor that the
+ * architecture does not name is left aside.
+ */
+int	 sq_model_bind(struct sq_model *, const struct sq_tensor *,
+	    const void *const part[SQ_PARTS], char *err);
+
+/* The weight of a role in a layer, and its name; NULL when it has none. */
+struct sq_linear *sq_model_linear(struct sq_model *, enum sq_role,
+	    size_t layer);
+
+#endif

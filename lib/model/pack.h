@@ -1,0 +1,35 @@
+/*
+ * The end of a pipeline: a stream becomes an artifact (sqa(5)) or a directory
+ * that another program loads.  One pass, in pieces; nothing is committed here:
+ * the caller gives the output its name when this has returned 0.
+ */
+#ifndef SQ_MODEL_PACK_H
+#define SQ_MODEL_PACK_H
+
+#include "base/progress.h"
+#include "formats/fmt_stream.h"
+#include "kernels/kern.h"
+
+struct sq_pack {
+	struct sq_progress *progress;
+	struct sq_ctx *ctx;		/* hf: dequantizes; else NULL */
+	uint64_t shard;			/* hf: bytes of a file at most */
+	uint64_t memory;		/* bytes, the process's all; 0: enough */
+	const char *tool, *version;	/* for the provenance */
+	/* results */
+	uint64_t tensors, quantized;
+	uint64_t before, after;		/* bytes of the tensors */
+	uint64_t dropped;		/* records with no place in the output */
+};
+
+/* in is open and nothing has been read; fd: an open file. */
+int	 sq_pack_sqa(struct sq_pack *, struct sq_in *in, int fd, char *err);
+
+/* dirfd: an open, empty directory. */
+int	 sq_pack_hf(struct sq_pack *, struct sq_in *in, int dirfd, char *err);
+
+/* The archive member that holds a part of a tensor: sqa(5), Members. */
+void	 sq_pack_member_name(char name[2 * SQ_NAME], const char *part,
+	    const char *tensor);
+
+#endif

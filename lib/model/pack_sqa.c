@@ -1,0 +1,273 @@
+/* A stream becomes an artifact; see pack.h and sqa(5). */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/fmt_json.h"
+#include "formats/fmt_records.h"
+#include "formats/fmt_sqa.h"
+#include "model/inventory.h"
+#include "model/pack.h"
+#include "model/profile_text.h"
+
+#define PIECE	((size_t)1 << 20)
+
+struct packer {
+	struct sq_pack *p;
+	struct sq_in *in;
+	struct sq_sqa_out *out;
+	struct sq_inventory inv;
+	struct sq_profile_text profile;
+	json_t *tensors, *provenance;
+	char model[SQ_DIGEST];
+	unsigned char *piece;
+};
+
+/* Where a part of a tensor lives: sqa(5), Members. */
+void
+sq_pack_member_name(char name[2 * SQ_NAME], const char *part, const char *tensor)
+{
+	const char *dir = part;
+
+	if (strcmp(part, "data") == 0 || strcmp(part, "codes") == 0)
+		dir = "weights";
+	else if (strcmp(part, "mask") == 0)
+		dir = "masks";
+	snprintf(name, 2 * SQ_NAME, "%s/%s", dir, tensor);
+}
+
+static int
+add_text(struct packer *k, const char *name, char *text, char *err)
+{
+	int r;
+
+	if (text == NULL)
+		return sq_fail(err, "out of memory");
+	r = sq_sqa_add(k->out, name, text, strlen(text), err);
+	free(text);
+	return r;
+}
+
+/* Members that are made here: no file of the model may take their place. */
+static const char *const made[] = {
+	"tensors.json", "kernel_meta.json", "kv_schema.json", "profile.yaml",
+	"provenance.json", "preset.json", "MANIFEST",
+};
+
+static int
+add_blob(struct packer *k, const char *name, const void *data, uint64_t n,
+    char *err)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(made) / sizeof(made[0]); i++)
+		if (strcmp(made[i], name) == 0)
+			return sq_fail(err, "the model has a file '%s', which "
+			    "an artifact has too", name);
+	return sq_sqa_add(k->out, name, data, (size_t)n, err);
+}
+
+/* config.json is the first member, whatever its place in the stream. */
+static int
+pack_header(struct packer *k, char *err)
+{
+	const unsigned char *config;
+	struct sq_files f;
+	size_t size;
+	int i, r = -1;
+
+	if (sq_files_read(&f, k->in) < 0)
+		return sq_fail(err, "%s", k->in->err);
+	config = sq_files_find(&f, "config.json", &size);
+	memcpy(k->model, f.h.model, sizeof(k->model));
+	k->p->progress->tensors = f.h.tensors;
+	if (sq_inventory_init(&k->inv, (const char *)config, size, err) < 0 ||
+	    sq_sqa_add(k->out, "config.json", config, size, err) < 0)
+		goto done;
+	for (i = 0; i < f.h.nblobs; i++)
+		if (f.data[i] != config && add_blob(k, f.h.blob[i].name,
+		    f.data[i], f.h.blob[i].length, err) < 0)
+			goto done;
+	r = 0;
+done:
+	sq_files_release(&f);
+	return r;
+}
+
+static int
+pack_part(struct packer *k, const struct sq_tensor *t,
+    const struct sq_part *part, char *err)
+{
+	char name[2 * SQ_NAME];
+	uint64_t left = part->length;
+	size_t n;
+
+	sq_pack_member_name(name, part->name, t->name);
+	if (sq_sqa_begin(k->out, name, left, 1, err) < 0)
+		return -1;
+	for (; left > 0; left -= n) {
+		n = left < PIECE ? (size_t)left : PIECE;
+		if (sq_in_read(k->in, k->piece, n) < 0)
+			return sq_fail(err, "%s", k->in->err);
+		if (sq_sqa_write(k->out, k->piece, n, err) < 0)
+			return -1;
+		sq_progress_add(k->p->progress, n);
+	}
+	return sq_sqa_end(k->out, err);
+}
+
+static int
+pack_tensor(struct packer *k, char *err)
+{
+	const struct sq_slot *slot;
+	struct sq_tensor t;
+	uint64_t at = 0;
+	int i;
+
+	if (sq_tensor_parse(&t, k->in->desc, k->in->length, err) < 0 ||
+	    sq_inventory_add(&k->inv, &t, &slot, err) < 0)
+		return -1;
+	if (t.grid == SQ_GRIDS)
+		return sq_fail(err, "tensor '%s': on a grid that is not known "
+		    "here", t.name);
+	sq_progress_tensor(k->p->progress);
+	for (i = 0; i < t.nparts; i++) {
+		if (sq_in_gap(k->in, at, t.part[i].offset) < 0)
+			return sq_fail(err, "%s", k->in->err);
+		if (pack_part(k, &t, &t.part[i], err) < 0)
+			return -1;
+		at = t.part[i].offset + t.part[i].length;
+	}
+	json_array_append_new(k->tensors, sq_tensor_describe(&t));
+	k->p->tensors++;
+	k->p->quantized += t.grid != SQ_DENSE;
+	k->p->after += t.length;
+	k->p->before += sq_tensor_count(&t) * sq_dtype_size(t.type);
+	sq_profile_text_add(&k->profile, &t, slot != NULL && slot->linear);
+	return 0;
+}
+
+static int
+pack_record(struct packer *k, char *err)
+{
+	switch (k->in->type) {
+	case SQ_HEADER:
+		return pack_header(k, err);
+	case SQ_TENSOR:
+		return pack_tensor(k, err);
+	case SQ_PROVENANCE:
+		json_array_append(k->provenance, k->in->desc);
+		return 0;
+	default:
+		k->p->dropped++;
+		return 0;
+	}
+}
+
+static char *
+kv_schema(const struct sq_config *c)
+{
+	json_t *o = json_pack("{s:s,s:i,s:I,s:I,s:I,s:s,s:s}",
+	    "dtype", "fp16", "page_size", 16,
+	    "num_layers", (json_int_t)c->layers,
+	    "num_heads", (json_int_t)c->kv_heads,
+	    "head_dim", (json_int_t)c->head_dim,
+	    "scale_dtype", "fp16", "layout", "paged");
+	char *text = sq_json_pretty(o);
+
+	json_decref(o);
+	return text;
+}
+
+/* The name says what is inside, not where it was written. */
+static char *
+preset(const struct packer *k)
+{
+	const struct sq_config *c = &k->inv.config;
+	char name[SQ_NAME];
+	json_t *meta, *o;
+	char *text;
+
+	snprintf(name, sizeof(name), "%s-%.12s", c->arch->name, k->in->digest);
+	meta = json_pack("{s:s,s:s,s:s,s:I,s:I,s:I}",
+	    "architecture", c->arch->name, "model_digest", k->model,
+	    "stream_digest", k->in->digest,
+	    "weight_bytes_before", (json_int_t)k->p->before,
+	    "weight_bytes", (json_int_t)k->p->after,
+	    "max_sequence_length", (json_int_t)c->context);
+	o = json_pack("{s:s,s:i,s:s,s:[{s:s,s:s,s:s,s:o}]}",
+	    "name", name, "version", 1,
+	    "description", "made by sq", "engines",
+	    "name", "sq", "model", ".", "kind", "llm", "metadata", meta);
+	text = sq_json_pretty(o);
+	json_decref(o);
+	return text;
+}
+
+static char *
+kernel_meta(void)
+{
+	json_t *o = json_pack("{s:s,s:{}}", "layout", "rows", "prepacked");
+	char *text = sq_json_pretty(o);
+
+	json_decref(o);
+	return text;
+}
+
+/* What the packer itself adds to the stream's provenance. */
+static void
+own_provenance(struct packer *k)
+{
+	json_array_append_new(k->provenance, json_pack("{s:s,s:s,s:{s:s},s:s}",
+	    "tool", k->p->tool, "version", k->p->version,
+	    "options", "format", "sqa", "input", k->in->digest));
+}
+
+static int
+pack_rest(struct packer *k, char *err)
+{
+	if (sq_inventory_complete(&k->inv, err) < 0)
+		return -1;
+	own_provenance(k);
+	if (add_text(k, "tensors.json", sq_json_pretty(k->tensors), err) < 0 ||
+	    add_text(k, "kernel_meta.json", kernel_meta(), err) < 0 ||
+	    add_text(k, "kv_schema.json", kv_schema(&k->inv.config), err) < 0 ||
+	    add_text(k, "profile.yaml", sq_profile_text(&k->profile,
+	    k->inv.config.context), err) < 0 ||
+	    add_text(k, "provenance.json", sq_json_pretty(k->provenance),
+	    err) < 0 ||
+	    add_text(k, "preset.json", preset(k), err) < 0)
+		return -1;
+	return sq_sqa_finish(k->out, err);
+}
+
+int
+sq_pack_sqa(struct sq_pack *p, struct sq_in *in, int fd, char *err)
+{
+	struct packer k = { .p = p, .in = in };
+	int r = -1, got;
+
+	k.tensors = json_array();
+	k.provenance = json_array();
+	if ((k.piece = malloc(PIECE)) == NULL) {
+		sq_fail(err, "out of memory");
+		goto done;
+	}
+	if ((k.out = sq_sqa_create(fd, err)) == NULL)
+		goto done;
+	while ((got = sq_in_next(in)) > 0)
+		if (pack_record(&k, err) < 0)
+			goto done;
+	if (got < 0) {
+		sq_fail(err, "%s", in->err);
+		goto done;
+	}
+	r = pack_rest(&k, err);
+done:
+	sq_sqa_out_free(k.out);
+	sq_inventory_release(&k.inv);
+	json_decref(k.tensors);
+	json_decref(k.provenance);
+	free(k.piece);
+	return r;
+}

@@ -1,0 +1,189 @@
+/* A model on disk; see source.h.  The three kinds are source_<kind>.c. */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "base/io.h"
+#include "formats/fmt_safetensors.h"
+#include "formats/fmt_sqa.h"
+#include "model/source.h"
+#include "model/source_kinds.h"
+
+static int
+is_stream(const void *head, size_t n)
+{
+	return n >= 4 && memcmp(head, "sqR\x1a", 4) == 0;
+}
+
+int
+sq_stream_fd(const char *path)
+{
+	unsigned char head[4];
+	struct stat st;
+	ssize_t n;
+	int fd;
+
+	if (strcmp(path, "-") == 0)
+		return STDIN_FILENO;
+	if (stat(path, &st) < 0 ||
+	    (!S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode)) ||
+	    (fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
+		return -1;
+	if (S_ISFIFO(st.st_mode))
+		return fd;
+	n = sq_pread_full(fd, head, sizeof(head), 0);
+	if (n > 0 && is_stream(head, (size_t)n))
+		return fd;
+	close(fd);
+	return -1;
+}
+
+/* The kind of a regular file, by its first bytes. */
+static int
+open_file(struct sq_source *s, const char *path, int fd, char *err)
+{
+	unsigned char head[512];
+	ssize_t n = sq_pread_full(fd, head, sizeof(head), 0);
+
+	if (n < 0)
+		return sq_fail_errno(err, "'%s'", path);
+	if (is_stream(head, (size_t)n))
+		return sq_source_stream(s, path, err);
+	if (sq_sqa_probe(head, (size_t)n))
+		return sq_source_sqa(s, path, err);
+	if (n >= 9 && head[8] == '{')
+		return sq_source_safetensors(s, path, 0, err);
+	return sq_fail(err, "'%s': neither a safetensors file nor an artifact "
+	    "nor a stream", path);
+}
+
+static int
+open_kind(struct sq_source *s, const char *path, char *err)
+{
+	struct stat st;
+	int fd, r;
+
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0 || fstat(fd, &st) < 0) {
+		sq_fail_errno(err, "'%s'", path);
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	if (S_ISDIR(st.st_mode))
+		r = sq_source_safetensors(s, path, 1, err);
+	else if (S_ISREG(st.st_mode))
+		r = open_file(s, path, fd, err);
+	else
+		r = sq_fail(err, "'%s': neither a directory nor a regular "
+		    "file", path);
+	close(fd);
+	return r;
+}
+
+static struct sq_source *
+open_source(const char *path, int any, char *err)
+{
+	struct sq_source *s = calloc(1, sizeof(*s));
+
+	if (s == NULL) {
+		sq_fail(err, "out of memory");
+		return NULL;
+	}
+	s->fd = -1;
+	s->any = any;
+	s->provenance = json_array();
+	if (open_kind(s, path, err) == 0)
+		return s;
+	sq_source_close(s);
+	return NULL;
+}
+
+struct sq_source *
+sq_source_open(const char *path, char *err)
+{
+	return open_source(path, 0, err);
+}
+
+struct sq_source *
+sq_source_open_any(const char *path, char *err)
+{
+	return open_source(path, 1, err);
+}
+
+void
+sq_source_close(struct sq_source *s)
+{
+	size_t i;
+
+	if (s == NULL)
+		return;
+	sq_files_release(&s->files);
+	json_decref(s->provenance);
+	sq_st_close(s->st);
+	sq_sqa_close(s->sqa);
+	if (s->map != NULL)
+		munmap(s->map, s->size);
+	if (s->fd >= 0)
+		close(s->fd);
+	for (i = 0; i < SQ_MAX_BLOBS; i++)
+		free(s->blobs[i]);
+	free(s->tensor);
+	free(s);
+}
+
+const struct sq_source_tensor *
+sq_source_find(const struct sq_source *s, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < s->n; i++)
+		if (strcmp(s->tensor[i].t.name, name) == 0)
+			return &s->tensor[i];
+	return NULL;
+}
+
+int
+sq_source_read(const struct sq_source *s, const struct sq_source_tensor *t,
+    int part, uint64_t at, void *buf, size_t n, char *err)
+{
+	int fd = s->sqa != NULL ? s->sqa->fd : s->fd;
+	ssize_t r;
+
+	if (t->st != NULL)
+		return sq_st_read(s->st, t->st, at, buf, n, err);
+	r = sq_pread_full(fd, buf, n, (off_t)(t->offset[part] + at));
+	if (r < 0)
+		return sq_fail_errno(err, "'%s'", t->t.name);
+	if ((size_t)r != n)
+		return sq_fail(err, "'%s': the file has become shorter",
+		    t->t.name);
+	return 0;
+}
+
+const void *
+sq_source_map(struct sq_source *s, const struct sq_source_tensor *t, int part,
+    char *err)
+{
+	struct stat st;
+	void *p;
+
+	if (t->st != NULL)
+		return sq_st_map(s->st, t->st, err);
+	if (s->sqa != NULL)
+		return s->sqa->map + t->offset[part];
+	if (s->map == NULL) {
+		if (fstat(s->fd, &st) < 0 ||
+		    (p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED,
+		    s->fd, 0)) == MAP_FAILED) {
+			sq_fail_errno(err, "cannot map");
+			return NULL;
+		}
+		s->map = p;
+		s->size = (uint64_t)st.st_size;
+	}
+	return s->map + t->offset[part];
+}

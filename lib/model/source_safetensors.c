@@ -1,0 +1,236 @@
+/*
+ * A Hugging Face directory as a source; see source.h.  The tensors that the
+ * architecture names come in the order of a forward pass, whatever the files'
+ * order is; the rest follow by name.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "formats/fmt_safetensors.h"
+#include "model/source_kinds.h"
+
+#define SAMPLE	4096		/* bytes at each end that the digest sees */
+
+/* The small files that go with a model; config.json must be there. */
+static const char *const files[] = {
+	"config.json", "generation_config.json", "tokenizer.json",
+	"tokenizer_config.json", "special_tokens_map.json",
+	"added_tokens.json", "chat_template.jinja", "chat_template.json",
+	"tokenizer.model", "vocab.json", "merges.txt",
+};
+
+static int
+read_files(struct sq_source *s, const char *path, int is_dir, char *err)
+{
+	char *copy = strdup(path), why[SQ_ERR];
+	size_t i, n, size;
+	int dir, r = -1;
+
+	dir = copy == NULL ? -1 : open(is_dir ? copy : dirname(copy),
+	    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0) {
+		sq_fail_errno(err, "'%s'", path);
+		goto done;
+	}
+	for (i = n = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		if ((i > 0 || s->any) &&
+		    faccessat(dir, files[i], F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+			continue;
+		s->blobs[n] = sq_read_file(dir, files[i], (size_t)256 << 20,
+		    &size, why);
+		if (s->blobs[n] == NULL || sq_files_add(&s->files, files[i],
+		    s->blobs[n], size, why) < 0) {
+			sq_fail(err, "'%s': %s", path, why);
+			goto done;
+		}
+		n++;
+	}
+	r = 0;
+done:
+	if (dir >= 0)
+		close(dir);
+	free(copy);
+	return r;
+}
+
+static int
+add(struct sq_source *s, const struct sq_st_tensor *st, char *err)
+{
+	struct sq_source_tensor *t = &s->tensor[s->n];
+
+	memset(t, 0, sizeof(*t));
+	if (!sq_name_ok(st->name))
+		return sq_fail(err, "'%s': not a name for a tensor", st->name);
+	if (st->ndim == 0)
+		return sq_fail(err, "'%s': a scalar", st->name);
+	memcpy(t->t.name, st->name, strlen(st->name) + 1);
+	t->t.type = st->type;
+	t->t.ndim = st->ndim;
+	memcpy(t->t.dim, st->dim, sizeof(t->t.dim));
+	t->t.grid = SQ_DENSE;
+	sq_tensor_layout(&t->t, SQ_F16, 0);
+	t->st = st;
+	s->n++;
+	s->files.h.bytes += t->t.length;
+	return sq_tensor_check(&t->t, err);
+}
+
+static int
+by_name(const void *a, const void *b)
+{
+	const struct sq_source_tensor *x = a, *y = b;
+
+	return strcmp(x->t.name, y->t.name);
+}
+
+/* Rotary tables that old checkpoints carry: computed, not weights. */
+static int
+is_computed(const char *name)
+{
+	const char *dot = strrchr(name, '.');
+
+	return dot != NULL && strcmp(dot, ".inv_freq") == 0;
+}
+
+static int
+list_tensors(struct sq_source *s, struct sq_inventory *v, char *err)
+{
+	const struct sq_st_tensor *st;
+	const struct sq_slot *slot;
+	size_t i, named;
+
+	s->tensor = calloc(s->st->ntensors + 1, sizeof(*s->tensor));
+	if (s->tensor == NULL)
+		return sq_fail(err, "out of memory");
+	for (i = 0; i < v->n; i++) {
+		if ((st = sq_st_find(s->st, v->slot[i].name)) == NULL)
+			continue;
+		if (add(s, st, err) < 0 || sq_inventory_add(v,
+		    &s->tensor[s->n - 1].t, &slot, err) < 0)
+			return -1;
+	}
+	if (sq_inventory_complete(v, err) < 0)
+		return -1;
+	named = s->n;
+	for (i = 0; i < s->st->ntensors; i++) {
+		st = &s->st->tensor[i];
+		if (sq_slot_find(v->slot, v->n, st->name) == NULL &&
+		    !is_computed(st->name) && add(s, st, err) < 0)
+			return -1;
+	}
+	qsort(s->tensor + named, s->n - named, sizeof(*s->tensor), by_name);
+	s->files.h.tensors = s->n;
+	return 0;
+}
+
+static void
+hash_update(XXH3_state_t *x, const void *p, size_t n)
+{
+	uint64_t h = XXH3_64bits(p, n);
+	unsigned char b[8];
+	int i;
+
+	for (i = 0; i < 8; i++)
+		b[i] = (unsigned char)(h >> 8 * i);
+	XXH3_128bits_update(x, b, sizeof(b));
+}
+
+static int
+hash_tensor(const struct sq_source *s, const struct sq_source_tensor *t,
+    XXH3_state_t *x, char *err)
+{
+	unsigned char ends[2 * SAMPLE];
+	char shape[160];
+	size_t n, m;
+	int i;
+
+	n = (size_t)snprintf(shape, sizeof(shape), "%s[",
+	    sq_dtype_name(t->t.type));
+	for (i = 0; i < t->t.ndim; i++)
+		n += (size_t)snprintf(shape + n, sizeof(shape) - n, "%s%ju",
+		    i == 0 ? "" : ",", (uintmax_t)t->t.dim[i]);
+	n += (size_t)snprintf(shape + n, sizeof(shape) - n, "]");
+	m = t->t.length < SAMPLE ? (size_t)t->t.length : SAMPLE;
+	if (sq_source_read(s, t, 0, 0, ends, m, err) < 0 ||
+	    sq_source_read(s, t, 0, t->t.length - m, ends + m, m, err) < 0)
+		return -1;
+	hash_update(x, t->t.name, strlen(t->t.name));
+	hash_update(x, shape, n);
+	hash_update(x, ends, 2 * m);
+	return 0;
+}
+
+/* The model digest: sq-stream(5), Digests. */
+static int
+model_digest(struct sq_source *s, char *err)
+{
+	XXH3_state_t *x = XXH3_createState();
+	const unsigned char *config;
+	size_t i, size;
+	int r = 0;
+
+	if (x == NULL)
+		return sq_fail(err, "out of memory");
+	XXH3_128bits_reset(x);
+	config = sq_files_find(&s->files, "config.json", &size);
+	hash_update(x, config, size);
+	for (i = 0; i < s->n && r == 0; i++)
+		r = hash_tensor(s, &s->tensor[i], x, err);
+	sq_digest_text(s->files.h.model, XXH3_128bits_digest(x));
+	XXH3_freeState(x);
+	return r;
+}
+
+/* Not a model: everything that is there. */
+static int
+list_any(struct sq_source *s, char *err)
+{
+	size_t i;
+
+	s->tensor = calloc(s->st->ntensors + 1, sizeof(*s->tensor));
+	if (s->tensor == NULL)
+		return sq_fail(err, "out of memory");
+	for (i = 0; i < s->st->ntensors; i++)
+		if (add(s, &s->st->tensor[i], err) < 0)
+			return -1;
+	qsort(s->tensor, s->n, sizeof(*s->tensor), by_name);
+	return 0;
+}
+
+int
+sq_source_safetensors(struct sq_source *s, const char *path, int is_dir,
+    char *err)
+{
+	const unsigned char *config;
+	struct sq_inventory v;
+	char why[SQ_ERR];
+	size_t size;
+	int r;
+
+	s->kind = "safetensors";
+	if (read_files(s, path, is_dir, err) < 0)
+		return -1;
+	config = sq_files_find(&s->files, "config.json", &size);
+	if (config == NULL) {
+		if ((s->st = sq_st_open(path, err)) == NULL)
+			return -1;
+		return list_any(s, err);
+	}
+	if (sq_inventory_init(&v, (const char *)config, size, why) < 0)
+		return sq_fail(err, "'%s': %s", path, why);
+	s->config = v.config;
+	if ((s->st = sq_st_open(path, err)) == NULL) {
+		sq_inventory_release(&v);
+		return -1;
+	}
+	r = list_tensors(s, &v, why);
+	sq_inventory_release(&v);
+	if (r < 0 || model_digest(s, why) < 0)
+		return sq_fail(err, "'%s': %s", path, why);
+	return 0;
+}

@@ -1,0 +1,54 @@
+/* From a tensor's description to what kernels work on; see weight.h. */
+#include <string.h>
+
+#include "model/weight.h"
+
+static int
+known(enum sq_grid g)
+{
+	return g == SQ_DENSE || sq_grid_is_int(g) || g == SQ_FP8_E4M3 ||
+	    g == SQ_FP8_E5M2;
+}
+
+int
+sq_weight_init_parts(struct sq_weight *w, const struct sq_tensor *t,
+    const void *const part[SQ_PARTS], char *err)
+{
+	int i;
+
+	if (!known(t->grid) ||
+	    (t->grid == SQ_DENSE && !sq_dtype_is_float(t->type)))
+		return sq_fail(err, "tensor '%s': no kernels for %s", t->name,
+		    t->grid == SQ_DENSE ? sq_dtype_name(t->type) :
+		    t->grid == SQ_GRIDS ? "its grid" : sq_grid_name(t->grid));
+	memset(w, 0, sizeof(*w));
+	w->grid = t->grid;
+	w->layout = SQ_ROWS;
+	w->rows = sq_tensor_rows(t);
+	w->cols = sq_tensor_cols(t);
+	w->type = t->type;
+	w->group_rows = t->group_rows;
+	w->group_cols = t->group_cols;
+	for (i = 0; i < t->nparts; i++) {
+		if (strcmp(t->part[i].name, "scales") == 0) {
+			w->scales = part[i];
+			w->scale_type = t->part[i].type;
+		} else if (strcmp(t->part[i].name, "zeros") == 0)
+			w->zeros = part[i];
+		else if (strcmp(t->part[i].name, "mask") != 0)
+			w->data = part[i];
+	}
+	return 0;
+}
+
+int
+sq_weight_init(struct sq_weight *w, const struct sq_tensor *t, const void *p,
+    char *err)
+{
+	const void *part[SQ_PARTS];
+	int i;
+
+	for (i = 0; i < t->nparts; i++)
+		part[i] = (const char *)p + t->part[i].offset;
+	return sq_weight_init_parts(w, t, part, err);
+}

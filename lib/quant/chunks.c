@@ -1,0 +1,279 @@
+/* A tensor is quantized in chunks of rows; see chunks.h. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "quant/chunks.h"
+
+#define CHUNK	((uint64_t)16 << 20)	/* of weights at a time */
+
+/* The buffers of one tensor. */
+struct job {
+	struct sq_tensor made;
+	size_t rows;			/* of a chunk */
+	size_t row_bytes, code_bytes;	/* of a row */
+	size_t groups;			/* of a row */
+	unsigned char *weights, *codes;	/* a chunk */
+	uint16_t *scales;		/* all of them */
+	uint8_t *zeros;
+};
+
+static void
+job_release(struct job *j)
+{
+	free(j->weights);
+	free(j->codes);
+	free(j->scales);
+	free(j->zeros);
+}
+
+static void
+describe(struct job *j, const struct sq_chunks *k, const struct sq_tensor *t,
+    const char *name)
+{
+	struct sq_tensor *m = &j->made;
+
+	*m = *t;
+	snprintf(m->name, sizeof(m->name), "%s", name);
+	m->grid = k->rule.grid;
+	m->symmetric = k->rule.symmetric;
+	m->group_rows = k->rule.group_rows == 0 ? t->dim[0] :
+	    k->rule.group_rows;
+	m->group_cols = k->rule.group_cols == 0 ||
+	    k->rule.group_cols > t->dim[1] ? t->dim[1] : k->rule.group_cols;
+	sq_tensor_layout(m, SQ_F16, 0);
+}
+
+/* How many rows to take at a time: the memory says, never the result. */
+static int
+choose_rows(struct job *j, const struct sq_chunks *k,
+    const struct sq_tensor *t, char *err)
+{
+	uint64_t one = j->row_bytes + j->code_bytes + k->per_row;
+	uint64_t step = k->step == 0 ? 1 : k->step, most = t->dim[0];
+	uint64_t rows = CHUNK / j->row_bytes + 1, used;
+
+	if (j->made.group_rows > 1)
+		step = most;		/* a group spans them */
+	if (step > most)
+		step = most;
+	used = SQ_CHUNKS_FIXED + k->taken + j->made.length -
+	    j->made.part[0].length;
+	if (k->memory != 0 && k->memory < used + step * one)
+		return sq_fail(err, "tensor '%s': -M: needs at least %juM",
+		    t->name,
+		    (uintmax_t)(used + step * one + 0xfffff) >> 20);
+	if (k->memory != 0 && rows > (k->memory - used) / one)
+		rows = (k->memory - used) / one;
+	rows = rows < step ? step : rows / step * step;
+	j->rows = rows > most ? most : rows;
+	return 0;
+}
+
+static int
+job_init(struct job *j, const struct sq_chunks *k, const struct sq_tensor *t,
+    const char *name, char *err)
+{
+	int zeros;
+	uint64_t n;
+
+	memset(j, 0, sizeof(*j));
+	describe(j, k, t, name);
+	j->row_bytes = t->dim[1] * sq_dtype_size(t->type);
+	j->code_bytes = sq_row_bytes(t->dim[1], sq_grid_bits(j->made.grid));
+	j->groups = sq_tensor_group_cols(&j->made);
+	if (choose_rows(j, k, t, err) < 0)
+		return -1;
+	n = sq_tensor_group_rows(&j->made) * j->groups;
+	zeros = sq_tensor_part(&j->made, "zeros") != NULL;
+	j->weights = malloc(j->rows * j->row_bytes);
+	j->codes = malloc(j->rows * j->code_bytes);
+	j->scales = malloc(n * sizeof(*j->scales));
+	j->zeros = zeros ? malloc(n) : NULL;
+	if (j->weights == NULL || j->codes == NULL || j->scales == NULL ||
+	    (zeros && j->zeros == NULL)) {
+		job_release(j);
+		return sq_fail(err, "tensor '%s': out of memory", t->name);
+	}
+	return 0;
+}
+
+/* Quantizes rows row .. row+rows-1, which are in j->weights. */
+static int
+do_chunk(struct job *j, struct sq_chunks *k, const struct sq_tensor *t,
+    size_t row, size_t rows, char *err)
+{
+	struct sq_mat w = { j->weights, t->type, rows, t->dim[1], t->dim[1] };
+	size_t group = row / j->made.group_rows * j->groups;
+	struct sq_qrule rule = k->rule;
+	struct sq_qdst dst = { .codes = j->codes,
+	    .scales = j->scales + group,
+	    .zeros = j->zeros == NULL ? NULL : j->zeros + group };
+	char why[SQ_ERR];
+
+	rule.group_cols = j->made.group_cols;
+	rule.group_rows = j->made.group_rows;
+	if (k->quantize(k->arg, &w, &rule, &dst, why) < 0)
+		return sq_fail(err, "tensor '%s': rows %zu to %zu %s",
+		    t->name, row, row + rows - 1, why);
+	return 0;
+}
+
+/* Where the quantized record goes: a stream, or a file for a while. */
+struct sink {
+	struct sq_out *out;
+	FILE *file;
+};
+
+static int
+put(const struct sink *s, const void *buf, size_t n, char *err)
+{
+	if (s->file != NULL) {
+		if (n > 0 && fwrite(buf, n, 1, s->file) != 1)
+			return sq_fail_errno(err, "temporary file");
+		return 0;
+	}
+	if (sq_out_write(s->out, buf, n) < 0)
+		return sq_fail(err, "%s", s->out->err);
+	return 0;
+}
+
+static int
+put_gap(const struct sink *s, const struct sq_part *a, const struct sq_part *b,
+    char *err)
+{
+	static const char zeros[64];
+
+	return put(s, zeros, (size_t)(b->offset - a->offset - a->length),
+	    err);
+}
+
+/* Codes chunk by chunk, then what was collected beside them. */
+static int
+put_payload(struct job *j, struct sq_chunks *k, const struct sq_tensor *t,
+    struct sq_in *in, struct sq_out *copy, const struct sink *s, char *err)
+{
+	const struct sq_part *p = j->made.part;
+	size_t row, rows;
+
+	for (row = 0; row < t->dim[0]; row += rows) {
+		rows = t->dim[0] - row < j->rows ? t->dim[0] - row : j->rows;
+		if (sq_in_read(in, j->weights, rows * j->row_bytes) < 0)
+			return sq_fail(err, "%s", in->err);
+		if (copy != NULL && sq_out_write(copy, j->weights,
+		    rows * j->row_bytes) < 0)
+			return sq_fail(err, "%s", copy->err);
+		if (do_chunk(j, k, t, row, rows, err) < 0 ||
+		    put(s, j->codes, rows * j->code_bytes, err) < 0)
+			return -1;
+		sq_progress_add(k->progress, rows * j->row_bytes);
+	}
+	if (put_gap(s, &p[0], &p[1], err) < 0 ||
+	    put(s, j->scales, (size_t)p[1].length, err) < 0)
+		return -1;
+	if (j->zeros == NULL)
+		return 0;
+	if (put_gap(s, &p[1], &p[2], err) < 0)
+		return -1;
+	return put(s, j->zeros, (size_t)p[2].length, err);
+}
+
+int
+sq_chunks_tensor(struct sq_chunks *k, const struct sq_tensor *t,
+    struct sq_in *in, struct sq_out *out, char *err)
+{
+	struct sink s = { out, NULL };
+	struct job j;
+	int r = -1;
+
+	if (job_init(&j, k, t, t->name, err) < 0)
+		return -1;
+	if (sq_out_tensor(out, &j.made) < 0)
+		sq_fail(err, "%s", out->err);
+	else if (put_payload(&j, k, t, in, NULL, &s, err) == 0)
+		r = sq_out_end(out) < 0 ? sq_fail(err, "%s", out->err) : 0;
+	k->made = j.made;
+	job_release(&j);
+	return r;
+}
+
+struct sq_twin {
+	struct sq_tensor made;
+	FILE *file;
+};
+
+void
+sq_twin_free(struct sq_twin *w)
+{
+	if (w != NULL && w->file != NULL)
+		fclose(w->file);
+	free(w);
+}
+
+static FILE *
+temp_stream(void)
+{
+	int fd = sq_temp_file();
+	FILE *f = fd < 0 ? NULL : fdopen(fd, "w+");
+
+	if (f == NULL && fd >= 0)
+		close(fd);
+	return f;
+}
+
+struct sq_twin *
+sq_chunks_twin(struct sq_chunks *k, const struct sq_tensor *t,
+    const char *name, struct sq_in *in, struct sq_out *out, char *err)
+{
+	struct sq_twin *w = calloc(1, sizeof(*w));
+	struct sink s = { NULL, NULL };
+	struct job j;
+
+	if (w == NULL || (w->file = s.file = temp_stream()) == NULL) {
+		sq_fail_errno(err, "temporary file");
+		sq_twin_free(w);
+		return NULL;
+	}
+	if (job_init(&j, k, t, name, err) < 0) {
+		sq_twin_free(w);
+		return NULL;
+	}
+	w->made = j.made;
+	if (sq_out_tensor(out, t) < 0) {
+		sq_fail(err, "%s", out->err);
+		goto fail;
+	}
+	if (put_payload(&j, k, t, in, out, &s, err) < 0)
+		goto fail;
+	if (sq_out_end(out) < 0) {
+		sq_fail(err, "%s", out->err);
+		goto fail;
+	}
+	k->made = j.made;
+	job_release(&j);
+	return w;
+fail:
+	job_release(&j);
+	sq_twin_free(w);
+	return NULL;
+}
+
+int
+sq_twin_put(struct sq_twin *w, struct sq_out *out, char *err)
+{
+	char piece[65536];
+	size_t n;
+
+	if (fflush(w->file) != 0 || fseek(w->file, 0, SEEK_SET) != 0)
+		return sq_fail_errno(err, "temporary file");
+	if (sq_out_tensor(out, &w->made) < 0)
+		return sq_fail(err, "%s", out->err);
+	while ((n = fread(piece, 1, sizeof(piece), w->file)) > 0)
+		if (sq_out_write(out, piece, n) < 0)
+			return sq_fail(err, "%s", out->err);
+	if (ferror(w->file))
+		return sq_fail_errno(err, "temporary file");
+	return sq_out_end(out) < 0 ? sq_fail(err, "%s", out->err) : 0;
+}

@@ -1,0 +1,177 @@
+/* What filters have in common; see filter.h. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "formats/fmt_records.h"
+#include "model/import.h"
+#include "quant/filter.h"
+
+int
+sq_filter_option(struct sq_filter *f, int c, const char *arg)
+{
+	switch (c) {
+	case 'm':
+		f->model = arg;
+		return 1;
+	case 'z':
+		f->compress = 1;
+		return 1;
+	case SQ_FILTER_EXCEPT:
+		return sq_select_except(&f->select, arg) < 0 ? -1 : 1;
+	case SQ_FILTER_ONLY:
+		return sq_select_only(&f->select, arg) < 0 ? -1 : 1;
+	}
+	return 0;
+}
+
+int
+sq_filter_open(struct sq_filter *f, const char *version)
+{
+	int fd = STDIN_FILENO;
+
+	f->name = f->model == NULL || strcmp(f->model, "-") == 0 ? "stdin" :
+	    f->model;
+	if (f->model != NULL &&
+	    (fd = sq_import_pipe(f->model, version, f->err)) < 0)
+		return -1;
+	if (sq_in_open(&f->in, fd) < 0)
+		return sq_fail(f->err, "%s: %s", f->name, f->in.err);
+	if (sq_out_open(&f->out, STDOUT_FILENO, f->compress) < 0)
+		return sq_fail(f->err, "stdout: %s", f->out.err);
+	return 0;
+}
+
+void
+sq_filter_release(struct sq_filter *f)
+{
+	sq_in_release(&f->in);
+	sq_out_release(&f->out);
+	sq_inventory_release(&f->inv);
+}
+
+int
+sq_filter_copy(struct sq_filter *f)
+{
+	if (sq_out_copy(&f->out, &f->in) < 0)
+		return sq_fail(f->err, "%s", f->out.err);
+	return 0;
+}
+
+int
+sq_filter_wants(struct sq_filter *f, const struct sq_tensor *t,
+    const struct sq_slot *slot)
+{
+	if (!sq_select(&f->select, t, slot))
+		return 0;
+	if (t->grid == SQ_DENSE && sq_dtype_is_float(t->type))
+		return 1;
+	return sq_fail(f->err, "tensor '%s': is %s already", t->name,
+	    t->grid == SQ_DENSE ? sq_dtype_name(t->type) : "quantized");
+}
+
+static int
+header(struct sq_filter *f)
+{
+	const unsigned char *config;
+	struct sq_files files;
+	char why[SQ_ERR];
+	size_t size;
+	int r = -1;
+
+	if (sq_files_read(&files, &f->in) < 0)
+		return sq_fail(f->err, "%s: %s", f->name, f->in.err);
+	config = sq_files_find(&files, "config.json", &size);
+	memcpy(f->digest, files.h.model, sizeof(f->digest));
+	f->progress->tensors = files.h.tensors;
+	f->progress->bytes = files.h.bytes;
+	if (sq_inventory_init(&f->inv, (const char *)config, size, why) < 0)
+		sq_fail(f->err, "%s: %s", f->name, why);
+	else if (sq_files_write(&files, &f->out) < 0)
+		sq_fail(f->err, "stdout: %s", f->out.err);
+	else
+		r = f->begin == NULL ? 0 : f->begin(f);
+	sq_files_release(&files);
+	return r;
+}
+
+static int
+tensor(struct sq_filter *f)
+{
+	const struct sq_slot *slot;
+	struct sq_tensor t;
+	char why[SQ_ERR];
+
+	sq_progress_tensor(f->progress);
+	if (sq_tensor_parse(&t, f->in.desc, f->in.length, why) < 0 ||
+	    sq_inventory_add(&f->inv, &t, &slot, why) < 0)
+		return sq_fail(f->err, "%s: %s", f->name, why);
+	return f->tensor(f, &t, slot);
+}
+
+static int
+record(struct sq_filter *f)
+{
+	if (f->in.type == SQ_HEADER)
+		return header(f);
+	if (f->in.type == SQ_TENSOR)
+		return tensor(f);
+	return f->record == NULL ? sq_filter_copy(f) : f->record(f);
+}
+
+int
+sq_filter_run(struct sq_filter *f)
+{
+	int r;
+
+	while ((r = sq_in_next(&f->in)) > 0)
+		if (record(f) < 0)
+			return -1;
+	if (r < 0)
+		return sq_fail(f->err, "%s: %s", f->name, f->in.err);
+	if (f->end != NULL && f->end(f) < 0)
+		return -1;
+	if (sq_select_unused(&f->select) != NULL)
+		return sq_fail(f->err, "--only '%s': no such tensor",
+		    sq_select_unused(&f->select));
+	return 0;
+}
+
+static json_t *
+globs(const char *const *glob, int n)
+{
+	json_t *a = json_array();
+	int i;
+
+	for (i = 0; i < n; i++)
+		json_array_append_new(a, json_string(glob[i]));
+	return a;
+}
+
+/* The same object with its keys in order. */
+static json_t *
+sorted(json_t *o)
+{
+	char *text = json_dumps(o, JSON_SORT_KEYS | JSON_REAL_PRECISION(17));
+	json_t *s = text == NULL ? NULL : json_loads(text, 0, NULL);
+
+	json_decref(o);
+	free(text);
+	return s;
+}
+
+int
+sq_filter_finish(struct sq_filter *f, const char *tool, const char *version,
+    json_t *options, const char *kernel)
+{
+	const struct sq_select *s = &f->select;
+
+	json_object_set_new(options, "except", globs(s->except, s->nexcept));
+	json_object_set_new(options, "only", globs(s->only, s->nonly));
+	if ((options = sorted(options)) == NULL)
+		return sq_fail(f->err, "out of memory");
+	if (sq_out_provenance(&f->out, tool, version, options, kernel,
+	    f->in.digest) < 0 || sq_out_finish(&f->out) < 0)
+		return sq_fail(f->err, "stdout: %s", f->out.err);
+	return 0;
+}

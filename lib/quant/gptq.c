@@ -1,0 +1,579 @@
+/*
+ * GPTQ, a tile of 256 rows at a time; see gptq.h.
+ *
+ * A tile belongs to one thread and lies transposed, so that what happens to a
+ * column happens to all its rows at once:
+ *
+ *	x [n][ROWS]	in the order of quantization: weights, and then, where a
+ *			column is done, its error w - q
+ *	t [B][ROWS]	the columns of one panel: weight + what the errors
+ *			before it ask for, which is what is rounded
+ *
+ * A panel's t is one product of all errors so far with the factor's panel; in
+ * it, halves are done one after the other, with a product in between, down to
+ * 16 columns, which go one by one.  Shapes of products do not depend on threads
+ * or on how many rows there are: the last tile is filled up with zeros.
+ */
+#include <endian.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/half.h"
+#include "quant/chunks.h"
+#include "quant/gptq.h"
+
+#define ROWS	SQ_GPTQ_ROWS
+#define B	SQ_PANEL
+#define LEAF	16		/* columns that go one by one */
+#define LANES	16		/* rows at a time there */
+#define STRIP	16		/* rows that are transposed together */
+#define BLOCK	64		/* columns that are packed together */
+
+/* Adding and taking away this rounds to an integer, ties to even. */
+#define MAGIC	0x1.8p23f
+
+struct sq_gptq_tile {
+	struct sq_ctx ctx;		/* of this thread alone */
+	void *memory;			/* of all that follows */
+	float *x, *t;
+	float *rows, *other;		/* [STRIP][n] */
+	float *divisor, *value, *zero;	/* [groups][ROWS] */
+	uint8_t *u;			/* [n][ROWS], by column of the weight */
+	float *saved_x, *saved_t;	/* [B][ROWS] */
+	float *fit;			/* [ROWS][B] */
+	uint8_t *codes;			/* [ROWS][B] */
+};
+
+/* One call. */
+struct job {
+	struct sq_gptq *g;
+	const struct sq_mat *w;
+	const struct sq_qdst *q;
+	int bits;
+	size_t across;			/* groups in a row */
+	size_t refit;			/* columns of a group that finds its
+					   scale when its turn comes, or 0 */
+	double *sums;			/* [tiles][3] */
+	atomic_int bad;
+};
+
+/* One tile of it. */
+struct work {
+	struct job *j;
+	struct sq_gptq_tile *s;
+	const struct sq_factor *f;
+	size_t row, rows;
+	int whole;			/* nothing is rounded: a trial */
+	double error[LANES];
+};
+
+static size_t
+least(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+static size_t
+groups(size_t n, size_t cols)
+{
+	return (n + cols - 1) / cols;
+}
+
+/* ---- memory ---- */
+
+/* The next n bytes at p + *used; p may be NULL, to count. */
+static void *
+carve(char *p, size_t *used, size_t n)
+{
+	size_t at = *used;
+
+	*used += (n + 63) / 64 * 64;
+	return p == NULL ? NULL : p + at;
+}
+
+/* Lays a tile out at s->memory: the bytes that it takes. */
+static size_t
+lay_out(struct sq_gptq_tile *s, size_t n, size_t across, int want_error)
+{
+	size_t column = ROWS * sizeof(float), used = 0;
+	char *p = s->memory;
+
+	s->x = carve(p, &used, n * column);
+	s->t = carve(p, &used, B * column);
+	s->rows = carve(p, &used, STRIP * n * sizeof(float));
+	s->other = carve(p, &used, want_error ? STRIP * n * sizeof(float) :
+	    0);
+	s->divisor = carve(p, &used, across * column);
+	s->value = carve(p, &used, across * column);
+	s->zero = carve(p, &used, across * column);
+	s->u = carve(p, &used, n * ROWS);
+	s->saved_x = carve(p, &used, B * column);
+	s->saved_t = carve(p, &used, B * column);
+	s->fit = carve(p, &used, B * column);
+	s->codes = carve(p, &used, B * ROWS);
+	return used;
+}
+
+uint64_t
+sq_gptq_bytes(size_t n, size_t group_cols, int want_error)
+{
+	struct sq_gptq_tile s = { .memory = NULL };
+
+	return lay_out(&s, n, groups(n, group_cols), want_error);
+}
+
+int
+sq_gptq_init(struct sq_gptq *g, int threads, char *err)
+{
+	size_t n = g->factor->n, across = groups(n, g->rule.group_cols), bytes;
+	struct sq_gptq_tile *s;
+	int i;
+
+	g->error = g->rtn_error = g->norm = 0;
+	g->threads = threads;
+	g->tile = calloc((size_t)threads, sizeof(*g->tile));
+	for (i = 0; g->tile != NULL && i < threads; i++) {
+		s = &g->tile[i];
+		bytes = lay_out(s, n, across, g->want_error);
+		s->memory = aligned_alloc(64, bytes);
+		if (s->memory == NULL ||
+		    sq_ctx_init(&s->ctx, g->ctx->kern, NULL) < 0)
+			break;
+		s->ctx.fell = g->ctx->fell;
+		(void)lay_out(s, n, across, g->want_error);
+	}
+	if (g->tile != NULL && i == threads)
+		return 0;
+	sq_gptq_release(g);
+	return sq_fail(err, "GPTQ of %zu columns: out of memory", n);
+}
+
+void
+sq_gptq_release(struct sq_gptq *g)
+{
+	int i;
+
+	for (i = 0; g->tile != NULL && i < g->threads; i++) {
+		free(g->tile[i].memory);
+		sq_ctx_release(&g->tile[i].ctx);
+	}
+	free(g->tile);
+	g->tile = NULL;
+}
+
+/* ---- weights and scales of a tile ---- */
+
+/* Rows of the tile as they are, or as they were rounded to nearest. */
+static int
+get_rows(const struct work *k, size_t r, size_t n, int rounded, float *to)
+{
+	const struct job *j = k->j;
+	const struct sq_qrule *rule = &j->g->rule;
+	struct sq_weight w = { .rows = j->w->rows, .cols = j->w->cols };
+	struct sq_mat out = { to, SQ_F32, n, w.cols, w.cols };
+
+	if (rounded) {
+		w.grid = rule->grid;
+		w.data = j->q->codes;
+		w.group_rows = 1;
+		w.group_cols = rule->group_cols;
+		w.scale_type = SQ_F16;
+		w.scales = j->q->scales;
+		w.zeros = j->q->zeros;
+	} else {
+		w.grid = SQ_DENSE;
+		w.type = j->w->type;
+		w.data = j->w->p;
+	}
+	return sq_dequantize(&k->s->ctx, &w, k->row + r, &out);
+}
+
+static void
+transpose(const struct work *k, size_t r)
+{
+	size_t n = k->f->n, i, l;
+	const float *from;
+	float *restrict to;
+
+	for (i = 0; i < n; i++) {
+		from = k->s->rows + k->f->col[i];
+		to = k->s->x + i * ROWS + r;
+		for (l = 0; l < STRIP; l++)
+			to[l] = from[l * n];
+	}
+}
+
+/* x: the weights, or what rounding to nearest takes from them. */
+static int
+load(const struct work *k, int difference)
+{
+	struct sq_gptq_tile *s = k->s;
+	size_t n = k->f->n, r, i, m;
+
+	for (r = 0; r < ROWS; r += STRIP) {
+		m = r < k->rows ? least(STRIP, k->rows - r) : 0;
+		if (m > 0 && get_rows(k, r, m, 0, s->rows) != 0)
+			return -1;
+		if (m > 0 && difference) {
+			if (get_rows(k, r, m, 1, s->other) != 0)
+				return -1;
+			for (i = 0; i < m * n; i++)
+				s->rows[i] -= s->other[i];
+		}
+		memset(s->rows + m * n, 0, (STRIP - m) * n * sizeof(float));
+		transpose(k, r);
+	}
+	return 0;
+}
+
+/* Scales and zero points of group g as the columns want them. */
+static void
+load_scales(const struct work *k, size_t g)
+{
+	const struct job *j = k->j;
+	size_t r, at = k->row * j->across + g;
+	float *d = k->s->divisor + g * ROWS, *v = k->s->value + g * ROWS;
+	float *z = k->s->zero + g * ROWS;
+
+	for (r = 0; r < ROWS; r++, at += j->across) {
+		v[r] = r < k->rows ? sq_f16_to_f32(j->q->scales[at]) : 0;
+		d[r] = v[r] == 0 ? INFINITY : v[r];
+		z[r] = r < k->rows && j->q->zeros != NULL ?
+		    j->q->zeros[at] : (float)(1 << (j->bits - 1));
+	}
+}
+
+/* Scales, and the codes of rounding to nearest. */
+static int
+quantize(const struct work *k)
+{
+	const struct job *j = k->j;
+	const struct sq_mat *w = j->w;
+	size_t n = w->cols, g;
+	struct sq_mat m = { (char *)w->p + k->row * n * sq_dtype_size(w->type),
+	    w->type, k->rows, n, n };
+	struct sq_qdst q = {
+	    .codes = j->q->codes + k->row * sq_row_bytes(n, j->bits),
+	    .scales = j->q->scales + k->row * j->across,
+	    .zeros = j->q->zeros == NULL ? NULL :
+	    j->q->zeros + k->row * j->across };
+
+	if (sq_quantize(&k->s->ctx, &m, &j->g->rule, &q) != 0)
+		return -1;
+	for (g = 0; g < j->across; g++)
+		load_scales(k, g);
+	return 0;
+}
+
+static void
+pack_row(const uint8_t *u, size_t n, int bits, uint8_t *to)
+{
+	uint64_t v;
+	size_t i, c, m;
+
+	for (c = 0; c < n; c += 8, to += bits) {
+		m = least(8, n - c);
+		v = 0;
+		for (i = 0; i < m; i++)
+			v |= (uint64_t)u[(c + i) * ROWS] << i * (size_t)bits;
+		v = htole64(v);
+		memcpy(to, &v, sq_row_bytes(m, bits));
+	}
+}
+
+static void
+pack(const struct work *k)
+{
+	const struct job *j = k->j;
+	size_t n = k->f->n, bytes = sq_row_bytes(n, j->bits), c, r;
+
+	for (c = 0; c < n; c += BLOCK)
+		for (r = 0; r < k->rows; r++)
+			pack_row(k->s->u + c * ROWS + r, least(BLOCK, n - c),
+			    j->bits, j->q->codes + (k->row + r) * bytes +
+			    sq_row_bytes(c, j->bits));
+}
+
+/* ---- errors ---- */
+
+static double
+fold(const double sum[LANES])
+{
+	double s = 0;
+	int l;
+
+	for (l = 0; l < LANES; l++)
+		s += sum[l];
+	return s;
+}
+
+/* Adds pivot t^2 - added x^2 of the rows of one column. */
+static void
+add_squares(double sum[LANES], double pivot, const float *t, double added,
+    const float *x)
+{
+	size_t r, l;
+	double a, b;
+
+	for (r = 0; r < ROWS; r += LANES)
+		for (l = 0; l < LANES; l++) {
+			a = t[r + l];
+			b = x[r + l];
+			sum[l] += pivot * (a * a) - added * (b * b);
+		}
+}
+
+/* tr(X H X^T): with H + D = R R^T, the squares of X R less those that D
+ * adds. */
+static double
+form(const struct work *k)
+{
+	const struct sq_factor *f = k->f;
+	double sum[LANES] = { 0 };
+	size_t first, p, c, w;
+
+	for (first = p = 0; first < f->n; first += B, p++) {
+		w = least(B, f->n - first);
+		sq_sgemm(k->j->g->lapack, 'N', 'T', ROWS, (int)w,
+		    (int)(first + w), 1, k->s->x, ROWS,
+		    sq_factor_at(f, 0, p), B, 0, k->s->t, ROWS);
+		for (c = 0; c < w; c++)
+			add_squares(sum, f->pivot[first + c],
+			    k->s->t + c * ROWS, f->added[first + c],
+			    k->s->x + (first + c) * ROWS);
+	}
+	return fold(sum);
+}
+
+/* ---- columns ---- */
+
+/* One column of LANES rows: t is rounded, x becomes the error. */
+static void
+round_lanes(float *restrict t, float *restrict x, uint8_t *restrict u,
+    const float *restrict divisor, const float *restrict value,
+    const float *restrict zero, float top)
+{
+	float v, lo, hi;
+	int l;
+
+	for (l = 0; l < LANES; l++) {
+		lo = -zero[l];
+		hi = top - zero[l];
+		v = t[l] / divisor[l];
+		v = v > lo ? v : lo;
+		v = v < hi ? v : hi;
+		v = (v + MAGIC) - MAGIC;
+		u[l] = (uint8_t)(int)(v + zero[l]);
+		v *= value[l];
+		x[l] -= v;
+		t[l] -= v;
+	}
+}
+
+/* t += m x */
+static void
+add_lanes(float *restrict t, float m, const float *restrict x)
+{
+	int l;
+
+	for (l = 0; l < LANES; l++)
+		t[l] += m * x[l];
+}
+
+/* Columns a to b of panel p, LANES rows. */
+static void
+leaf_lanes(struct work *k, size_t p, size_t a, size_t b, size_t r)
+{
+	struct sq_gptq_tile *s = k->s;
+	const struct sq_factor *f = k->f;
+	float top = (float)((1 << k->j->bits) - 1), *t, *x;
+	size_t c, i, l, g, first = p * B;
+	const float *m;
+
+	for (c = a; c < b; c++) {
+		t = s->t + c * ROWS + r;
+		x = s->x + (first + c) * ROWS + r;
+		if (k->whole) {
+			for (l = 0; l < LANES; l++)
+				x[l] -= t[l];
+		} else {
+			g = f->col[first + c] / k->j->g->rule.group_cols *
+			    ROWS + r;
+			round_lanes(t, x, s->u + f->col[first + c] * ROWS + r,
+			    s->divisor + g, s->value + g, s->zero + g, top);
+		}
+		m = sq_factor_at(f, first + c, p);
+		for (i = c + 1; i < b; i++)
+			add_lanes(s->t + i * ROWS + r, m[i], x);
+	}
+}
+
+/* t of columns b to c, from the errors of columns a to b of the same panel. */
+static void
+carry(const struct work *k, size_t p, size_t a, size_t b, size_t c)
+{
+	size_t row = p * B + a;
+
+	sq_sgemm(k->j->g->lapack, 'N', 'T', ROWS, (int)(c - b), (int)(b - a),
+	    1, k->s->x + row * ROWS, ROWS, sq_factor_at(k->f, row, p) + b, B,
+	    1, k->s->t + b * ROWS, ROWS);
+}
+
+static int refit(struct work *k, size_t p, size_t a, size_t b);
+
+/* Columns a to b of panel p; late: the size of groups without a scale yet. */
+static int
+do_columns(struct work *k, size_t p, size_t a, size_t b, size_t late)
+{
+	size_t half, r;
+
+	if (late != 0 && b - a <= late) {
+		if (refit(k, p, a, b) < 0)
+			return -1;
+		late = 0;
+	}
+	if (b - a <= LEAF) {
+		for (r = 0; r < ROWS; r += LANES)
+			leaf_lanes(k, p, a, b, r);
+		return 0;
+	}
+	for (half = LEAF; 2 * half < b - a; half *= 2)
+		;
+	if (do_columns(k, p, a, a + half, late) < 0)
+		return -1;
+	carry(k, p, a, a + half, b);
+	return do_columns(k, p, a + half, b, late);
+}
+
+/* The scales of the group in columns a to b, from what its weights would be if
+ * none of them were rounded: all that the columns before it ask for. */
+static int
+refit(struct work *k, size_t p, size_t a, size_t b)
+{
+	struct sq_gptq_tile *s = k->s;
+	const struct job *j = k->j;
+	size_t n = b - a, c, r, g = (p * B + a) / j->refit;
+	size_t bytes = n * ROWS * sizeof(float);
+	float *x = s->x + (p * B + a) * ROWS, *t = s->t + a * ROWS;
+	struct sq_qrule rule = j->g->rule;
+	uint16_t scale[ROWS];
+	uint8_t zero[ROWS];
+	struct sq_mat m = { s->fit, SQ_F32, k->rows, n, n };
+	struct sq_qdst q = { s->codes, scale, rule.symmetric ? NULL : zero,
+	    NULL };
+
+	memcpy(s->saved_x, x, bytes);
+	memcpy(s->saved_t, t, bytes);
+	k->whole = 1;
+	(void)do_columns(k, p, a, b, 0);
+	k->whole = 0;
+	for (r = 0; r < k->rows; r++)
+		for (c = 0; c < n; c++)
+			s->fit[r * n + c] = t[c * ROWS + r];
+	memcpy(x, s->saved_x, bytes);
+	memcpy(t, s->saved_t, bytes);
+	rule.group_cols = n;
+	if (sq_quantize(&s->ctx, &m, &rule, &q) != 0)
+		return -1;
+	for (r = 0; r < k->rows; r++) {
+		j->q->scales[(k->row + r) * j->across + g] = scale[r];
+		if (!rule.symmetric)
+			j->q->zeros[(k->row + r) * j->across + g] = zero[r];
+	}
+	load_scales(k, g);
+	return 0;
+}
+
+static int
+do_panel(struct work *k, size_t p)
+{
+	const struct sq_factor *f = k->f;
+	struct sq_gptq_tile *s = k->s;
+	size_t first = p * B, w = least(B, f->n - first), c;
+
+	memcpy(s->t, s->x + first * ROWS, w * ROWS * sizeof(float));
+	if (first > 0)
+		sq_sgemm(k->j->g->lapack, 'N', 'T', ROWS, (int)w, (int)first,
+		    1, s->x, ROWS, sq_factor_at(f, 0, p), B, 1, s->t, ROWS);
+	if (do_columns(k, p, 0, w, k->j->refit) < 0)
+		return -1;
+	if (k->j->g->want_error)	/* t: what was rounded off */
+		for (c = 0; c < w; c++)
+			add_squares(k->error, f->pivot[first + c],
+			    s->t + c * ROWS, f->added[first + c],
+			    s->x + (first + c) * ROWS);
+	return 0;
+}
+
+/* ---- tiles ---- */
+
+static int
+do_tile(struct work *k, double sums[3])
+{
+	size_t p, n = k->f->n;
+	int want = k->j->g->want_error;
+
+	if ((want || k->j->refit == 0) && quantize(k) < 0)
+		return -1;
+	if (want) {
+		if (load(k, 1) < 0)
+			return -1;
+		sums[1] = form(k);
+	}
+	if (load(k, 0) < 0)
+		return -1;
+	if (want)
+		sums[2] = form(k);
+	for (p = 0; p * B < n; p++)
+		if (do_panel(k, p) < 0)
+			return -1;
+	sums[0] = fold(k->error);
+	pack(k);
+	return 0;
+}
+
+static void
+run_tile(void *arg, long task, int thread)
+{
+	struct job *j = arg;
+	struct work k = { .j = j, .s = &j->g->tile[thread],
+	    .f = j->g->factor, .row = (size_t)task * ROWS };
+
+	k.rows = least(ROWS, j->w->rows - k.row);
+	if (!atomic_load(&j->bad) && do_tile(&k, j->sums + 3 * task) < 0)
+		atomic_store(&j->bad, 1);
+}
+
+static size_t
+late_groups(const struct sq_gptq *g)
+{
+	size_t n = g->rule.group_cols;
+
+	return g->order == SQ_NATURAL && n >= LEAF && n <= B &&
+	    (n & (n - 1)) == 0 ? n : 0;
+}
+
+int
+sq_gptq_rows(struct sq_gptq *g, const struct sq_mat *w,
+    const struct sq_qdst *q, char *err)
+{
+	struct job j = { .g = g, .w = w, .q = q,
+	    .bits = sq_grid_bits(g->rule.grid) };
+	size_t tiles = (w->rows + ROWS - 1) / ROWS, i;
+
+	j.across = groups(w->cols, g->rule.group_cols);
+	j.refit = late_groups(g);
+	if ((j.sums = calloc(3 * tiles + 1, sizeof(*j.sums))) == NULL)
+		return sq_fail(err, "out of memory");
+	sq_pool_run(g->threads == 1 ? NULL : g->ctx->pool, run_tile, &j,
+	    (long)tiles);
+	for (i = 0; i < tiles; i++) {
+		g->error += j.sums[3 * i];
+		g->rtn_error += j.sums[3 * i + 1];
+		g->norm += j.sums[3 * i + 2];
+	}
+	free(j.sums);
+	return atomic_load(&j.bad) ? sq_fail(err, SQ_CHUNKS_BAD) : 0;
+}

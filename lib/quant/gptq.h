@@ -1,0 +1,57 @@
+/*
+ * GPTQ: the columns of a weight are rounded one after the other, and the error
+ * of each is made good, as far as it can be, by those that follow (factor.h).
+ *
+ * It minimizes tr(E H E^T), E = W - Q: the squared error of the layer's output
+ * over the tokens that H has seen.  Rows are independent of each other, so any
+ * number of them can be done at a time.
+ *
+ * The scales are those of `quantize' in kernels/ops.def, each found before the
+ * rounding from the weights of its group.  In natural order, though, groups of
+ * 16, 32, 64, 128 or 256 columns find theirs when their turn comes, from the
+ * weights as they are then: as the paper has it.
+ */
+#ifndef SQ_QUANT_GPTQ_H
+#define SQ_QUANT_GPTQ_H
+
+#include "kernels/kern.h"
+#include "quant/factor.h"
+
+struct sq_gptq_tile;
+
+struct sq_gptq {
+	struct sq_ctx *ctx;
+	const struct sq_lapack *lapack;
+	const struct sq_factor *factor;
+	enum sq_column_order order;	/* the factor's */
+	struct sq_qrule rule;		/* integers; group_rows 1 */
+	int want_error;			/* compute what is below */
+	/* results, sums over all rows done so far */
+	double error;			/* tr(E H E^T) */
+	double rtn_error;		/* the same of rounding to nearest */
+	double norm;			/* tr(W H W^T) */
+	/* private */
+	int threads;
+	struct sq_gptq_tile *tile;	/* [threads] */
+};
+
+/* Rows are taken in tiles of this many. */
+#define SQ_GPTQ_ROWS	256
+
+/* The members above `results' are set; -1 when there is no memory. */
+int	 sq_gptq_init(struct sq_gptq *, int threads, char *err);
+void	 sq_gptq_release(struct sq_gptq *);
+
+/* Bytes that each thread takes for n columns in groups of group_cols. */
+uint64_t sq_gptq_bytes(size_t n, size_t group_cols, int want_error);
+
+/*
+ * Quantizes the rows of w (F32, F16 or BF16, without gaps) to q, whose codes
+ * are overwritten more than once; q->error is not set.  In several calls, all
+ * but the last with a multiple of SQ_GPTQ_ROWS, the result is that of one.  -1
+ * with the reason when a weight is not finite or a scale overflows F16.
+ */
+int	 sq_gptq_rows(struct sq_gptq *, const struct sq_mat *w,
+	    const struct sq_qdst *q, char *err);
+
+#endif

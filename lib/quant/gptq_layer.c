@@ -1,0 +1,165 @@
+/* GPTQ in a stream; see gptq_layer.h. */
+#include <string.h>
+
+#include "quant/gptq_layer.h"
+
+/* OpenBLAS, and what it takes for each thread. */
+#define LAPACK		((uint64_t)20 << 20)
+#define LAPACK_THREAD	((uint64_t)6 << 20)
+
+#define PADDING		((uint64_t)4096)	/* between parts, of sizes */
+
+static uint64_t
+group_cols(const struct sq_gptq_layer *l, uint64_t cols)
+{
+	uint64_t g = l->rule.group_cols;
+
+	return g == 0 || g > cols ? cols : g;
+}
+
+/* What is held while tensors pass. */
+static uint64_t
+held(const struct sq_gptq_layer *l, uint64_t cols, int threads)
+{
+	return LAPACK + sq_factor_bytes((size_t)cols) +
+	    (uint64_t)threads * (LAPACK_THREAD + sq_gptq_bytes((size_t)cols,
+	    (size_t)group_cols(l, cols), l->want_error));
+}
+
+uint64_t
+sq_gptq_memory(const struct sq_gptq_layer *l, uint64_t rows, uint64_t cols,
+    size_t size, int threads)
+{
+	uint64_t g = group_cols(l, cols), groups = (cols + g - 1) / g;
+	uint64_t some = rows < SQ_GPTQ_ROWS ? rows : SQ_GPTQ_ROWS;
+
+	return SQ_CHUNKS_FIXED + held(l, cols, threads) +
+	    rows * groups * (l->rule.symmetric ? 2 : 3) + PADDING +
+	    some * (size * cols + sq_row_bytes((size_t)cols,
+	    sq_grid_bits(l->rule.grid)));
+}
+
+/* As many threads as the memory allows, the pool has, or there is work for. */
+static int
+choose_threads(const struct sq_gptq_layer *l, const struct sq_tensor *t,
+    char *err)
+{
+	int n = sq_pool_threads(l->ctx->pool);
+	uint64_t tiles = (t->dim[0] + SQ_GPTQ_ROWS - 1) / SQ_GPTQ_ROWS;
+	uint64_t need = 0;
+
+	if ((uint64_t)n > tiles)
+		n = (int)tiles;
+	for (; n > 0; n--) {
+		need = sq_gptq_memory(l, t->dim[0], t->dim[1],
+		    sq_dtype_size(t->type), n);
+		if (l->memory == 0 || l->memory >= need)
+			return n;
+	}
+	return sq_fail(err, "tensor '%s': -M: needs at least %juM", t->name,
+	    (uintmax_t)(need + 0xfffff) >> 20);
+}
+
+void
+sq_gptq_forget(struct sq_gptq_layer *l)
+{
+	sq_gptq_release(&l->gptq);
+	sq_factor_release(&l->factor);
+	l->seen = l->full = 0;
+}
+
+static int
+quantize_rows(void *arg, const struct sq_mat *w, const struct sq_qrule *rule,
+    const struct sq_qdst *dst, char *err)
+{
+	(void)rule;
+	return sq_gptq_rows(arg, w, dst, err);
+}
+
+/* The memory for the tiles of t: that of the tensor before, if it will do. */
+static int
+prepare(struct sq_gptq_layer *l, const struct sq_tensor *t, char *err)
+{
+	struct sq_qrule rule = l->rule;
+	int threads = choose_threads(l, t, err);
+
+	if (threads < 0)
+		return -1;
+	rule.group_rows = 1;
+	rule.group_cols = (size_t)group_cols(l, t->dim[1]);
+	l->chunks = (struct sq_chunks){ .rule = rule, .memory = l->memory,
+	    .taken = held(l, t->dim[1], threads), .step = SQ_GPTQ_ROWS,
+	    .quantize = quantize_rows, .arg = &l->gptq,
+	    .progress = l->progress };
+	l->gptq.error = l->gptq.rtn_error = l->gptq.norm = 0;
+	if (l->gptq.tile != NULL && l->gptq.threads == threads)
+		return 0;
+	sq_gptq_release(&l->gptq);
+	l->gptq = (struct sq_gptq){ .ctx = l->ctx, .lapack = l->lapack,
+	    .factor = &l->factor, .order = l->order, .rule = rule,
+	    .want_error = l->want_error };
+	return sq_gptq_init(&l->gptq, threads, err);
+}
+
+int
+sq_gptq_stats(struct sq_gptq_layer *l, struct sq_in *in, struct sq_out *out,
+    char *err)
+{
+	const char *name = l->stats.tensor[0];
+	char why[SQ_ERR];
+	uint64_t need;
+
+	sq_gptq_forget(l);
+	if (sq_stats_parse(&l->stats, in, &l->full, err) < 0)
+		return -1;
+	if (strcmp(l->stats.model, l->model) != 0)
+		return sq_fail(err, "the statistics of '%s' are those of "
+		    "another model: %s, not %s", name, l->stats.model,
+		    l->model);
+	l->seen = 1;
+	if (!l->full)
+		return out == NULL || sq_out_copy(out, in) == 0 ? 0 :
+		    sq_fail(err, "%s", out->err);
+	need = sq_gptq_memory(l, 1, l->stats.channels, 2, 1);
+	if (l->memory != 0 && l->memory < need)
+		return sq_fail(err, "the statistics of '%s': -M: needs at "
+		    "least %juM", name, (uintmax_t)(need + 0xfffff) >> 20);
+	if (sq_factor_init(&l->factor, (size_t)l->stats.channels, err) < 0 ||
+	    sq_factor_read(&l->factor, in, out, err) < 0)
+		return -1;
+	if (sq_factor_make(&l->factor, l->lapack, l->ctx->pool, l->order,
+	    l->damp, why) < 0)
+		return sq_fail(err, "the statistics of '%s': %s", name, why);
+	return 0;
+}
+
+static int
+concerns(const struct sq_stats *s, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < s->ntensors; i++)
+		if (strcmp(s->tensor[i], name) == 0)
+			return 1;
+	return 0;
+}
+
+int
+sq_gptq_tensor(struct sq_gptq_layer *l, const struct sq_tensor *t,
+    struct sq_in *in, struct sq_out *out, char *err)
+{
+	if (!l->seen || !concerns(&l->stats, t->name))
+		return sq_fail(err, "tensor '%s': no statistics before it; "
+		    "sq-calibrate makes them", t->name);
+	if (!l->full)
+		return sq_fail(err, "tensor '%s': its statistics have the "
+		    "diagonal of H alone; sq-calibrate --stats full makes all "
+		    "of it", t->name);
+	if (t->dim[1] != l->stats.channels)
+		return sq_fail(err, "tensor '%s': %ju columns, but statistics "
+		    "of %ju channels", t->name, (uintmax_t)t->dim[1],
+		    (uintmax_t)l->stats.channels);
+	if (prepare(l, t, err) < 0)
+		return -1;
+	return sq_chunks_tensor(&l->chunks, t, in, out, err);
+}

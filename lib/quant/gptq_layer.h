@@ -1,0 +1,49 @@
+/*
+ * GPTQ in a stream: a STATS record becomes a factor (factor.h), which the
+ * tensors that it concerns share as they pass.
+ */
+#ifndef SQ_QUANT_GPTQ_LAYER_H
+#define SQ_QUANT_GPTQ_LAYER_H
+
+#include "quant/chunks.h"
+#include "quant/gptq.h"
+
+struct sq_gptq_layer {
+	/* options */
+	struct sq_ctx *ctx;
+	const struct sq_lapack *lapack;
+	struct sq_qrule rule;		/* group_cols 0: a whole row */
+	enum sq_column_order order;
+	double damp;
+	int want_error;
+	uint64_t memory;		/* bytes, of the process; 0: enough */
+	char model[SQ_DIGEST];		/* whose statistics they must be */
+	struct sq_progress *progress;
+	/* state: what the last STATS record said, and the factor made of it */
+	struct sq_stats stats;		/* without arrays */
+	int seen, full;			/* there was one; it has H */
+	struct sq_factor factor;
+	struct sq_gptq gptq;		/* results of the last tensor, too */
+	struct sq_chunks chunks;
+};
+
+/* Bytes that it takes, the process in all, to quantize a weight of rows x cols
+ * elements of `size' bytes with so many threads. */
+uint64_t sq_gptq_memory(const struct sq_gptq_layer *, uint64_t rows,
+	    uint64_t cols, size_t size, int threads);
+
+/*
+ * The STATS record that in has just read, of linear layers, becomes the state;
+ * it is passed on to out, unless that is NULL.  Without H there is no factor.
+ */
+int	 sq_gptq_stats(struct sq_gptq_layer *, struct sq_in *in,
+	    struct sq_out *out, char *err);
+
+/* Quantizes tensor t from in to out; its statistics must be the state. */
+int	 sq_gptq_tensor(struct sq_gptq_layer *, const struct sq_tensor *t,
+	    struct sq_in *in, struct sq_out *out, char *err);
+
+/* Forgets the state. */
+void	 sq_gptq_forget(struct sq_gptq_layer *);
+
+#endif

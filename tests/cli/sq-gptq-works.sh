@@ -1,0 +1,64 @@
+#!/bin/bash
+# sq-gptq: the same bytes however it is run, less error than rounding, and
+# nothing touched that it is not for.
+set -eu -o pipefail
+. "$(dirname "$0")/lib.sh"
+
+text=$root/tests/data/text/calib.txt
+calibrate() {
+	sq-calibrate -q --length 256 --samples 8 -t "$text" "$@"
+}
+sq-import "$model" >m.sq
+calibrate <m.sq >c.sq
+
+# Threads, memory, compression, a pipe or a file: one result.
+for o in "" "-b 3 -g 64 --asym --order natural" \
+    "-b 8 -g 0 --scale absmax --damp .05"; do
+	sq-gptq $o <c.sq >want.sq
+	sq-gptq $o -j 1 -v <c.sq 2>v | cmp - want.sq
+	sq-gptq $o -j 3 -q -m c.sq | cmp - want.sq
+	calibrate -m "$model" | sq-gptq $o | cmp - want.sq
+	sq-gptq $o -z <c.sq | sq-pack -o z.sqa
+	sq-pack -o p.sqa -m want.sq
+	same z.sqa p.sqa
+	exits 1 sq-gptq $o -M 40M -m c.sq
+	least=$(sed 's/.*at least //' err)
+	sq-gptq $o -M "$least" <c.sq | cmp - want.sq
+	rm z.sqa p.sqa
+
+	# every tensor comes out better than by rounding to nearest
+	awk '/ relative output error / {
+		n++
+		if ($(NF - 5) + 0 >= $NF + 0) {
+			print
+			bad = 1
+		}
+	}
+	END { exit bad || n != 28 }' v || fail "$o: $(cat v)"
+done
+
+# Scales and grids as asked; norms, embedding and statistics as they were.
+sq-gptq <c.sq >g.sq
+sq-ls g.sq >list
+[ "$(grep -c ' int4 .* 1x128$' list)" -eq 28 ] || fail "$(cat list)"
+[ "$(grep -c '^STATS' list)" -eq "$(sq-ls c.sq | grep -c '^STATS')" ]
+for t in model.norm.weight model.embed_tokens.weight \
+    model.layers.0.self_attn.q_proj.bias; do
+	sq-cat g.sq $t | cmp - <(sq-cat m.sq $t)
+done
+sq-ls -v g.sq >list
+grep -qF '"options":{"asym":false,"damp":0.01,"drop-stats":false,"except":[],"grid":"int4","group":128,"only":[],"order":"act","scale":"mse"}' list
+
+# Without the statistics the rest is the same.
+sq-gptq --drop-stats <c.sq >d.sq
+sq-ls d.sq | grep '^STATS' && fail "STATS are still there"
+sq-cat -p codes d.sq model.layers.2.mlp.down_proj.weight |
+    cmp - <(sq-cat -p codes g.sq model.layers.2.mlp.down_proj.weight)
+
+# Statistics serve more than one filter: some tensors here, some there.
+sq-gptq --only '*down_proj*' -b 8 <c.sq | sq-gptq --except '*down_proj*' >two.sq
+sq-ls two.sq >list
+[ "$(grep -c ' int8 ' list)" -eq 4 ]
+[ "$(grep -c ' int4 ' list)" -eq 24 ]
+sq-cat -p codes two.sq model.layers.3.mlp.up_proj.weight |
+    cmp - <(sq-cat -p codes g.sq model.layers.3.mlp.up_proj.weight)

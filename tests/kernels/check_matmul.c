@@ -1,0 +1,311 @@
+/*
+ * Checks of matmul: see checkkern.h.  Every kind of weight with as many tokens
+ * as lie around the edges of tiles, and shapes likewise.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/kernels/checkkern.h"
+#include "tests/kernels/ckweight.h"
+
+struct kind {
+	enum sq_grid grid;
+	enum sq_dtype type;
+	int zeros;
+};
+
+static const struct kind kinds[] = {
+	{ SQ_DENSE, SQ_F32, 0 }, { SQ_DENSE, SQ_F16, 0 },
+	{ SQ_DENSE, SQ_BF16, 0 },
+	{ SQ_INT2, SQ_F16, 0 }, { SQ_INT2, SQ_F32, 1 },
+	{ SQ_INT3, SQ_F16, 0 }, { SQ_INT3, SQ_BF16, 1 },
+	{ SQ_INT4, SQ_F16, 0 }, { SQ_INT4, SQ_F16, 1 },
+	{ SQ_INT5, SQ_F32, 0 }, { SQ_INT5, SQ_F16, 1 },
+	{ SQ_INT6, SQ_F16, 0 }, { SQ_INT6, SQ_F16, 1 },
+	{ SQ_INT8, SQ_F16, 0 }, { SQ_INT8, SQ_F32, 1 },
+	{ SQ_FP8_E4M3, SQ_F32, 0 }, { SQ_FP8_E5M2, SQ_BF16, 0 }
+};
+static const size_t tokens[] = {
+	1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 31, 32, 33,
+	47, 49, 64, 65, 100
+};
+static const size_t outs[] = { 1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 65, 100 };
+static const size_t ins[] = {
+	1, 31, 32, 33, 63, 64, 100, 127, 128, 160, 255, 256, 257, 512, 544, 700
+};
+static const size_t groups[] = { 32, 64, 96, 128, 256, 0 };
+
+#define N(a)	(sizeof(a) / sizeof((a)[0]))
+#define PICK(k, a)	((a)[ck_range(k, 0, N(a) - 1)])
+
+/* One product, and what is needed to judge it. */
+struct test {
+	struct sq_weight w;
+	struct sq_mat x, want, got;
+	size_t bytes;			/* of want and of got */
+	double *mag;
+	enum sq_prec prec;
+	char what[120];
+};
+
+static void
+describe(struct test *c, enum ck_kind fill)
+{
+	const struct sq_weight *w = &c->w;
+
+	snprintf(c->what, sizeof(c->what),
+	    "%s/%s%s %zux%zu, groups %zux%zu, %zu tokens, %s, %s",
+	    sq_grid_name(w->grid), sq_dtype_name(w->type),
+	    w->zeros != NULL ? " zeros" : "", w->rows, w->cols, w->group_rows,
+	    w->group_cols, c->x.rows, c->prec == SQ_PREC_F32 ? "f32" : "bf16",
+	    ck_kind_name(fill));
+}
+
+/*
+ * The magnitudes that enter an output.  Bf16 products may take denormals for
+ * 0, and sums in float32 may lose them: what that can be is added, so that
+ * the bound covers it.
+ */
+static double
+magnitude(struct checker *k, const struct test *c, const float *w,
+    const float *x)
+{
+	double sum = 0, lost = 0;
+	size_t i;
+
+	for (i = 0; i < c->w.cols; i++) {
+		sum += fabs((double)w[i] * x[i]);
+		lost += c->prec == SQ_PREC_F32 ? 0x1p-149 :
+		    0x1p-126 * (1 + fabs((double)w[i]) + fabs((double)x[i]));
+	}
+	return sum + lost / k->bound;
+}
+
+static void
+set_magnitudes(struct checker *k, const struct sq_kern *ref, struct test *c)
+{
+	struct sq_mat row = { NULL, SQ_F32, 1, c->w.cols, c->w.cols };
+	size_t o, m;
+
+	row.p = ck_buf(k, c->w.cols * sizeof(float));
+	c->mag = ck_buf(k, c->bytes / sizeof(float) * sizeof(double));
+	memset(c->mag, 0, c->bytes / sizeof(float) * sizeof(double));
+	for (o = 0; o < c->w.rows; o++) {
+		ref->dequantize(ck_ref(k, ref), &c->w, o, &row);
+		for (m = 0; m < c->x.rows; m++)
+			c->mag[m * c->want.stride + o] = magnitude(k, c, row.p,
+			    (const float *)c->x.p + m * c->x.stride);
+	}
+}
+
+/* A random weight; of FP8 without infinities and NaN, whose products with
+ * denormals are what each level makes of these. */
+static void
+make_weight(struct checker *k, struct sq_weight *w, enum ck_kind fill)
+{
+	uint8_t *codes, top = w->grid == SQ_FP8_E4M3 ? 0x7f : 0x7c;
+	size_t i;
+
+	ck_weight(k, w, fill);
+	if (w->grid != SQ_FP8_E4M3 && w->grid != SQ_FP8_E5M2)
+		return;
+	codes = (uint8_t *)(uintptr_t)w->data;
+	for (i = 0; i < w->rows * w->cols; i++)
+		if ((codes[i] & top) == top)
+			codes[i] ^= 0x40;
+}
+
+static void
+make_mats(struct checker *k, struct test *c, size_t m, enum ck_kind fill)
+{
+	size_t n, i;
+
+	c->x = (struct sq_mat){ NULL, SQ_F32, m, c->w.cols, c->w.cols + 3 };
+	n = (m - 1) * c->x.stride + c->x.cols;
+	c->x.p = ck_buf(k, n * sizeof(float));
+	for (i = 0; i < m; i++)
+		ck_fill(k, (float *)c->x.p + i * c->x.stride, SQ_F32,
+		    c->x.cols, fill);
+	c->want = (struct sq_mat){ NULL, SQ_F32, m, c->w.rows, c->w.rows + 5 };
+	c->bytes = ((m - 1) * c->want.stride + c->want.cols) * sizeof(float);
+	c->got = c->want;
+	c->want.p = ck_buf(k, c->bytes);
+	c->got.p = ck_buf(k, c->bytes);
+}
+
+/* What float32 sums of n products may lose, twice the worst case. */
+static double
+f32_bound(size_t n)
+{
+	return (double)(n + 4) * 0x1p-23;
+}
+
+/* Tokens first .. first+n-1 alone give the same bits as among all. */
+static void
+check_alone(struct checker *k, const struct sq_kern *new, const struct test *c,
+    size_t first, size_t n)
+{
+	struct sq_mat x = c->x, y = c->got;
+	size_t i;
+
+	x.rows = y.rows = n;
+	x.p = (float *)x.p + first * x.stride;
+	y.p = ck_buf(k, n * y.stride * sizeof(float));
+	if (new->matmul(ck_ctx(k, new, 1), &c->w, &x, c->prec, &y) != 0)
+		return;
+	for (i = 0; i < n; i++)
+		ck_same(k, (float *)c->got.p + (first + i) * y.stride,
+		    (float *)y.p + i * y.stride, y.cols * sizeof(float),
+		    "%s: token %zu alone", c->what, first + i);
+}
+
+static void
+run(struct checker *k, const struct sq_kern *ref, const struct sq_kern *new,
+    struct test *c)
+{
+	double bound = k->bound;
+	int r, s, t;
+
+	if (c->prec == SQ_PREC_F32)
+		k->bound = f32_bound(c->w.cols);
+	set_magnitudes(k, ref, c);
+	r = ref->matmul(ck_ref(k, ref), &c->w, &c->x, c->prec, &c->want);
+	for (t = 0; t < CK_CTXS; t++) {
+		ck_clear(c->got.p, c->bytes);
+		s = new->matmul(ck_ctx(k, new, t), &c->w, &c->x, c->prec,
+		    &c->got);
+		if (!ck_ret(k, r, s, "%s", c->what)) {
+			ck_untouched(k, c->got.p, c->bytes, "%s", c->what);
+			break;
+		}
+		if (t > 0)
+			ck_same(k, c->want.p, c->got.p, c->bytes, "%s, %d "
+			    "threads", c->what, t + 1);
+		else
+			ck_close(k, c->want.p, c->got.p, c->mag,
+			    c->bytes / sizeof(float), "%s", c->what);
+		memcpy(c->want.p, c->got.p, c->bytes);
+	}
+	k->bound = bound;
+}
+
+static void
+set_groups(struct checker *k, struct sq_weight *w)
+{
+	if (w->grid == SQ_DENSE)
+		return;
+	w->group_rows = ck_range(k, 0, 3) > 0 ? 1 : PICK(k, outs);
+	w->group_cols = PICK(k, groups);
+	if (w->group_cols == 0 || w->group_cols > w->cols)
+		w->group_cols = w->cols;
+}
+
+static void
+check_kind(struct checker *k, const struct sq_kern *ref,
+    const struct sq_kern *new, const struct kind *kind, size_t m)
+{
+	static const uint8_t want_zeros;
+	struct test c = { .w = { .grid = kind->grid, .layout = SQ_ROWS,
+	    .type = kind->type, .scale_type = kind->type } };
+	enum ck_kind fill = ck_range(k, 0, 2) > 0 ? CK_NORMAL :
+	    (enum ck_kind)ck_range(k, 0, CK_KINDS - 1);
+
+	c.w.rows = PICK(k, outs);
+	c.w.cols = PICK(k, ins);
+	c.w.zeros = kind->zeros ? &want_zeros : NULL;
+	set_groups(k, &c.w);
+	make_weight(k, &c.w, fill);
+	make_mats(k, &c, m, fill);
+	for (c.prec = SQ_PREC_F32; c.prec <= SQ_PREC_BF16; c.prec++) {
+		describe(&c, fill);
+		run(k, ref, new, &c);
+	}
+	ck_done(k);
+}
+
+/* Rows longer than what is done at a time, and all ways in which 4 bits are
+ * grouped. */
+static void
+check_long(struct checker *k, const struct sq_kern *ref,
+    const struct sq_kern *new, const struct kind *kind, size_t group)
+{
+	static const uint8_t want_zeros;
+	static const size_t some[] = { 1, 2, 4, 7, 16, 35 };
+	struct test c = { .w = { .grid = kind->grid, .layout = SQ_ROWS,
+	    .type = kind->type, .scale_type = kind->type, .rows = 21,
+	    .group_rows = 1 } };
+	size_t i;
+
+	for (i = 0; i < N(some); i++) {
+		c.w.cols = ck_range(k, 0, 2) > 0 ? 2176 : 2100;
+		c.w.group_cols = group == 0 ? c.w.cols : group;
+		c.w.zeros = kind->zeros ? &want_zeros : NULL;
+		make_weight(k, &c.w, CK_NORMAL);
+		make_mats(k, &c, some[i], CK_NORMAL);
+		c.prec = ck_range(k, 0, 1) > 0 ? SQ_PREC_BF16 : SQ_PREC_F32;
+		describe(&c, CK_NORMAL);
+		run(k, ref, new, &c);
+		ck_done(k);
+	}
+}
+
+/* A token's result does not depend on the others, where both are many tokens
+ * or both are few. */
+static void
+check_others(struct checker *k, const struct sq_kern *new)
+{
+	static const struct {
+		size_t tokens, first, n;
+	} some[] = { { 700, 3, 30 }, { 700, 650, 50 }, { 7, 4, 3 }, { 2, 1, 1 } };
+	struct test c = { .w = { .grid = SQ_INT4, .layout = SQ_ROWS,
+	    .scale_type = SQ_F16, .rows = 65, .cols = 544, .group_rows = 1,
+	    .group_cols = 32 } };
+	size_t i;
+
+	make_weight(k, &c.w, CK_NORMAL);
+	make_mats(k, &c, 700, CK_NORMAL);
+	for (c.prec = SQ_PREC_F32; c.prec <= SQ_PREC_BF16; c.prec++)
+		for (i = 0; i < N(some); i++) {
+			c.x.rows = c.got.rows = some[i].tokens;
+			describe(&c, CK_NORMAL);
+			if (new->matmul(ck_ctx(k, new, 1), &c.w, &c.x, c.prec,
+			    &c.got) == 0)
+				check_alone(k, new, &c, some[i].first,
+				    some[i].n);
+		}
+	ck_done(k);
+}
+
+/* Groups that no fast kernel knows. */
+static void
+check_odd_groups(struct checker *k, const struct sq_kern *ref,
+    const struct sq_kern *new)
+{
+	struct test c = { .w = { .grid = SQ_INT4, .layout = SQ_ROWS,
+	    .scale_type = SQ_F16, .rows = 33, .cols = 100, .group_rows = 1,
+	    .group_cols = 40 }, .prec = SQ_PREC_F32 };
+
+	make_weight(k, &c.w, CK_NORMAL);
+	make_mats(k, &c, 5, CK_NORMAL);
+	describe(&c, CK_NORMAL);
+	run(k, ref, new, &c);
+	ck_done(k);
+}
+
+void
+check_matmul(struct checker *k, const struct sq_kern *ref,
+    const struct sq_kern *new)
+{
+	size_t i, m;
+
+	for (i = 0; i < N(kinds); i++)
+		for (m = 0; m < N(tokens); m++)
+			check_kind(k, ref, new, &kinds[i], tokens[m]);
+	for (i = 0; i < N(kinds); i++)
+		for (m = 0; m < N(groups); m++)
+			if (kinds[i].grid == SQ_INT4 || m == i % N(groups))
+				check_long(k, ref, new, &kinds[i], groups[m]);
+	check_others(k, new);
+	check_odd_groups(k, ref, new);
+}
