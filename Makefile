@@ -50,7 +50,7 @@ CHECK_OBJ = $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/kernels/*.c))
 TEST_PROGS = $(UNIT:%=$(B)/tests/%) $(B)/tests/checkkern \
 	$(B)/tests/mini_stream
 
-.PHONY: all help deps demo check test asan fuzz bench install uninstall clean
+.PHONY: all help deps demo check test test-progs asan fuzz bench install uninstall clean
 
 all: $(TOOLS:%=$(B)/bin/%) $(SCRIPTS:bin/%=$(B)/bin/%) \
 	$(B)/lib/libsq.a $(B)/lib/libsq.so.$(VERSION)
@@ -123,8 +123,10 @@ demo: deps
 check: deps
 	@$(MAKE) --no-print-directory test
 
-test: all $(TEST_PROGS)
+test: all test-progs
 	@tests/run $(B)
+
+test-progs: $(TEST_PROGS)
 
 asan:
 	$(MAKE) B=build/asan test \
