@@ -125,6 +125,12 @@ struct sq_attn {
 	enum sq_prec prec;
 };
 
+/* What attention_backward reads, and what it writes. */
+struct sq_attn_grad {
+	struct sq_mat q, k, v, dy;
+	struct sq_mat dq, dk, dv;
+};
+
 /* The operations, by number: for tables and messages. */
 enum sq_op {
 #define OP(name, params, args, bound)	SQ_OP_##name,

@@ -74,6 +74,28 @@ sq_attention_allows(const struct sq_attn *a, const struct sq_kv *kv,
 	    sq_seq_allows(seq, nseq, q->rows);
 }
 
+/* What sq_transpose allows. */
+static inline int
+sq_transpose_allows(const struct sq_mat *x, const struct sq_mat *y)
+{
+	return x->type == SQ_F32 && (y->type == SQ_F32 ||
+	    y->type == SQ_BF16) && x->rows == y->cols && x->cols == y->rows;
+}
+
+/* What sq_attention_backward allows. */
+static inline int
+sq_attn_grad_allows(const struct sq_attn *a, size_t kv_heads, size_t length,
+    const struct sq_attn_grad *g)
+{
+	return kv_heads > 0 && length > 0 && a->heads % kv_heads == 0 &&
+	    g->q.cols > 0 && g->q.cols % a->heads == 0 &&
+	    g->q.rows % length == 0 && g->q.rows == g->k.rows &&
+	    g->k.cols == kv_heads * (g->q.cols / a->heads) &&
+	    sq_rows_alike(&g->q, &g->dy) && sq_rows_alike(&g->q, &g->dq) &&
+	    sq_rows_alike(&g->k, &g->v) && sq_rows_alike(&g->k, &g->dk) &&
+	    sq_rows_alike(&g->k, &g->dv);
+}
+
 /* The first position that a token at pos sees. */
 static inline size_t
 sq_window_start(const struct sq_attn *a, size_t pos)

@@ -17,10 +17,12 @@ struct job {
 	void (*row)(const struct job *, size_t row);
 	size_t rows, step;		/* in all, of a task */
 	const struct sq_mat *a, *b, *y;
-	const float *w;			/* weight, bias or angles */
+	const float *w;			/* weight, bias, angles or lse */
 	const uint32_t *pos;
 	size_t dim;
-	float eps;
+	float eps;			/* or scale */
+	const struct sq_mat *dy, *z;	/* of gradients */
+	float *root, *sum;
 };
 
 static void

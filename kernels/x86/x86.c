@@ -42,6 +42,12 @@ sq_init_avx2(struct sq_kern *k)
 	k->attention = sq_attention_avx2;
 	k->nll = sq_nll_avx2;
 	k->kl = sq_kl_avx2;
+	k->transpose = sq_transpose_avx2;
+	k->sum_rows = sq_sum_rows_avx2;
+	k->rmsnorm_backward = sq_rmsnorm_backward_avx2;
+	k->silu_mul_backward = sq_silu_mul_backward_avx2;
+	k->softmax_add = sq_softmax_add_avx2;
+	k->attention_backward = sq_attention_backward_avx2;
 	return 0;
 }
 
@@ -67,6 +73,12 @@ sq_init_avx512(struct sq_kern *k)
 	k->attention = sq_attention_avx512;
 	k->nll = sq_nll_avx512;
 	k->kl = sq_kl_avx512;
+	k->transpose = sq_transpose_avx512;
+	k->sum_rows = sq_sum_rows_avx512;
+	k->rmsnorm_backward = sq_rmsnorm_backward_avx512;
+	k->silu_mul_backward = sq_silu_mul_backward_avx512;
+	k->softmax_add = sq_softmax_add_avx512;
+	k->attention_backward = sq_attention_backward_avx512;
 	return 0;
 }
 
@@ -78,6 +90,7 @@ sq_init_avx512bf16(struct sq_kern *k)
 		return -1;
 	k->matmul = sq_matmul_avx512bf16;
 	k->attention = sq_attention_avx512bf16;
+	k->attention_backward = sq_attention_backward_avx512bf16;
 	return 0;
 }
 
@@ -107,5 +120,6 @@ sq_init_amx(struct sq_kern *k)
 		return -1;
 	k->matmul = sq_matmul_amx;
 	k->attention = sq_attention_amx;
+	k->attention_backward = sq_attention_backward_amx;
 	return 0;
 }
