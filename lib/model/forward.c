@@ -51,7 +51,32 @@ sq_forward_init(struct sq_forward *f, const struct sq_model *m,
 	f->att = carve(&p, r * q);
 	f->gate = carve(&p, r * ffn);
 	f->up = carve(&p, r * ffn);
+	f->out = f->ffn_normed = f->normed;
+	f->act = f->gate;
 	f->x = (struct sq_mat){ f->hidden, SQ_F32, 0, dim, dim };
+	return 0;
+}
+
+int
+sq_forward_keep(struct sq_forward *f, char *err)
+{
+	const struct sq_config *c = &f->model->config;
+	size_t r = f->max_rows, dim = (size_t)c->dim, ffn = (size_t)c->ffn;
+	size_t q = (size_t)(c->heads * c->head_dim);
+	size_t kv = (size_t)(c->kv_heads * c->head_dim);
+	float *p;
+
+	p = f->kept = aligned_alloc(64, (r * (4 * dim + ffn + q + kv) +
+	    7 * 16) / 16 * 16 * sizeof(float));
+	if (p == NULL)
+		return sq_fail(err, "out of memory");
+	f->out = carve(&p, r * dim);
+	f->ffn_normed = carve(&p, r * dim);
+	f->entry = carve(&p, r * dim);
+	f->mid = carve(&p, r * dim);
+	f->act = carve(&p, r * ffn);
+	f->q_raw = carve(&p, r * q);
+	f->k_raw = carve(&p, r * kv);
 	return 0;
 }
 
@@ -59,6 +84,7 @@ void
 sq_forward_release(struct sq_forward *f)
 {
 	free(f->mem);
+	free(f->kept);
 	free(f->pos);
 	free(f->angles);
 	free(f->seq);
@@ -113,6 +139,14 @@ tap(struct sq_forward *f, enum sq_role role, size_t layer,
 	return 0;
 }
 
+/* A copy of m, where it is kept. */
+static void
+keep(float *to, const struct sq_mat *m)
+{
+	if (to != NULL)
+		memcpy(to, m->p, m->rows * m->cols * sizeof(*to));
+}
+
 /* Positions of all rows, angles for them, and views for the kernels. */
 static int
 place(struct sq_forward *f, const struct sq_feed *feed, size_t n, char *err)
@@ -148,11 +182,13 @@ place(struct sq_forward *f, const struct sq_feed *feed, size_t n, char *err)
 
 static int
 rotate(struct sq_forward *f, const float *weight, const struct sq_mat *x,
-    char *err)
+    float *raw, char *err)
 {
 	size_t dim = (size_t)f->model->config.head_dim;
 	struct sq_mat heads = by_head(x, dim);
 
+	if (weight != NULL)
+		keep(raw, x);
 	if (weight != NULL && norm(f, &heads, weight, &heads, err) < 0)
 		return -1;
 	if (sq_rope(f->ctx, f->angles, f->pos, dim, x) != 0)
@@ -193,21 +229,23 @@ attention_half(struct sq_forward *f, size_t layer, const struct sq_feed *feed,
 	struct sq_mat h = mat(f->normed, rows, (size_t)c->dim);
 	struct sq_mat q = mat(f->q, rows, nq), att = mat(f->att, rows, nq);
 	struct sq_mat k = mat(f->k, rows, nkv), v = mat(f->v, rows, nkv);
+	struct sq_mat out = mat(f->out, rows, (size_t)c->dim);
 
+	keep(f->entry, &f->x);
 	if (norm(f, &f->x, l->attn_norm, &h, err) < 0 ||
 	    tap(f, SQ_Q, layer, &h, err) < 0 ||
 	    linear(f, &l->q, &h, &q, err) < 0 ||
 	    linear(f, &l->k, &h, &k, err) < 0 ||
 	    linear(f, &l->v, &h, &v, err) < 0 ||
-	    rotate(f, l->q_norm, &q, err) < 0 ||
-	    rotate(f, l->k_norm, &k, err) < 0 ||
+	    rotate(f, l->q_norm, &q, f->q_raw, err) < 0 ||
+	    rotate(f, l->k_norm, &k, f->k_raw, err) < 0 ||
 	    tap(f, SQ_K, layer, &k, err) < 0 ||
 	    tap(f, SQ_V, layer, &v, err) < 0 ||
 	    attend(f, layer, feed, n, &q, &k, &v, &att, err) < 0 ||
 	    tap(f, SQ_O, layer, &att, err) < 0 ||
-	    linear(f, &l->o, &att, &h, err) < 0)
+	    linear(f, &l->o, &att, &out, err) < 0)
 		return -1;
-	return sq_add(f->ctx, &h, &f->x) == 0 ? 0 : no_kernel(err, SQ_OP_add);
+	return sq_add(f->ctx, &out, &f->x) == 0 ? 0 : no_kernel(err, SQ_OP_add);
 }
 
 static int
@@ -216,21 +254,24 @@ ffn_half(struct sq_forward *f, size_t layer, char *err)
 	const struct sq_config *c = &f->model->config;
 	const struct sq_layer *l = &f->model->layer[layer];
 	size_t rows = f->x.rows;
-	struct sq_mat h = mat(f->normed, rows, (size_t)c->dim);
+	struct sq_mat h = mat(f->ffn_normed, rows, (size_t)c->dim);
 	struct sq_mat gate = mat(f->gate, rows, (size_t)c->ffn);
 	struct sq_mat up = mat(f->up, rows, (size_t)c->ffn);
+	struct sq_mat act = mat(f->act, rows, (size_t)c->ffn);
+	struct sq_mat out = mat(f->out, rows, (size_t)c->dim);
 
+	keep(f->mid, &f->x);
 	if (norm(f, &f->x, l->ffn_norm, &h, err) < 0 ||
 	    tap(f, SQ_GATE, layer, &h, err) < 0 ||
 	    linear(f, &l->gate, &h, &gate, err) < 0 ||
 	    linear(f, &l->up, &h, &up, err) < 0)
 		return -1;
-	if (sq_silu_mul(f->ctx, &gate, &up, &gate) != 0)
+	if (sq_silu_mul(f->ctx, &gate, &up, &act) != 0)
 		return no_kernel(err, SQ_OP_silu_mul);
-	if (tap(f, SQ_DOWN, layer, &gate, err) < 0 ||
-	    linear(f, &l->down, &gate, &h, err) < 0)
+	if (tap(f, SQ_DOWN, layer, &act, err) < 0 ||
+	    linear(f, &l->down, &act, &out, err) < 0)
 		return -1;
-	return sq_add(f->ctx, &h, &f->x) == 0 ? 0 : no_kernel(err, SQ_OP_add);
+	return sq_add(f->ctx, &out, &f->x) == 0 ? 0 : no_kernel(err, SQ_OP_add);
 }
 
 int

@@ -30,6 +30,9 @@ struct sq_forward {
 	void *tap_arg;
 	/* private */
 	float *mem, *hidden, *normed, *q, *k, *v, *att, *gate, *up;
+	float *out, *ffn_normed, *act;	/* normed, normed and gate again, or */
+	float *kept;			/* what sq_forward_keep() gave them */
+	float *entry, *mid, *q_raw, *k_raw;	/* NULL unless kept */
 	uint32_t *pos;
 	float *angles;
 	size_t npos;			/* positions that angles has */
@@ -47,6 +50,14 @@ struct sq_feed {
 int	 sq_forward_init(struct sq_forward *, const struct sq_model *,
 	    struct sq_ctx *, enum sq_prec, size_t max_rows, char *err);
 void	 sq_forward_release(struct sq_forward *);
+
+/*
+ * From now on a block leaves behind all that a backward pass needs: normed
+ * and ffn_normed, q, k and v as attention takes them (q_raw, k_raw: before
+ * their norms), att, gate, up, act, and x as it was before the block (entry)
+ * and between its halves (mid).
+ */
+int	 sq_forward_keep(struct sq_forward *, char *err);
 
 /* The type of the cache that goes with a precision: F32, or BF16. */
 enum sq_dtype sq_forward_kv_type(enum sq_prec);
