@@ -12,6 +12,13 @@
 #include "model/source.h"
 #include "model/source_kinds.h"
 
+/* The last part that was made, whole: it is read in pieces. */
+struct sq_made {
+	const struct sq_source_tensor *t;
+	int part;
+	void *data;
+};
+
 static int
 is_stream(const void *head, size_t n)
 {
@@ -96,7 +103,9 @@ open_source(const char *path, int any, char *err)
 	s->fd = -1;
 	s->any = any;
 	s->provenance = json_array();
-	if (open_kind(s, path, err) == 0)
+	if ((s->last = calloc(1, sizeof(*s->last))) == NULL)
+		sq_fail(err, "out of memory");
+	else if (open_kind(s, path, err) == 0)
 		return s;
 	sq_source_close(s);
 	return NULL;
@@ -114,6 +123,21 @@ sq_source_open_any(const char *path, char *err)
 	return open_source(path, 1, err);
 }
 
+static void
+free_made(struct sq_source *s)
+{
+	size_t i;
+	int p;
+
+	for (i = 0; i < s->n; i++)
+		for (p = 0; p < SQ_PARTS; p++)
+			free(s->tensor[i].made[p]);
+	if (s->last != NULL)
+		free(s->last->data);
+	free(s->last);
+	free(s->from);
+}
+
 void
 sq_source_close(struct sq_source *s)
 {
@@ -121,6 +145,7 @@ sq_source_close(struct sq_source *s)
 
 	if (s == NULL)
 		return;
+	free_made(s);
 	sq_files_release(&s->files);
 	json_decref(s->provenance);
 	sq_st_close(s->st);
@@ -146,6 +171,40 @@ sq_source_find(const struct sq_source *s, const char *name)
 	return NULL;
 }
 
+static void *
+make(const struct sq_source *s, const struct sq_source_tensor *t, int part,
+    char *err)
+{
+	void *p = calloc(1, (size_t)t->t.part[part].length);
+
+	if (p == NULL) {
+		sq_fail(err, "out of memory");
+		return NULL;
+	}
+	if (t->make(s, t, part, p, err) == 0)
+		return p;
+	free(p);
+	return NULL;
+}
+
+static int
+read_made(const struct sq_source *s, const struct sq_source_tensor *t,
+    int part, uint64_t at, void *buf, size_t n, char *err)
+{
+	struct sq_made *m = s->last;
+
+	if (m->t != t || m->part != part) {
+		free(m->data);
+		m->t = NULL;
+		if ((m->data = make(s, t, part, err)) == NULL)
+			return -1;
+		m->t = t;
+		m->part = part;
+	}
+	memcpy(buf, (const char *)m->data + at, n);
+	return 0;
+}
+
 int
 sq_source_read(const struct sq_source *s, const struct sq_source_tensor *t,
     int part, uint64_t at, void *buf, size_t n, char *err)
@@ -153,6 +212,8 @@ sq_source_read(const struct sq_source *s, const struct sq_source_tensor *t,
 	int fd = s->sqa != NULL ? s->sqa->fd : s->fd;
 	ssize_t r;
 
+	if (t->make != NULL)
+		return read_made(s, t, part, at, buf, n, err);
 	if (t->st != NULL)
 		return sq_st_read(s->st, t->st, at, buf, n, err);
 	r = sq_pread_full(fd, buf, n, (off_t)(t->offset[part] + at));
@@ -168,9 +229,15 @@ const void *
 sq_source_map(struct sq_source *s, const struct sq_source_tensor *t, int part,
     char *err)
 {
+	struct sq_source_tensor *mine = &s->tensor[t - s->tensor];
 	struct stat st;
 	void *p;
 
+	if (t->make != NULL) {
+		if (mine->made[part] == NULL)
+			mine->made[part] = make(s, t, part, err);
+		return mine->made[part];
+	}
 	if (t->st != NULL)
 		return sq_st_map(s->st, t->st, err);
 	if (s->sqa != NULL)

@@ -14,10 +14,20 @@ struct sq_st;
 struct sq_st_tensor;
 struct sq_sqa;
 
+struct sq_source;
+
 struct sq_source_tensor {
 	struct sq_tensor t;
 	const struct sq_st_tensor *st;		/* safetensors */
 	uint64_t offset[SQ_PARTS];		/* else: parts in the file */
+	/*
+	 * Else, where the file has them in another form: makes one whole part,
+	 * t.part[part].length bytes at buf.  from is what it makes it of.
+	 */
+	int (*make)(const struct sq_source *, const struct sq_source_tensor *,
+	    int part, void *buf, char *err);
+	const void *from;
+	void *made[SQ_PARTS];			/* those that were mapped */
 };
 
 struct sq_source {
@@ -35,6 +45,8 @@ struct sq_source {
 	unsigned char *map;
 	uint64_t size;
 	char *blobs[SQ_MAX_BLOBS];	/* safetensors: the files */
+	struct sq_made *last;		/* the part that was made last */
+	void *from;			/* what `from' points into */
 };
 
 /*
