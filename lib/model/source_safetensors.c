@@ -13,6 +13,7 @@
 #include "base/io.h"
 #include "formats/fmt_safetensors.h"
 #include "model/source_kinds.h"
+#include "model/source_quantized.h"
 
 #define SAMPLE	4096		/* bytes at each end that the digest sees */
 
@@ -25,7 +26,8 @@ static const char *const files[] = {
 };
 
 static int
-read_files(struct sq_source *s, const char *path, int is_dir, char *err)
+read_files(struct sq_source *s, const char *path, int is_dir,
+    struct sq_quantized *q, char *err)
 {
 	char *copy = strdup(path), why[SQ_ERR];
 	size_t i, n, size;
@@ -43,8 +45,9 @@ read_files(struct sq_source *s, const char *path, int is_dir, char *err)
 			continue;
 		s->blobs[n] = sq_read_file(dir, files[i], (size_t)256 << 20,
 		    &size, why);
-		if (s->blobs[n] == NULL || sq_files_add(&s->files, files[i],
-		    s->blobs[n], size, why) < 0) {
+		if (s->blobs[n] == NULL || (i == 0 && sq_quantized_init(q,
+		    dir, &s->blobs[n], &size, why) < 0) || sq_files_add(
+		    &s->files, files[i], s->blobs[n], size, why) < 0) {
 			sq_fail(err, "'%s': %s", path, why);
 			goto done;
 		}
@@ -59,19 +62,22 @@ done:
 }
 
 static int
-add(struct sq_source *s, const struct sq_st_tensor *st, char *err)
+add(struct sq_source *s, const struct sq_st_tensor *st, int may_be_scalar,
+    char *err)
 {
 	struct sq_source_tensor *t = &s->tensor[s->n];
 
 	memset(t, 0, sizeof(*t));
 	if (!sq_name_ok(st->name))
 		return sq_fail(err, "'%s': not a name for a tensor", st->name);
-	if (st->ndim == 0)
+	if (st->ndim == 0 && !may_be_scalar)
 		return sq_fail(err, "'%s': a scalar", st->name);
 	memcpy(t->t.name, st->name, strlen(st->name) + 1);
 	t->t.type = st->type;
-	t->t.ndim = st->ndim;
+	t->t.ndim = st->ndim == 0 ? 1 : st->ndim;
 	memcpy(t->t.dim, st->dim, sizeof(t->t.dim));
+	if (st->ndim == 0)
+		t->t.dim[0] = 1;
 	t->t.grid = SQ_DENSE;
 	sq_tensor_layout(&t->t, SQ_F16, 0);
 	t->st = st;
@@ -97,21 +103,45 @@ is_computed(const char *name)
 	return dot != NULL && strcmp(dot, ".inv_freq") == 0;
 }
 
+/* A tensor that the architecture names, quantized or not: 1; 0; -1. */
 static int
-list_tensors(struct sq_source *s, struct sq_inventory *v, char *err)
+add_slot(struct sq_source *s, struct sq_quantized *q,
+    const struct sq_slot *slot, char *err)
+{
+	struct sq_source_tensor *t = &s->tensor[s->n];
+	const struct sq_st_tensor *st;
+	int r = sq_quantized_find(q, s, slot, t, err);
+
+	if (r > 0) {
+		s->n++;
+		s->files.h.bytes += t->t.length;
+	}
+	if (r != 0)
+		return r;
+	if ((st = sq_st_find(s->st, slot->name)) == NULL)
+		return 0;
+	return add(s, st, 0, err) < 0 ? -1 : 1;
+}
+
+static int
+list_tensors(struct sq_source *s, struct sq_quantized *q,
+    struct sq_inventory *v, char *err)
 {
 	const struct sq_st_tensor *st;
 	const struct sq_slot *slot;
 	size_t i, named;
+	int r;
 
 	s->tensor = calloc(s->st->ntensors + 1, sizeof(*s->tensor));
 	if (s->tensor == NULL)
 		return sq_fail(err, "out of memory");
+	if (q->kind != NULL && sq_quantized_begin(q, s, s->st->ntensors,
+	    err) < 0)
+		return -1;
 	for (i = 0; i < v->n; i++) {
-		if ((st = sq_st_find(s->st, v->slot[i].name)) == NULL)
-			continue;
-		if (add(s, st, err) < 0 || sq_inventory_add(v,
-		    &s->tensor[s->n - 1].t, &slot, err) < 0)
+		if ((r = add_slot(s, q, &v->slot[i], err)) < 0 || (r > 0 &&
+		    sq_inventory_add(v, &s->tensor[s->n - 1].t, &slot,
+		    err) < 0))
 			return -1;
 	}
 	if (sq_inventory_complete(v, err) < 0)
@@ -120,7 +150,8 @@ list_tensors(struct sq_source *s, struct sq_inventory *v, char *err)
 	for (i = 0; i < s->st->ntensors; i++) {
 		st = &s->st->tensor[i];
 		if (sq_slot_find(v->slot, v->n, st->name) == NULL &&
-		    !is_computed(st->name) && add(s, st, err) < 0)
+		    !sq_quantized_used(q, i) && !is_computed(st->name) &&
+		    add(s, st, q->kind != NULL, err) < 0)
 			return -1;
 	}
 	qsort(s->tensor + named, s->n - named, sizeof(*s->tensor), by_name);
@@ -141,7 +172,7 @@ hash_update(XXH3_state_t *x, const void *p, size_t n)
 }
 
 static int
-hash_tensor(const struct sq_source *s, const struct sq_source_tensor *t,
+hash_tensor(const struct sq_st *st, const struct sq_st_tensor *t,
     XXH3_state_t *x, char *err)
 {
 	unsigned char ends[2 * SAMPLE];
@@ -150,19 +181,30 @@ hash_tensor(const struct sq_source *s, const struct sq_source_tensor *t,
 	int i;
 
 	n = (size_t)snprintf(shape, sizeof(shape), "%s[",
-	    sq_dtype_name(t->t.type));
-	for (i = 0; i < t->t.ndim; i++)
+	    sq_dtype_name(t->type));
+	for (i = 0; i < t->ndim; i++)
 		n += (size_t)snprintf(shape + n, sizeof(shape) - n, "%s%ju",
-		    i == 0 ? "" : ",", (uintmax_t)t->t.dim[i]);
+		    i == 0 ? "" : ",", (uintmax_t)t->dim[i]);
 	n += (size_t)snprintf(shape + n, sizeof(shape) - n, "]");
-	m = t->t.length < SAMPLE ? (size_t)t->t.length : SAMPLE;
-	if (sq_source_read(s, t, 0, 0, ends, m, err) < 0 ||
-	    sq_source_read(s, t, 0, t->t.length - m, ends + m, m, err) < 0)
+	m = t->length < SAMPLE ? (size_t)t->length : SAMPLE;
+	if (sq_st_read(st, t, 0, ends, m, err) < 0 ||
+	    sq_st_read(st, t, t->length - m, ends + m, m, err) < 0)
 		return -1;
-	hash_update(x, t->t.name, strlen(t->t.name));
+	hash_update(x, t->name, strlen(t->name));
 	hash_update(x, shape, n);
 	hash_update(x, ends, 2 * m);
 	return 0;
+}
+
+/* What a weight that is quantized already was made of. */
+static int
+hash_stored(const struct sq_source *s, const struct sq_stored *m,
+    XXH3_state_t *x, char *err)
+{
+	if (hash_tensor(s->st, m->w, x, err) < 0 ||
+	    hash_tensor(s->st, m->scale, x, err) < 0)
+		return -1;
+	return m->zero == NULL ? 0 : hash_tensor(s->st, m->zero, x, err);
 }
 
 /* The model digest: sq-stream(5), Digests. */
@@ -180,7 +222,9 @@ model_digest(struct sq_source *s, char *err)
 	config = sq_files_find(&s->files, "config.json", &size);
 	hash_update(x, config, size);
 	for (i = 0; i < s->n && r == 0; i++)
-		r = hash_tensor(s, &s->tensor[i], x, err);
+		r = s->tensor[i].from != NULL ?
+		    hash_stored(s, s->tensor[i].from, x, err) :
+		    hash_tensor(s->st, s->tensor[i].st, x, err);
 	sq_digest_text(s->files.h.model, XXH3_128bits_digest(x));
 	XXH3_freeState(x);
 	return r;
@@ -196,15 +240,14 @@ list_any(struct sq_source *s, char *err)
 	if (s->tensor == NULL)
 		return sq_fail(err, "out of memory");
 	for (i = 0; i < s->st->ntensors; i++)
-		if (add(s, &s->st->tensor[i], err) < 0)
+		if (add(s, &s->st->tensor[i], 0, err) < 0)
 			return -1;
 	qsort(s->tensor, s->n, sizeof(*s->tensor), by_name);
 	return 0;
 }
 
-int
-sq_source_safetensors(struct sq_source *s, const char *path, int is_dir,
-    char *err)
+static int
+list(struct sq_source *s, const char *path, struct sq_quantized *q, char *err)
 {
 	const unsigned char *config;
 	struct sq_inventory v;
@@ -212,9 +255,6 @@ sq_source_safetensors(struct sq_source *s, const char *path, int is_dir,
 	size_t size;
 	int r;
 
-	s->kind = "safetensors";
-	if (read_files(s, path, is_dir, err) < 0)
-		return -1;
 	config = sq_files_find(&s->files, "config.json", &size);
 	if (config == NULL) {
 		if ((s->st = sq_st_open(path, err)) == NULL)
@@ -228,9 +268,24 @@ sq_source_safetensors(struct sq_source *s, const char *path, int is_dir,
 		sq_inventory_release(&v);
 		return -1;
 	}
-	r = list_tensors(s, &v, why);
+	r = list_tensors(s, q, &v, why);
 	sq_inventory_release(&v);
 	if (r < 0 || model_digest(s, why) < 0)
 		return sq_fail(err, "'%s': %s", path, why);
 	return 0;
+}
+
+int
+sq_source_safetensors(struct sq_source *s, const char *path, int is_dir,
+    char *err)
+{
+	struct sq_quantized q = { .kind = NULL };
+	int r;
+
+	r = read_files(s, path, is_dir, &q, err);
+	s->kind = q.kind != NULL ? q.kind->name : "safetensors";
+	if (r == 0)
+		r = list(s, path, &q, err);
+	sq_quantized_release(&q);
+	return r;
 }
