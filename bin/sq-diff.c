@@ -14,13 +14,14 @@
 #include "model/tensor_values.h"
 #include "model/weight.h"
 
-static const char usage[] = "[-qv] [-j N] [-k LEVEL] [--stats] A B";
+static const char usage[] = "[-qv] [-j N] [-k LEVEL] [--stats | --values] A B";
 
-enum { OPT_STATS = SQ_OPT(0) };
+enum { OPT_STATS = SQ_OPT(0), OPT_VALUES };
 
 static const struct option longopts[] = {
 	SQ_LONG,
 	{ "stats", no_argument, NULL, OPT_STATS },
+	{ "values", no_argument, NULL, OPT_VALUES },
 	{ NULL, 0, NULL, 0 }
 };
 
@@ -33,6 +34,7 @@ struct diff {
 };
 
 static struct sq_ctx ctx;
+static int values_alone;		/* types and groups do not count */
 
 /* The same form, and the same bytes in every part? */
 static int
@@ -159,6 +161,12 @@ diff_tensor(const struct sq_source *a, const struct sq_source_tensor *ta,
 		return DIFFER;
 	}
 	values_diff(a, ta, b, tb, &d);
+	if (values_alone && d.count == 0) {
+		if (sq_tool.verbose)
+			printf("%-48s %-8s %-8s same values\n", ta->t.name,
+			    form(&ta->t), form(&tb->t));
+		return SAME;
+	}
 	printf("%-48s %-8s %-8s max %.3e  relative %.3e  %.1f%%\n",
 	    ta->t.name, form(&ta->t), form(&tb->t), d.max,
 	    d.error == 0 ? 0 : d.error / d.norm,
@@ -235,9 +243,11 @@ main(int argc, char *argv[])
 	while ((c = getopt_long(argc, argv, SQ_SHORT, longopts, NULL)) != -1)
 		if (c == OPT_STATS)
 			stats = 1;
+		else if (c == OPT_VALUES)
+			values_alone = 1;
 		else
 			sq_tool_option(c);
-	if (optind != argc - 2)
+	if (optind != argc - 2 || (stats && values_alone))
 		sq_usage();
 	if (stats) {
 		differ = diff_stats(argv[optind], argv[optind + 1]);

@@ -1,4 +1,7 @@
-/* sq-pack: the end of a pipeline; a stream becomes an artifact. */
+/*
+ * sq-pack: the end of a pipeline; a stream becomes an artifact, or a directory
+ * for another engine.
+ */
 #include <unistd.h>
 
 #include "base/outfile.h"
@@ -8,23 +11,61 @@
 #include "model/pack.h"
 
 static const char usage[] =
-    "[-qv] [-f sqa|hf] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] "
-    "[--shard SIZE] -o OUT";
+    "[-qv] [-f FORMAT] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] "
+    "[--act none|int8|fp8] [--dense GLOB]... [--kv] [--scales f16|bf16|f32] "
+    "[--shard-size SIZE] -o OUT";
 
-enum { OPT_SHARD = SQ_OPT(0) };
+enum { OPT_ACT = SQ_OPT(0), OPT_DENSE, OPT_KV, OPT_SCALES, OPT_SHARD };
 
 static const struct option longopts[] = {
 	SQ_LONG,
+	{ "act", required_argument, NULL, OPT_ACT },
+	{ "dense", required_argument, NULL, OPT_DENSE },
 	{ "format", required_argument, NULL, 'f' },
+	{ "kv", no_argument, NULL, OPT_KV },
 	{ "model", required_argument, NULL, 'm' },
 	{ "output", required_argument, NULL, 'o' },
-	{ "shard", required_argument, NULL, OPT_SHARD },
+	{ "scales", required_argument, NULL, OPT_SCALES },
+	{ "shard-size", required_argument, NULL, OPT_SHARD },
 	{ NULL, 0, NULL, 0 }
 };
 
-static const char *const formats[] = { "sqa", "hf", NULL };
+static const char *const formats[] = { "sqa", "hf", "compressed-tensors",
+	"gptq", "gptq-v2", "awq", "ascend", NULL };
 
-enum { SQA, HF };
+static int (*const pack_to[])(struct sq_pack *, struct sq_in *, int, char *) =
+{
+	sq_pack_sqa, sq_pack_hf, sq_pack_compressed_tensors, sq_pack_gptq,
+	sq_pack_gptq_v2, sq_pack_awq, sq_pack_ascend
+};
+
+enum { SQA, HF, COMPRESSED_TENSORS, GPTQ, GPTQ_V2, AWQ, ASCEND };
+
+static const char *const acts[] = { "none", "int8", "fp8", NULL };
+static const char *const scales[] = { "f16", "bf16", "f32", NULL };
+static const enum sq_dtype scale_types[] = { SQ_F16, SQ_BF16, SQ_F32 };
+
+#define GLOBS	64
+
+static const char *dense[GLOBS];
+
+/* What the options ask of a format that does not have it. */
+static void
+check_options(const struct sq_pack *p, int format)
+{
+	int quantized = format > HF;
+
+	if ((p->shard != 0 && format == SQA) ||
+	    (!quantized && (p->ndense > 0 || p->scales >= 0)))
+		sq_usage();
+	if (p->kv && format != COMPRESSED_TENSORS && format != ASCEND)
+		sq_die(SQ_EUSAGE, "--kv: -f %s has no scales for the cache",
+		    formats[format]);
+	if (p->act != SQ_PACK_ACT_NONE && format != COMPRESSED_TENSORS &&
+	    format != ASCEND)
+		sq_die(SQ_EUSAGE, "--act: -f %s has no quantized activations",
+		    formats[format]);
+}
 
 static void
 pack(struct sq_pack *p, int format, int fd, const char *input,
@@ -44,8 +85,7 @@ pack(struct sq_pack *p, int format, int fd, const char *input,
 		sq_die(SQ_EDATA, "%s", file.err);
 	sq_tool_progress(&progress);
 	p->progress = &progress;
-	r = format == SQA ? sq_pack_sqa(p, &in, file.fd, err) :
-	    sq_pack_hf(p, &in, file.fd, err);
+	r = pack_to[format](p, &in, file.fd, err);
 	sq_progress_end(&progress);
 	if (r < 0) {
 		sq_outfile_abort(&file);
@@ -59,7 +99,8 @@ pack(struct sq_pack *p, int format, int fd, const char *input,
 int
 main(int argc, char *argv[])
 {
-	struct sq_pack p = { .version = SQ_VERSION };
+	struct sq_pack p = { .version = SQ_VERSION, .scales = -1,
+	    .dense = dense };
 	const char *path = NULL, *model = NULL;
 	const struct sq_kern *kern;
 	struct sq_ctx ctx;
@@ -79,14 +120,32 @@ main(int argc, char *argv[])
 		case 'o':
 			path = optarg;
 			break;
+		case OPT_ACT:
+			p.act = (enum sq_pack_act)sq_arg_choice("--act",
+			    optarg, acts);
+			break;
+		case OPT_DENSE:
+			if (p.ndense == GLOBS)
+				sq_die(SQ_EUSAGE, "--dense: more than %d",
+				    GLOBS);
+			dense[p.ndense++] = optarg;
+			break;
+		case OPT_KV:
+			p.kv = 1;
+			break;
+		case OPT_SCALES:
+			p.scales = (int)scale_types[sq_arg_choice("--scales",
+			    optarg, scales)];
+			break;
 		case OPT_SHARD:
-			p.shard = sq_arg_bytes("--shard", optarg);
+			p.shard = sq_arg_bytes("--shard-size", optarg);
 			break;
 		default:
 			sq_tool_option(c);
 		}
-	if (optind != argc || path == NULL || (p.shard != 0 && format != HF))
+	if (optind != argc || path == NULL)
 		sq_usage();
+	check_options(&p, format);
 	if (model != NULL &&
 	    (fd = sq_import_pipe(model, SQ_VERSION, err)) < 0)
 		sq_die(SQ_EDATA, "%s", err);

@@ -10,10 +10,21 @@
 #include "formats/fmt_stream.h"
 #include "kernels/kern.h"
 
+/* What the activations of a quantized layer are to be quantized to. */
+enum sq_pack_act { SQ_PACK_ACT_NONE, SQ_PACK_ACT_INT8, SQ_PACK_ACT_FP8 };
+
 struct sq_pack {
 	struct sq_progress *progress;
-	struct sq_ctx *ctx;		/* hf: dequantizes; else NULL */
-	uint64_t shard;			/* hf: bytes of a file at most */
+	/* directories */
+	struct sq_ctx *ctx;		/* dequantizes */
+	uint64_t shard;			/* bytes of a file at most */
+	const char *const *dense;	/* globs: written with their values */
+	size_t ndense;
+	enum sq_pack_act act;
+	int kv;				/* scales for a cache of 8 bits */
+	int scales;			/* a dtype that they are rounded to,
+					   or -1: as they are */
+	/* all */
 	uint64_t memory;		/* bytes, the process's all; 0: enough */
 	const char *tool, *version;	/* for the provenance */
 	/* results */
@@ -25,8 +36,16 @@ struct sq_pack {
 /* in is open and nothing has been read; fd: an open file. */
 int	 sq_pack_sqa(struct sq_pack *, struct sq_in *in, int fd, char *err);
 
-/* dirfd: an open, empty directory. */
+/* dirfd: an open directory, empty or with what an earlier run has left. */
 int	 sq_pack_hf(struct sq_pack *, struct sq_in *in, int dirfd, char *err);
+int	 sq_pack_compressed_tensors(struct sq_pack *, struct sq_in *in,
+	    int dirfd, char *err);
+int	 sq_pack_gptq(struct sq_pack *, struct sq_in *in, int dirfd, char *err);
+int	 sq_pack_gptq_v2(struct sq_pack *, struct sq_in *in, int dirfd,
+	    char *err);
+int	 sq_pack_awq(struct sq_pack *, struct sq_in *in, int dirfd, char *err);
+int	 sq_pack_ascend(struct sq_pack *, struct sq_in *in, int dirfd,
+	    char *err);
 
 /* The archive member that holds a part of a tensor: sqa(5), Members. */
 void	 sq_pack_member_name(char name[2 * SQ_NAME], const char *part,

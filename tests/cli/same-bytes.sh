@@ -41,8 +41,8 @@ for z in '' -z; do
 	sq-rtn $z -j 2 --scale mse <2 >4
 	same 3 4
 done
-sq-pack -j 1 -f hf --shard 3M -o h1 <3
-sq-pack -j 2 -f hf --shard 3M -o h2 <4
+sq-pack -j 1 -f hf --shard-size 3M -o h1 <3
+sq-pack -j 2 -f hf --shard-size 3M -o h2 <4
 for f in h1/*; do
 	same "$f" "h2/${f##*/}"
 done

@@ -36,7 +36,7 @@ sq-import hf | sq-pack -f hf -o again
 same hf/model.safetensors again/model.safetensors
 
 # Shards.
-sq-import "$model" | sq-pack -f hf --shard 2M -o parts
+sq-import "$model" | sq-pack -f hf --shard-size 2M -o parts
 absent parts/model.safetensors
 [ "$(ls parts/model-*-of-*.safetensors | wc -l)" -gt 2 ] || fail "$(ls parts)"
 [ -s parts/model.safetensors.index.json ] || fail "no index"

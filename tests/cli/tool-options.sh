@@ -30,7 +30,7 @@ done
 
 # Operands that are missing or too many.
 for c in sq-import "sq-import a b" "sq-rtn a" sq-pack "sq-pack a" \
-    "sq-pack -o a b" "sq-pack -o a --shard 1M" "sq-ls a b" sq-cat "sq-cat a" \
+    "sq-pack -o a b" "sq-pack -o a --shard-size 1M" "sq-ls a b" sq-cat "sq-cat a" \
     "sq-cat a b c" "sq-cat -t -p codes a b" sq-diff "sq-diff a" \
     "sq-diff a b c"; do
 	exits 2 $c
@@ -53,8 +53,10 @@ sq-rtn --scale none|--scale 'none': not one of absmax, mse
 sq-rtn -k z80|z80
 sq-rtn -M 31M|-M '31M': less than 32M
 sq-pack -o a -f zip|-f 'zip': not one of sqa, hf
-sq-pack -o a -f hf --shard 0|--shard '0'
+sq-pack -o a -f hf --shard-size 0|--shard-size '0'
 sq-pack -o a -k z80|z80
+sq-pack -o a -f awq --kv|--kv: -f awq has no scales for the cache
+sq-pack -o a -f gptq --act int8|--act: -f gptq has no quantized activations
 sq-diff -k z80 a b|z80
 END
 absent a

@@ -1,0 +1,152 @@
+#!/bin/bash
+# Every format for other engines: what it writes has the integers and scales of
+# the stream, and what is imported and written again has the same bytes.
+set -eu -o pipefail
+. "$(dirname "$0")/lib.sh"
+
+# holds STREAM FORMAT OPTION ...: out and back, twice.
+holds() {
+	local s=$1 f=$2
+
+	shift 2
+	rm -rf one two
+	sq-pack -q -f "$f" "$@" -o one <"$s"
+	[ "$(ls one/*.part 2>/dev/null)" = "" ] || fail "$f: $(ls one)"
+	sq-import -q one >back.sq
+	exits 0 sq-diff --values "$s" back.sq
+	grep -q '^0 of 50 tensors differ$' out || fail "$f: $(cat out)"
+	sq-pack -q -f "$f" "$@" -o two <back.sq
+	diff -r one two || fail "$f $*: other bytes"
+	same "$model/tokenizer.json" one/tokenizer.json
+	same "$model/generation_config.json" one/generation_config.json
+}
+
+# has FILE KEY ... VALUE: a member of a JSON file.
+has() {
+	local f=$1
+
+	shift
+	python3 - "$f" "$@" <<-'END' || fail "$f: $*"
+	import json, sys
+	v = json.load(open(sys.argv[1]))
+	for k in sys.argv[2:-1]:
+	    v = v[int(k) if isinstance(v, list) else k]
+	if json.dumps(v) != sys.argv[-1]:
+	    sys.exit(f"{json.dumps(v)}")
+	END
+}
+
+sq-import "$model" >m.sq
+q=quantization_config
+
+# Symmetric and with zero points, groups and rows, all widths.
+for b in 2 3 4 5 6 8; do
+	sq-rtn -q -b $b -g 64 --asym <m.sq >a.sq
+	sq-rtn -q -b $b <m.sq >r.sq
+	holds a.sq compressed-tensors
+	has one/config.json $q config_groups group_0 weights num_bits $b
+	has one/config.json $q config_groups group_0 weights symmetric false
+	holds r.sq compressed-tensors
+	has one/config.json $q config_groups group_0 weights strategy \
+	    '"channel"'
+	case $b in 5 | 6) continue ;; esac
+	holds a.sq gptq-v2
+	has one/quantize_config.json checkpoint_format '"gptq_v2"'
+	holds r.sq gptq
+	has one/config.json $q group_size -1
+	has one/config.json $q bits $b
+done
+sq-rtn -q -b 4 -g 64 <m.sq >4.sq
+sq-rtn -q -b 4 -g 64 --asym <m.sq >4a.sq
+holds 4.sq gptq
+holds 4.sq awq
+has one/config.json $q zero_point true
+holds 4a.sq awq
+has one/config.json torch_dtype '"bfloat16"'
+
+# Both sides in 8 bits.
+sq-rtn -q -b 8 <m.sq >8.sq
+sq-rtn -q -b 4 <m.sq >4r.sq
+holds 8.sq compressed-tensors --act int8
+has one/config.json $q format '"int-quantized"'
+has one/config.json $q config_groups group_0 input_activations dynamic true
+holds 4r.sq compressed-tensors --act int8
+holds 4.sq compressed-tensors --act fp8
+sq-rtn -q --grid fp8_e4m3 <m.sq >f.sq
+holds f.sq compressed-tensors
+holds f.sq compressed-tensors --act fp8
+has one/config.json $q format '"float-quantized"'
+holds 8.sq ascend
+has one/quant_model_description.json model_quant_type '"W8A16"'
+holds 8.sq ascend --act int8
+has one/quant_model_description.json \
+    model.layers.0.mlp.up_proj.weight_scale '"W8A8_DYNAMIC"'
+has one/quant_model_description.json model.norm.weight '"FLOAT"'
+holds 4r.sq ascend --act int8
+if grep -q quantization_config one/config.json; then
+	fail "ascend: quantization_config"
+fi
+
+# Several ways in one model, and layers that are left alone.
+sq-rtn -q -b 8 -g 64 --only '*.0.mlp.down_proj.weight' <m.sq |
+    sq-rtn -q -b 4 -g 64 --except '*down_proj*' --except '*.1.*' >mix.sq
+holds mix.sq compressed-tensors
+has one/config.json $q config_groups group_0 targets '["Linear"]'
+has one/config.json $q config_groups group_1 targets \
+    '["model.layers.0.mlp.down_proj"]'
+has one/config.json $q ignore 0 '"model.layers.1.self_attn.q_proj"'
+holds mix.sq gptq
+has one/quantize_config.json dynamic \
+    '+:^model\.layers\.0\.mlp\.down_proj$' bits 8
+
+# The cache, from ranges in the stream.
+sq-calibrate -q --samples 1 --length 128 -t "$root/LICENSE" <m.sq >c.sq
+sq-rtn -q -b 8 <c.sq >c8.sq
+for f in compressed-tensors ascend; do
+	sq-pack -q -f $f --act int8 --kv -o kv-$f <c8.sq
+	sq-import -q kv-$f | sq-pack -q -f $f --act int8 -o kv2-$f
+	diff -r kv-$f kv2-$f || fail "$f: other bytes with a cache"
+done
+has kv-compressed-tensors/config.json $q kv_cache_scheme type '"float"'
+[ "$(sq-ls kv-compressed-tensors | grep -c '\.[kv]_scale ')" -eq 8 ] ||
+    fail "$(sq-ls kv-compressed-tensors)"
+has kv-ascend/quant_model_description.json kv_cache_type '"C8"'
+pipe_exits 1 'sq-pack -f compressed-tensors --kv -o no <8.sq'
+says 'no ranges of keys and values'
+absent no no.part
+
+# One format after another: the same integers all the way.
+sq-pack -q -f awq -o w1 <4.sq
+sq-import -q w1 | sq-pack -q -f gptq -o w2
+sq-import -q w2 | sq-pack -q -f compressed-tensors -o w3
+exits 0 sq-diff 4.sq w3
+
+# Shards; a head of its own, quantized, is no longer the embedding.
+sq-pack -q -f gptq --shard-size 2M -o s1 <4.sq
+[ -s s1/model.safetensors.index.json ] || fail "no index"
+sq-import -q s1 >back.sq
+exits 0 sq-diff 4.sq back.sq
+sq-rtn -q -b 8 --only lm_head.weight <m.sq >h.sq
+sq-pack -q -f compressed-tensors -o h <h.sq
+has h/config.json tie_word_embeddings false
+sq-import -q h >back.sq
+exits 0 sq-diff h.sq back.sq
+
+# What a format does not have: the tensor, and what to do; --dense does it.
+sq-rtn -q -b 2 -g 32 --asym <m.sq >2a.sq
+while IFS='|' read -r s f what; do
+	pipe_exits 1 "sq-pack -f $f -o no <$s"
+	says "tensor 'model.layers.*$what"
+	absent no no.part
+	exits 0 sq-pack -q -f $f --dense '*_proj.weight' -o dense -m $s
+	rm -r dense
+done <<'END'
+2a.sq|gptq|no zero point 0: -f gptq-v2 has
+8.sq|awq|no grid but 4 bits
+4a.sq|ascend|no weights but symmetric ones
+4r.sq|ascend|no such grid with such activations
+f.sq|gptq|no grid but
+END
+sq-rtn -q -b 8 --only '*embed*' <m.sq >e.sq
+pipe_exits 1 'sq-pack -f compressed-tensors -o no <e.sq'
+says "the embedding is not quantized in this format: --dense 'model.embed"
