@@ -62,15 +62,19 @@ enum sq_layout {
  * scales[i * ceil(cols / group_cols) + j].
  */
 struct sq_weight {
-	enum sq_grid grid;		/* dense, int2..int8 or fp8 */
+	enum sq_grid grid;
 	enum sq_layout layout;
 	size_t rows, cols;
 	enum sq_dtype type;		/* dense: F32, F16 or BF16 */
 	const void *data;		/* dense: values; else codes */
 	size_t group_rows, group_cols;
-	enum sq_dtype scale_type;	/* F16, BF16 or F32 */
-	const void *scales;
+	enum sq_dtype scale_type;	/* F16, BF16, F32 or F8_E8M0 */
+	const void *scales;		/* q*_k, iq4_xs: U8 or I8 */
 	const uint8_t *zeros;		/* NULL: symmetric, z = 2^(b-1) */
+	const uint16_t *mins;		/* F16: uint4m, uint5m */
+	const uint16_t *super;		/* F16: q*_k, iq4_xs */
+	const uint8_t *submins;		/* q4_k, q5_k */
+	const uint16_t *supermins;
 };
 
 /* How to quantize: see `quantize' in ops.def. */

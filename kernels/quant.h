@@ -50,19 +50,21 @@ sq_quantize_allows(const struct sq_mat *w, const struct sq_qrule *r,
 	return sq_grid_is_int(r->grid) && (r->symmetric || q->zeros != NULL);
 }
 
-/* Grids with codes and scales that sq_dequantize reads, and dense weights. */
+/* Weights that sq_dequantize reads: every grid, and dense. */
 static inline int
 sq_weight_allows(const struct sq_weight *w)
 {
-	if (w->layout != SQ_ROWS)
+	if (w->layout != SQ_ROWS || w->grid >= SQ_GRIDS)
 		return 0;
 	if (w->grid == SQ_DENSE)
 		return sq_dtype_is_float(w->type);
-	if (!sq_grid_is_int(w->grid) && w->grid != SQ_FP8_E4M3 &&
-	    w->grid != SQ_FP8_E5M2)
+	if (w->group_rows == 0 || w->group_cols == 0)
 		return 0;
-	return w->group_rows > 0 && w->group_cols > 0 &&
-	    sq_dtype_is_float(w->scale_type);
+	if (sq_grid_is_super(w->grid))
+		return w->group_rows == 1 && w->cols % 256 == 0 &&
+		    w->group_cols == (w->grid == SQ_Q6_K ? 16 : 32);
+	return sq_dtype_is_float(w->scale_type) ||
+	    w->scale_type == SQ_F8_E8M0;
 }
 
 /* What sq_dequantize allows. */

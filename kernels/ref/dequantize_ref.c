@@ -27,6 +27,53 @@ get_code(const uint8_t *row, size_t c, int bits)
 	return u;
 }
 
+/* The scale of group g. */
+static float
+scale(const struct sq_weight *w, size_t g)
+{
+	const int8_t *i8 = w->scales;
+	const uint8_t *u8 = w->scales;
+
+	if (sq_grid_has_submins(w->grid))
+		return sq_f16_to_f32(w->super[g / 8]) * u8[g];
+	if (w->grid == SQ_IQ4_XS)
+		return sq_f16_to_f32(w->super[g / 8]) * i8[g];
+	if (w->grid == SQ_Q6_K)
+		return sq_f16_to_f32(w->super[g / 16]) * i8[g];
+	if (w->scale_type == SQ_F8_E8M0)
+		return sq_e8m0_to_f32(u8[g]);
+	return sq_value(w->scales, w->scale_type, g);
+}
+
+/* The number that code u of group g stands for, before its scale. */
+static float
+number(const struct sq_weight *w, size_t g, uint8_t u)
+{
+	switch (w->grid) {
+	case SQ_FP8_E4M3:
+		return sq_e4m3_to_f32(u);
+	case SQ_FP8_E5M2:
+		return sq_e5m2_to_f32(u);
+	case SQ_FP4:
+	case SQ_MXFP4:
+		return 0.5f * sq_fp4_table[u];
+	case SQ_IQ4_NL:
+	case SQ_IQ4_XS:
+		return sq_iq4_table[u];
+	case SQ_UINT4M:
+	case SQ_UINT5M:
+	case SQ_Q4_K:
+	case SQ_Q5_K:
+		return u;
+	case SQ_Q6_K:
+		return (float)u - 32;
+	default:
+		if (w->zeros != NULL)
+			return (float)((int)u - w->zeros[g]);
+		return (float)((int)u - (1 << (sq_grid_bits(w->grid) - 1)));
+	}
+}
+
 static float
 value(const struct sq_weight *w, size_t i, size_t c)
 {
@@ -34,16 +81,14 @@ value(const struct sq_weight *w, size_t i, size_t c)
 	    sq_groups_across(w->cols, w->group_cols) + c / w->group_cols;
 	int bits = sq_grid_bits(w->grid);
 	const uint8_t *codes = w->data;
-	float s = sq_value(w->scales, w->scale_type, g);
 	uint8_t u = get_code(codes + i * sq_row_bytes(w->cols, bits), c, bits);
+	float v = number(w, g, u) * scale(w, g);
 
-	if (w->grid == SQ_FP8_E4M3)
-		return sq_e4m3_to_f32(u) * s;
-	if (w->grid == SQ_FP8_E5M2)
-		return sq_e5m2_to_f32(u) * s;
-	if (w->zeros == NULL)
-		return (float)((int)u - (1 << (bits - 1))) * s;
-	return (float)((int)u - w->zeros[g]) * s;
+	if (sq_grid_has_submins(w->grid))
+		return v - sq_f16_to_f32(w->supermins[g / 8]) * w->submins[g];
+	if (w->grid == SQ_UINT4M || w->grid == SQ_UINT5M)
+		return v + sq_f16_to_f32(w->mins[g]);
+	return v;
 }
 
 static void

@@ -58,6 +58,7 @@
 /* 16 bytes as VL integers. */
 #define vi_from_u8(p)							\
 	_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)(p)))
+#define vi_from_i8(a)		_mm512_cvtepi8_epi32(a)	/* of an __m128i */
 
 /* After packing four registers to bytes: every four bytes to their place. */
 #define vi_unpack_order(a)						\
@@ -159,6 +160,7 @@ vi_store_parts(uint8_t *p, size_t n, VI a)
 
 #define vi_from_u8(p)							\
 	_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)(p)))
+#define vi_from_i8(a)		_mm256_cvtepi8_epi32(a)
 
 #define vi_unpack_order(a)						\
 	_mm256_permutevar8x32_epi32(a, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, \
@@ -393,6 +395,14 @@ SQ_INLINE VF
 vf_from_codes(const uint8_t *u, int z)
 {
 	return vf_from_i(vi_sub(vi_from_u8(u), vi_set1(z)));
+}
+
+/* VL codes of 4 bits as indices into a table of bytes. */
+SQ_INLINE VF
+vf_from_table(const uint8_t *u, __m128i table)
+{
+	return vf_from_i(vi_from_i8(_mm_shuffle_epi8(table,
+	    _mm_loadu_si128((const void *)u))));
 }
 
 /*

@@ -30,45 +30,134 @@ struct span {
 	size_t at;
 };
 
-SQ_INLINE void
-decode_as(const uint8_t *u, size_t n, enum sq_grid grid, int z, float scale,
-    struct span to, const enum sq_dtype type)
-{
-	VF s = vf_set1(scale), v;
-	size_t i;
+/* How the codes of a group become values: v = number(u) scale + min. */
+struct group {
+	int z;				/* integers */
+	__m128i table;			/* fp4, iq4 */
+	float scale, min;
+};
 
-	for (i = 0; i < n; i += VL) {
-		if (grid == SQ_FP8_E4M3)
-			v = vf_from_e4m3(u + i);
-		else if (grid == SQ_FP8_E5M2)
-			v = vf_from_e5m2(u + i);
-		else
-			v = vf_from_codes(u + i, z);
-		vf_give(to.p, type, to.at + i, vf_mul(v, s), n - i);
+/* How a code becomes a number. */
+enum form { INTEGER, INTEGER_MIN, E4M3, E5M2, IQ4, FP4 };
+
+SQ_INLINE VF
+number(const uint8_t *u, const struct group *g, const enum form form)
+{
+	switch (form) {
+	case E4M3:
+		return vf_from_e4m3(u);
+	case E5M2:
+		return vf_from_e5m2(u);
+	case IQ4:
+		return vf_from_table(u, g->table);
+	case FP4:
+		return vf_mul(vf_from_table(u, g->table), vf_set1(0.5f));
+	default:
+		return vf_from_codes(u, g->z);
 	}
 }
 
 SQ_INLINE void
-decode_to(const uint8_t *u, size_t n, const enum sq_grid grid, int z,
-    float scale, struct span to)
+decode_as(const uint8_t *u, size_t n, const struct group *g, struct span to,
+    const enum form form, const enum sq_dtype type)
+{
+	VF s = vf_set1(g->scale), m = vf_set1(g->min), v;
+	size_t i;
+
+	for (i = 0; i < n; i += VL) {
+		v = vf_mul(number(u + i, g, form), s);
+		if (form == INTEGER_MIN)
+			v = vf_add(v, m);
+		vf_give(to.p, type, to.at + i, v, n - i);
+	}
+}
+
+SQ_INLINE void
+decode_to(const uint8_t *u, size_t n, const struct group *g, struct span to,
+    const enum form form)
 {
 	switch (to.type) {
-	case SQ_F32: decode_as(u, n, grid, z, scale, to, SQ_F32); break;
-	case SQ_F16: decode_as(u, n, grid, z, scale, to, SQ_F16); break;
-	default: decode_as(u, n, grid, z, scale, to, SQ_BF16); break;
+	case SQ_F32: decode_as(u, n, g, to, form, SQ_F32); break;
+	case SQ_F16: decode_as(u, n, g, to, form, SQ_F16); break;
+	default: decode_as(u, n, g, to, form, SQ_BF16); break;
 	}
 }
 
 static void
-decode(const uint8_t *u, size_t n, enum sq_grid grid, int z, float scale,
-    struct span to)
+decode(const uint8_t *u, size_t n, const struct group *g, struct span to,
+    enum form form)
 {
-	if (grid == SQ_FP8_E4M3)
-		decode_to(u, n, SQ_FP8_E4M3, 0, scale, to);
-	else if (grid == SQ_FP8_E5M2)
-		decode_to(u, n, SQ_FP8_E5M2, 0, scale, to);
-	else
-		decode_to(u, n, SQ_INT8, z, scale, to);
+	switch (form) {
+	case INTEGER: decode_to(u, n, g, to, INTEGER); break;
+	case INTEGER_MIN: decode_to(u, n, g, to, INTEGER_MIN); break;
+	case E4M3: decode_to(u, n, g, to, E4M3); break;
+	case E5M2: decode_to(u, n, g, to, E5M2); break;
+	case IQ4: decode_to(u, n, g, to, IQ4); break;
+	case FP4: decode_to(u, n, g, to, FP4); break;
+	}
+}
+
+static enum form
+form_of(enum sq_grid grid)
+{
+	switch (grid) {
+	case SQ_FP8_E4M3:
+		return E4M3;
+	case SQ_FP8_E5M2:
+		return E5M2;
+	case SQ_FP4:
+	case SQ_MXFP4:
+		return FP4;
+	case SQ_IQ4_NL:
+	case SQ_IQ4_XS:
+		return IQ4;
+	case SQ_UINT4M:
+	case SQ_UINT5M:
+	case SQ_Q4_K:
+	case SQ_Q5_K:
+		return INTEGER_MIN;
+	default:
+		return INTEGER;
+	}
+}
+
+static struct group
+start_group(const struct sq_weight *w, enum form form)
+{
+	struct group g = { .z = 1 << (sq_grid_bits(w->grid) - 1) };
+
+	if (form == INTEGER_MIN)
+		g.z = 0;
+	if (form == FP4)
+		g.table = _mm_loadu_si128((const void *)sq_fp4_table);
+	if (form == IQ4)
+		g.table = _mm_loadu_si128((const void *)sq_iq4_table);
+	return g;
+}
+
+/* Number i of the weight's groups. */
+SQ_INLINE void
+load_group(const struct sq_weight *w, size_t i, struct group *g)
+{
+	const uint8_t *u8 = w->scales;
+	const int8_t *i8 = w->scales;
+
+	if (sq_grid_has_submins(w->grid)) {
+		g->scale = _cvtsh_ss(w->super[i / 8]) * u8[i];
+		g->min = -(_cvtsh_ss(w->supermins[i / 8]) * w->submins[i]);
+	} else if (w->grid == SQ_IQ4_XS) {
+		g->scale = _cvtsh_ss(w->super[i / 8]) * i8[i];
+	} else if (w->grid == SQ_Q6_K) {
+		g->scale = _cvtsh_ss(w->super[i / 16]) * i8[i];
+	} else if (w->scale_type == SQ_F8_E8M0) {
+		g->scale = sq_e8m0_to_f32(u8[i]);
+	} else {
+		g->scale = sq_scalar(w->scales, w->scale_type, i);
+	}
+	if (w->zeros != NULL)
+		g->z = w->zeros[i];
+	if (w->mins != NULL)
+		g->min = _cvtsh_ss(w->mins[i]);
 }
 
 /* Columns from .. from+n-1 of row i, whose codes are in u. */
@@ -78,19 +167,18 @@ decode_groups(const struct sq_weight *w, size_t i, size_t from, size_t n,
 {
 	size_t row = i / w->group_rows *
 	    sq_groups_across(w->cols, w->group_cols);
+	enum form form = form_of(w->grid);
+	struct group group = start_group(w, form);
 	size_t c, g, m;
-	int z = 1 << (sq_grid_bits(w->grid) - 1);
 
 	for (c = from; c < from + n; c += m) {
 		g = c / w->group_cols;
 		m = (g + 1) * w->group_cols - c;
 		if (m > from + n - c)
 			m = from + n - c;
-		if (w->zeros != NULL)
-			z = w->zeros[row + g];
+		load_group(w, row + g, &group);
 		to.at = c;
-		decode(u + (c - from), m, w->grid, z,
-		    sq_scalar(w->scales, w->scale_type, row + g), to);
+		decode(u + (c - from), m, &group, to, form);
 	}
 }
 

@@ -12,6 +12,7 @@
 #define PANEL		((size_t)128 << 10)	/* of it, for the panel */
 #define PANELS		8	/* of a task, at most: x stays in the cache */
 #define TASKS		4	/* for each thread, at least */
+#define SLAB		((size_t)16 << 20)	/* of the rest, see run_dense */
 #define AHEAD		1024	/* bytes that a stream is read ahead */
 
 struct run {
@@ -270,22 +271,29 @@ allowed(const struct sq_weight *w, const struct sq_mat *x,
 	if (!sq_weight_allows(w) || w->cols == 0 || x->type != SQ_F32 ||
 	    y->type != SQ_F32)
 		return 0;
-	if (x->rows != y->rows || x->cols != w->cols || y->cols != w->rows)
-		return 0;
-	return w->grid == SQ_DENSE || w->group_cols % SQ_MM_UNIT == 0 ||
-	    w->group_cols >= w->cols;
+	return x->rows == y->rows && x->cols == w->cols && y->cols == w->rows;
 }
 
-int
-sq_mm_run(const struct sq_mm_level *lv, struct sq_ctx *c,
-    const struct sq_weight *w, const struct sq_mat *x, enum sq_prec prec,
-    const struct sq_mat *y)
+/* Whether the levels expand such a weight where it is. */
+static int
+expands(const struct sq_weight *w)
+{
+	if (w->grid == SQ_DENSE)
+		return 1;
+	if (!sq_grid_is_int(w->grid) && w->grid != SQ_FP8_E4M3 &&
+	    w->grid != SQ_FP8_E5M2)
+		return 0;
+	return sq_dtype_is_float(w->scale_type) &&
+	    (w->group_cols % SQ_MM_UNIT == 0 || w->group_cols >= w->cols);
+}
+
+static int
+run(const struct sq_mm_level *lv, struct sq_ctx *c, const struct sq_weight *w,
+    const struct sq_mat *x, enum sq_prec prec, const struct sq_mat *y)
 {
 	struct run r = { .lv = lv, .w = w, .x = x, .y = y };
 	size_t threads = (size_t)sq_pool_threads(c->pool), room;
 
-	if (!allowed(w, x, y))
-		return SQ_UNSUP;
 	if (x->rows == 0 || w->rows == 0)
 		return 0;
 	lv->order(w, x->rows <= lv->few, &r.order);
@@ -298,4 +306,45 @@ sq_mm_run(const struct sq_mm_level *lv, struct sq_ctx *c,
 	if (x->rows <= lv->few)
 		return run_direct(&r, c, threads, room);
 	return run_tiles(&r, c, threads, room);
+}
+
+/* A weight that is not expanded where it is: some of its rows at a time are
+ * dequantized, and multiplied as a dense weight. */
+static int
+run_dense(const struct sq_mm_level *lv, struct sq_ctx *c,
+    const struct sq_weight *w, const struct sq_mat *x, enum sq_prec prec,
+    const struct sq_mat *y)
+{
+	struct sq_weight d = { .grid = SQ_DENSE, .layout = SQ_ROWS,
+	    .cols = w->cols };
+	struct sq_mat out = { .cols = w->cols, .stride = w->cols }, part = *y;
+	struct sq_ctx less = *c;
+	size_t row, step;
+	int r = 0;
+
+	d.type = out.type = lv->size == sizeof(float) ? SQ_F32 : SQ_BF16;
+	step = SLAB / (w->cols * sq_dtype_size(d.type)) / SQ_MM_PANEL *
+	    SQ_MM_PANEL;
+	less.work_size -= SLAB;
+	d.data = out.p = (char *)c->work + less.work_size;
+	if (step == 0)
+		return SQ_UNSUP;
+	for (row = 0; row < w->rows && r == 0; row += step) {
+		d.rows = out.rows = part.cols = least(step, w->rows - row);
+		part.p = (float *)y->p + row;
+		if ((r = sq_dequantize(c, w, row, &out)) == 0)
+			r = run(lv, &less, &d, x, prec, &part);
+	}
+	return r;
+}
+
+int
+sq_mm_run(const struct sq_mm_level *lv, struct sq_ctx *c,
+    const struct sq_weight *w, const struct sq_mat *x, enum sq_prec prec,
+    const struct sq_mat *y)
+{
+	if (!allowed(w, x, y))
+		return SQ_UNSUP;
+	return expands(w) ? run(lv, c, w, x, prec, y) :
+	    run_dense(lv, c, w, x, prec, y);
 }

@@ -16,6 +16,15 @@ static const struct {
 	[SQ_FP4] = { "fp4", 4 },	[SQ_MXFP4] = { "mxfp4", 4 },
 	[SQ_IQ4_NL] = { "iq4_nl", 4 },	[SQ_Q4_K] = { "q4_k", 4 },
 	[SQ_Q5_K] = { "q5_k", 5 },	[SQ_Q6_K] = { "q6_k", 6 },
+	[SQ_IQ4_XS] = { "iq4_xs", 4 },
+};
+
+const int8_t sq_iq4_table[16] = {
+	-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113
+};
+
+const int8_t sq_fp4_table[16] = {
+	0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12
 };
 
 const char *

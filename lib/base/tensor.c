@@ -101,18 +101,11 @@ add_part(struct sq_tensor *t, const char *name, enum sq_dtype type,
 	t->length = p->offset + length;
 }
 
-/* The super-block grids of GGUF: their scales have scales. */
-static int
-is_super(enum sq_grid g)
-{
-	return g == SQ_Q4_K || g == SQ_Q5_K || g == SQ_Q6_K;
-}
-
 static void
 layout_super(struct sq_tensor *t, uint64_t groups)
 {
 	uint64_t supers = sq_tensor_rows(t) * div_up(sq_tensor_cols(t), 256);
-	int with_mins = t->grid != SQ_Q6_K;
+	int with_mins = sq_grid_has_submins(t->grid);
 
 	add_part(t, "scales", with_mins ? SQ_U8 : SQ_I8, groups);
 	if (with_mins)
@@ -129,7 +122,7 @@ layout_quantized(struct sq_tensor *t, enum sq_dtype scale_type)
 
 	add_part(t, "codes", SQ_BITS, sq_tensor_rows(t) *
 	    sq_row_bytes(sq_tensor_cols(t), sq_grid_bits(t->grid)));
-	if (is_super(t->grid)) {
+	if (sq_grid_is_super(t->grid)) {
 		layout_super(t, groups);
 		return;
 	}
@@ -223,6 +216,7 @@ grid_groups_ok(const struct sq_tensor *t)
 		return r == 1 && c == 32;
 	case SQ_Q4_K:
 	case SQ_Q5_K:
+	case SQ_IQ4_XS:
 		return r == 1 && c == 32 && t->dim[1] % 256 == 0;
 	case SQ_Q6_K:
 		return r == 1 && c == 16 && t->dim[1] % 256 == 0;
@@ -234,7 +228,7 @@ grid_groups_ok(const struct sq_tensor *t)
 static int
 scale_type_ok(const struct sq_tensor *t, enum sq_dtype type)
 {
-	if (is_super(t->grid))	/* their layout says it */
+	if (sq_grid_is_super(t->grid))	/* their layout says it */
 		return 1;
 	if (t->grid == SQ_MXFP4)
 		return type == SQ_F8_E8M0;
@@ -372,7 +366,7 @@ values_ok(const struct sq_tensor *t, const struct sq_part *part,
 	case SQ_F8_E8M0:
 		return all_below(p, part->length, 255);
 	case SQ_U8:
-		return is_super(t->grid) ? all_below(p, part->length, 64) : 1;
+		return sq_grid_is_super(t->grid) ? all_below(p, part->length, 64) : 1;
 	default:
 		return 1;
 	}

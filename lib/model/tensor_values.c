@@ -98,12 +98,11 @@ sq_values_read(struct sq_values *v, size_t row, size_t n, float *out,
 		r = w.group_rows - (row + done) % w.group_rows;
 		if (w.group_rows == 1 || r > n - done)
 			r = n - done;
+		w = v->w;
 		w.rows = r;
 		w.data = (const char *)v->w.data + done * sq_row_bytes(
 		    v->cols, sq_grid_bits(t->grid));
-		w.scales = (const char *)v->w.scales +
-		    skip * sq_dtype_size(w.scale_type);
-		w.zeros = v->w.zeros == NULL ? NULL : v->w.zeros + skip;
+		sq_weight_skip_groups(&w, skip);
 		m.p = out + done * v->cols;
 		m.rows = r;
 		if (sq_dequantize(v->ctx, &w, 0, &m) != 0)

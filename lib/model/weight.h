@@ -17,4 +17,8 @@ int	 sq_weight_init(struct sq_weight *w, const struct sq_tensor *t,
 int	 sq_weight_init_parts(struct sq_weight *w, const struct sq_tensor *t,
 	    const void *const part[SQ_PARTS], char *err);
 
+/* Moves the scales, and what goes with them, on by n groups; whole rows of
+ * them where scales have scales. */
+void	 sq_weight_skip_groups(struct sq_weight *w, size_t n);
+
 #endif

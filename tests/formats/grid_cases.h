@@ -84,6 +84,8 @@ static const struct grid_case grid_cases[] = {
 	{ "q6_k", "F16", 2, { 1, 256 }, { 1, 16 }, NULL,
 	    "codes BITS 0 192 scales I8 192 16 super F16 256 2 "
 	    "mask BITS 320 32" },
+	{ "iq4_xs", "F16", 2, { 2, 256 }, { 1, 32 }, NULL,
+	    "codes BITS 0 256 scales I8 256 16 super F16 320 4" },
 };
 
 #define GRID_CASES	(sizeof(grid_cases) / sizeof(grid_cases[0]))

@@ -7,7 +7,10 @@
 
 static const enum sq_grid grids[] = {
 	SQ_INT2, SQ_INT3, SQ_INT4, SQ_INT5, SQ_INT6, SQ_INT8, SQ_FP8_E4M3,
-	SQ_FP8_E5M2, SQ_DENSE
+	SQ_FP8_E5M2, SQ_UINT4M, SQ_UINT5M, SQ_FP4, SQ_IQ4_NL, SQ_DENSE
+};
+static const enum sq_grid supers[] = {
+	SQ_Q4_K, SQ_Q5_K, SQ_Q6_K, SQ_IQ4_XS
 };
 static const enum sq_dtype types[] = { SQ_F32, SQ_F16, SQ_BF16 };
 static const enum ck_kind kinds[] = {
@@ -100,6 +103,30 @@ shapes(struct checker *k, const struct sq_kern *ref,
 	one_weight(k, ref, new, w, CK_NORMAL);
 }
 
+/* Scales that have scales, and those that are powers of two. */
+static void
+fixed_groups(struct checker *k, const struct sq_kern *ref,
+    const struct sq_kern *new)
+{
+	struct sq_weight w = { .layout = SQ_ROWS, .group_rows = 1,
+	    .group_cols = 32, .scale_type = SQ_F8_E8M0, .grid = SQ_MXFP4 };
+	size_t i, g;
+
+	for (i = 0; i < 12; i++) {
+		w.rows = ck_range(k, 1, 6);
+		w.cols = ck_range(k, 1, 300);
+		one_weight(k, ref, new, w, CK_NORMAL);
+		for (g = 0; g < sizeof(supers) / sizeof(supers[0]); g++) {
+			struct sq_weight s = w;
+
+			s.grid = supers[g];
+			s.cols = 256 * ck_range(k, 1, 3);
+			s.group_cols = s.grid == SQ_Q6_K ? 16 : 32;
+			one_weight(k, ref, new, s, kinds[i % NKINDS]);
+		}
+	}
+}
+
 /* Every bit pattern of the short types, NaN and infinities too. */
 static void
 all_patterns(struct checker *k, const struct sq_kern *ref,
@@ -152,5 +179,6 @@ check_dequantize(struct checker *k, const struct sq_kern *ref,
 	for (g = 0; g < NGRIDS; g++)
 		for (t = 0; t < NTYPES; t++)
 			shapes(k, ref, new, grids[g], types[t]);
+	fixed_groups(k, ref, new);
 	all_patterns(k, ref, new);
 }

@@ -293,6 +293,38 @@ check_odd_groups(struct checker *k, const struct sq_kern *ref,
 	ck_done(k);
 }
 
+/* Grids that are multiplied as dense weights, in several pieces. */
+static void
+check_dense(struct checker *k, const struct sq_kern *ref,
+    const struct sq_kern *new)
+{
+	static const struct { enum sq_grid grid; enum sq_dtype scale; } some[] = {
+		{ SQ_UINT4M, SQ_F16 }, { SQ_UINT5M, SQ_F16 },
+		{ SQ_FP4, SQ_F32 }, { SQ_MXFP4, SQ_F8_E8M0 },
+		{ SQ_IQ4_NL, SQ_F16 }, { SQ_Q4_K, SQ_U8 }, { SQ_Q5_K, SQ_U8 },
+		{ SQ_Q6_K, SQ_I8 }, { SQ_IQ4_XS, SQ_I8 }
+	};
+	static const size_t rows[] = { 1, 40, 70 }, cols[] = { 256, 512, 65536 };
+	struct test c;
+	size_t i, j;
+
+	for (i = 0; i < N(some); i++)
+		for (j = 0; j < N(rows); j++) {
+			c = (struct test){ .w = { .grid = some[i].grid,
+			    .layout = SQ_ROWS, .scale_type = some[i].scale,
+			    .group_rows = 1, .group_cols = 32 } };
+			c.w.rows = rows[j];
+			c.w.cols = i == 0 ? cols[j] : 512;
+			c.w.group_cols = some[i].grid == SQ_Q6_K ? 16 : 32;
+			make_weight(k, &c.w, CK_NORMAL);
+			make_mats(k, &c, j == 2 ? 9 : 1 + j, CK_NORMAL);
+			c.prec = j == 1 ? SQ_PREC_BF16 : SQ_PREC_F32;
+			describe(&c, CK_NORMAL);
+			run(k, ref, new, &c);
+			ck_done(k);
+		}
+}
+
 void
 check_matmul(struct checker *k, const struct sq_kern *ref,
     const struct sq_kern *new)
@@ -308,4 +340,5 @@ check_matmul(struct checker *k, const struct sq_kern *ref,
 				check_long(k, ref, new, &kinds[i], groups[m]);
 	check_others(k, new);
 	check_odd_groups(k, ref, new);
+	check_dense(k, ref, new);
 }

@@ -34,6 +34,58 @@ fill_zeros(struct checker *k, struct sq_weight *w, size_t n)
 	w->zeros = zeros;
 }
 
+static uint16_t *
+halves(struct checker *k, size_t n, enum ck_kind kind)
+{
+	uint16_t *p = ck_buf(k, n * sizeof(*p));
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		ck_put(p, SQ_F16, i, scale(k, kind));
+	return p;
+}
+
+/* Bytes, those of the scales and offsets of q4_k and q5_k of 6 bits. */
+static uint8_t *
+sub_scales(struct checker *k, size_t n, int with_mins)
+{
+	uint8_t *p = ck_buf(k, n);
+	size_t i;
+
+	ck_bytes(k, p, n);
+	for (i = 0; with_mins && i < n; i++)
+		p[i] &= 63;
+	return p;
+}
+
+static void
+fill_super(struct checker *k, struct sq_weight *w, size_t n, enum ck_kind kind)
+{
+	int with_mins = sq_grid_has_submins(w->grid);
+	size_t supers = w->rows * w->cols / 256;
+
+	w->scale_type = with_mins ? SQ_U8 : SQ_I8;
+	w->scales = sub_scales(k, n, with_mins);
+	w->super = halves(k, supers, kind);
+	if (!with_mins)
+		return;
+	w->submins = sub_scales(k, n, 1);
+	w->supermins = halves(k, supers, kind);
+}
+
+/* Powers of two, of the least and the greatest some. */
+static void
+fill_exponents(struct checker *k, struct sq_weight *w, size_t n)
+{
+	uint8_t *p = ck_buf(k, n);
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		p[i] = (uint8_t)(i % 64 == 63 ? ck_range(k, 0, 3) :
+		    ck_range(k, 110, 130));
+	w->scales = p;
+}
+
 void
 ck_weight(struct checker *k, struct sq_weight *w, enum ck_kind kind)
 {
@@ -52,6 +104,16 @@ ck_weight(struct checker *k, struct sq_weight *w, enum ck_kind kind)
 	ck_bytes(k, data, n);
 	w->data = data;
 	n = ck_groups(w);
+	if (sq_grid_is_super(w->grid)) {
+		fill_super(k, w, n, kind);
+		return;
+	}
+	if (w->grid == SQ_UINT4M || w->grid == SQ_UINT5M)
+		w->mins = halves(k, n, kind);
+	if (w->scale_type == SQ_F8_E8M0) {
+		fill_exponents(k, w, n);
+		return;
+	}
 	scales = ck_buf(k, n * sq_dtype_size(w->scale_type));
 	for (i = 0; i < n; i++)
 		ck_put(scales, w->scale_type, i, scale(k, kind));

@@ -268,6 +268,7 @@ START_TEST(grid_groups)
 		{ "q4_k", 256, 1, 16 }, { "q4_k", 128, 1, 32 },
 		{ "q5_k", 320, 1, 32 }, { "q6_k", 256, 1, 32 },
 		{ "q6_k", 272, 1, 16 }, { "q6_k", 256, 2, 16 },
+		{ "iq4_xs", 256, 1, 64 }, { "iq4_xs", 320, 1, 32 },
 	};
 	struct sq_tensor t = { .name = "a", .type = SQ_BF16, .ndim = 2 };
 	size_t i;
