@@ -9,9 +9,13 @@
 static const char usage[] =
     "[-qvz] [-b BITS] [-g SIZE] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] "
     "[--asym] [--damp FRACTION] [--drop-stats] [--except GLOB]... "
-    "[--only GLOB]... [--order natural|act] [--scale absmax|mse]";
+    "[--fixed-scales] [--only GLOB]... [--order natural|act] "
+    "[--scale absmax|mse|weighted] [--sweeps N]";
 
-enum { OPT_ASYM = SQ_OPT(0), OPT_DAMP, OPT_DROP, OPT_ORDER, OPT_SCALE };
+enum {
+	OPT_ASYM = SQ_OPT(0), OPT_DAMP, OPT_DROP, OPT_FIXED, OPT_ORDER,
+	OPT_SCALE, OPT_SWEEPS
+};
 
 static const struct option longopts[] = {
 	SQ_LONG,
@@ -20,13 +24,15 @@ static const struct option longopts[] = {
 	{ "bits", required_argument, NULL, 'b' },
 	{ "damp", required_argument, NULL, OPT_DAMP },
 	{ "drop-stats", no_argument, NULL, OPT_DROP },
+	{ "fixed-scales", no_argument, NULL, OPT_FIXED },
 	{ "group", required_argument, NULL, 'g' },
 	{ "order", required_argument, NULL, OPT_ORDER },
 	{ "scale", required_argument, NULL, OPT_SCALE },
+	{ "sweeps", required_argument, NULL, OPT_SWEEPS },
 	{ NULL, 0, NULL, 0 }
 };
 
-static const char *const scales[] = { "absmax", "mse", NULL };
+static const char *const scales[] = { "absmax", "mse", "weighted", NULL };
 static const char *const orders[] = { "natural", "act", NULL };
 
 struct filter {
@@ -164,12 +170,12 @@ run(struct filter *f)
 {
 	const struct sq_gptq_layer *l = &f->layer;
 	struct sq_filter *s = &f->f;
-	json_t *o = json_pack("{s:b,s:f,s:b,s:s,s:I,s:s,s:s}",
+	json_t *o = json_pack("{s:b,s:f,s:b,s:b,s:s,s:I,s:s,s:s,s:i}",
 	    "asym", !l->rule.symmetric, "damp", l->damp,
-	    "drop-stats", f->drop, "grid", sq_grid_name(l->rule.grid),
+	    "drop-stats", f->drop, "fixed-scales", !l->refit, "grid", sq_grid_name(l->rule.grid),
 	    "group", (json_int_t)l->rule.group_cols,
 	    "order", orders[l->order == SQ_ACT],
-	    "scale", scales[l->rule.scale == SQ_MSE]);
+	    "scale", scales[l->rule.scale], "sweeps", l->sweeps);
 
 	s->begin = begin;
 	s->tensor = tensor;
@@ -211,8 +217,14 @@ option(struct filter *f, int c)
 		    SQ_NATURAL;
 		break;
 	case OPT_SCALE:
-		l->rule.scale = sq_arg_choice("--scale", optarg, scales) ?
-		    SQ_MSE : SQ_ABSMAX;
+		l->rule.scale = (enum sq_scale_rule)sq_arg_choice("--scale",
+		    optarg, scales);
+		break;
+	case OPT_FIXED:
+		l->refit = 0;
+		break;
+	case OPT_SWEEPS:
+		l->sweeps = (int)sq_arg_long("--sweeps", optarg, 0, 1000);
 		break;
 	default:
 		if ((r = sq_filter_option(&f->f, c, optarg)) < 0)
@@ -226,7 +238,8 @@ int
 main(int argc, char *argv[])
 {
 	struct filter f = { .layer = { .order = SQ_ACT, .damp = 0.01,
-	    .rule = { .grid = SQ_INT4, .scale = SQ_MSE, .symmetric = 1,
+	    .sweeps = 4, .refit = 1, .rule = { .grid = SQ_INT4,
+	    .scale = SQ_WEIGHTED, .symmetric = 1,
 	    .group_rows = 1, .group_cols = 128 } } };
 	struct sq_gptq_layer *l = &f.layer;
 	struct sq_progress progress;

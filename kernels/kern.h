@@ -78,7 +78,10 @@ struct sq_weight {
 };
 
 /* How to quantize: see `quantize' in ops.def. */
-enum sq_scale_rule { SQ_ABSMAX, SQ_MSE };
+enum sq_scale_rule {
+	SQ_ABSMAX, SQ_MSE,
+	SQ_WEIGHTED	/* by what a channel counts: not for `quantize' */
+};
 
 struct sq_qrule {
 	enum sq_grid grid;		/* int2..int8 or fp8_e4m3 */

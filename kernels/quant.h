@@ -41,7 +41,7 @@ sq_quantize_allows(const struct sq_mat *w, const struct sq_qrule *r,
     const struct sq_qdst *q)
 {
 	if (!sq_dtype_is_float(w->type) || r->group_cols < 1 ||
-	    r->group_cols > w->cols)
+	    r->group_cols > w->cols || r->scale == SQ_WEIGHTED)
 		return 0;
 	if (r->group_rows != 1 && r->group_rows != w->rows)
 		return 0;

@@ -45,15 +45,15 @@ values(size_t n)
 }
 
 uint64_t
-sq_factor_bytes(size_t n)
+sq_factor_bytes(size_t n, int keep)
 {
-	return (uint64_t)values(n) * sizeof(float) +
-	    (uint64_t)n * (sizeof(uint32_t) + 2 * sizeof(double)) +
-	    2 * B * B * sizeof(float);
+	return (keep ? 2 : 1) * (uint64_t)values(n) * sizeof(float) +
+	    (uint64_t)n * (sizeof(uint32_t) + 2 * sizeof(double) +
+	    sizeof(float)) + 2 * B * B * sizeof(float);
 }
 
 int
-sq_factor_init(struct sq_factor *f, size_t n, char *err)
+sq_factor_init(struct sq_factor *f, size_t n, int keep, char *err)
 {
 	size_t bytes = values(n) * sizeof(float);
 
@@ -63,8 +63,11 @@ sq_factor_init(struct sq_factor *f, size_t n, char *err)
 	f->col = calloc(n, sizeof(*f->col));
 	f->pivot = calloc(n, sizeof(*f->pivot));
 	f->added = calloc(n, sizeof(*f->added));
+	f->diagonal = calloc(n, sizeof(*f->diagonal));
+	f->h = keep ? aligned_alloc(64, bytes) : NULL;
 	if (f->panels == NULL || f->col == NULL || f->pivot == NULL ||
-	    f->added == NULL) {
+	    f->added == NULL || f->diagonal == NULL ||
+	    (keep && f->h == NULL)) {
 		sq_factor_release(f);
 		return sq_fail(err, "H of %zu channels: out of memory", n);
 	}
@@ -79,6 +82,8 @@ sq_factor_release(struct sq_factor *f)
 	free(f->col);
 	free(f->pivot);
 	free(f->added);
+	free(f->diagonal);
+	free(f->h);
 	memset(f, 0, sizeof(*f));
 }
 
@@ -455,6 +460,7 @@ look(struct sq_factor *f, double *mean, char *err)
 		if (!(d >= 0 && d <= 3e38f))
 			return sq_fail(err, "H has %g on its diagonal",
 			    (double)d);
+		f->diagonal[i] = d;
 		sum += d;
 		f->dead += d == 0;
 	}
@@ -478,6 +484,24 @@ damp(struct job *j)
 	}
 }
 
+/* H is kept as it came, the blocks on the diagonal whole. */
+static void
+keep(struct sq_factor *f)
+{
+	size_t i, k, p, first, w;
+	float *d;
+
+	memcpy(f->h, f->panels, values(f->n) * sizeof(float));
+	for (p = 0; p < panels(f->n); p++) {
+		first = p * B;
+		w = least(B, f->n - first);
+		d = f->h + (sq_factor_at(f, first, p) - f->panels);
+		for (i = 0; i < w; i++)
+			for (k = 0; k < i; k++)
+				d[i * B + k] = d[k * B + i];
+	}
+}
+
 int
 sq_factor_make(struct sq_factor *f, const struct sq_lapack *la,
     struct sq_pool *pool, enum sq_column_order order, double fraction,
@@ -489,6 +513,8 @@ sq_factor_make(struct sq_factor *f, const struct sq_lapack *la,
 
 	if (look(f, &j.mean, err) < 0)
 		return -1;
+	if (f->h != NULL)
+		keep(f);
 	for (i = 0; i < f->n; i++)
 		f->col[i] = (uint32_t)i;
 	j.block = aligned_alloc(64, B * B * sizeof(float));
@@ -499,7 +525,7 @@ sq_factor_make(struct sq_factor *f, const struct sq_lapack *la,
 		goto done;
 	}
 	memset(j.spare, 0, B * B * sizeof(float));
-	j.lambda = fraction * j.mean;
+	f->lambda = j.lambda = fraction * j.mean;
 	if (j.mean == 0)
 		j.mean = 1;
 	damp(&j);

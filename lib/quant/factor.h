@@ -45,17 +45,23 @@ struct sq_factor {
 	uint32_t *col;			/* [n] which column is the i-th */
 	double *pivot;			/* [n] R_ii^2 */
 	double *added;			/* [n] to the diagonal of H */
+	/* H itself, channels as they are: the same panels, but what is on the
+	 * diagonal blocks is there twice; NULL when it is not kept. */
+	float *h;
+	float *diagonal;		/* [n] of H, channels as they are */
+	double lambda;			/* what was to be added to it */
 	/* results of sq_factor_make() */
 	double damp;			/* the greatest fraction that it took */
 	size_t dead;			/* channels that were always zero */
 };
 
-/* H all unset; -1 when there is no memory. */
-int	 sq_factor_init(struct sq_factor *, size_t n, char *err);
+/* H all unset; keep: H is kept, beside its factor.  -1 when there is no
+ * memory. */
+int	 sq_factor_init(struct sq_factor *, size_t n, int keep, char *err);
 void	 sq_factor_release(struct sq_factor *);
 
 /* Bytes that one takes. */
-uint64_t sq_factor_bytes(size_t n);
+uint64_t sq_factor_bytes(size_t n, int keep);
 
 /* Row i of H from its diagonal on: n - i values. */
 void	 sq_factor_row(struct sq_factor *, size_t i, const float *row);
@@ -74,11 +80,26 @@ int	 sq_factor_read(struct sq_factor *, struct sq_in *in,
 int	 sq_factor_make(struct sq_factor *, const struct sq_lapack *,
 	    struct sq_pool *, enum sq_column_order, double damp, char *err);
 
-/* Row i of panel j. */
+/* Row i of panel j, of the factor and of H. */
 static inline float *
 sq_factor_at(const struct sq_factor *f, size_t i, size_t j)
 {
 	return f->panels + (j * (j + 1) / 2 * SQ_PANEL + i) * SQ_PANEL;
+}
+
+static inline const float *
+sq_factor_h(const struct sq_factor *f, size_t i, size_t j)
+{
+	return f->h + (j * (j + 1) / 2 * SQ_PANEL + i) * SQ_PANEL;
+}
+
+/* What channel i counts in a sum of squares: its diagonal, damped. */
+static inline float
+sq_factor_weight(const struct sq_factor *f, size_t i)
+{
+	float d = f->diagonal[i] + (float)f->lambda;
+
+	return d > 0 ? d : 1;
 }
 
 #endif

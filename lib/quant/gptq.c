@@ -1,8 +1,7 @@
 /*
  * GPTQ, a tile of 256 rows at a time; see gptq.h.
  *
- * A tile belongs to one thread and lies transposed, so that what happens to a
- * column happens to all its rows at once:
+ * What the columns of a tile (gptq_tile.h) are while they are rounded:
  *
  *	x [n][ROWS]	in the order of quantization: weights, and then, where a
  *			column is done, its error w - q
@@ -16,58 +15,19 @@
  */
 #include <endian.h>
 #include <math.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/half.h"
 #include "quant/chunks.h"
-#include "quant/gptq.h"
+#include "quant/gptq_tile.h"
 
 #define ROWS	SQ_GPTQ_ROWS
 #define B	SQ_PANEL
 #define LEAF	16		/* columns that go one by one */
-#define LANES	16		/* rows at a time there */
+#define LANES	SQ_LANES
 #define STRIP	16		/* rows that are transposed together */
 #define BLOCK	64		/* columns that are packed together */
-
-/* Adding and taking away this rounds to an integer, ties to even. */
-#define MAGIC	0x1.8p23f
-
-struct sq_gptq_tile {
-	struct sq_ctx ctx;		/* of this thread alone */
-	void *memory;			/* of all that follows */
-	float *x, *t;
-	float *rows, *other;		/* [STRIP][n] */
-	float *divisor, *value, *zero;	/* [groups][ROWS] */
-	uint8_t *u;			/* [n][ROWS], by column of the weight */
-	float *saved_x, *saved_t;	/* [B][ROWS] */
-	float *fit;			/* [ROWS][B] */
-	uint8_t *codes;			/* [ROWS][B] */
-};
-
-/* One call. */
-struct job {
-	struct sq_gptq *g;
-	const struct sq_mat *w;
-	const struct sq_qdst *q;
-	int bits;
-	size_t across;			/* groups in a row */
-	size_t refit;			/* columns of a group that finds its
-					   scale when its turn comes, or 0 */
-	double *sums;			/* [tiles][3] */
-	atomic_int bad;
-};
-
-/* One tile of it. */
-struct work {
-	struct job *j;
-	struct sq_gptq_tile *s;
-	const struct sq_factor *f;
-	size_t row, rows;
-	int whole;			/* nothing is rounded: a trial */
-	double error[LANES];
-};
 
 static size_t
 least(size_t a, size_t b)
@@ -95,7 +55,7 @@ carve(char *p, size_t *used, size_t n)
 
 /* Lays a tile out at s->memory: the bytes that it takes. */
 static size_t
-lay_out(struct sq_gptq_tile *s, size_t n, size_t across, int want_error)
+lay_out(struct sq_gptq_tile *s, size_t n, size_t across)
 {
 	size_t column = ROWS * sizeof(float), used = 0;
 	char *p = s->memory;
@@ -103,8 +63,6 @@ lay_out(struct sq_gptq_tile *s, size_t n, size_t across, int want_error)
 	s->x = carve(p, &used, n * column);
 	s->t = carve(p, &used, B * column);
 	s->rows = carve(p, &used, STRIP * n * sizeof(float));
-	s->other = carve(p, &used, want_error ? STRIP * n * sizeof(float) :
-	    0);
 	s->divisor = carve(p, &used, across * column);
 	s->value = carve(p, &used, across * column);
 	s->zero = carve(p, &used, across * column);
@@ -112,16 +70,17 @@ lay_out(struct sq_gptq_tile *s, size_t n, size_t across, int want_error)
 	s->saved_x = carve(p, &used, B * column);
 	s->saved_t = carve(p, &used, B * column);
 	s->fit = carve(p, &used, B * column);
+	s->square = carve(p, &used, B * B * sizeof(float));
 	s->codes = carve(p, &used, B * ROWS);
 	return used;
 }
 
 uint64_t
-sq_gptq_bytes(size_t n, size_t group_cols, int want_error)
+sq_gptq_bytes(size_t n, size_t group_cols)
 {
 	struct sq_gptq_tile s = { .memory = NULL };
 
-	return lay_out(&s, n, groups(n, group_cols), want_error);
+	return lay_out(&s, n, groups(n, group_cols));
 }
 
 int
@@ -136,13 +95,13 @@ sq_gptq_init(struct sq_gptq *g, int threads, char *err)
 	g->tile = calloc((size_t)threads, sizeof(*g->tile));
 	for (i = 0; g->tile != NULL && i < threads; i++) {
 		s = &g->tile[i];
-		bytes = lay_out(s, n, across, g->want_error);
+		bytes = lay_out(s, n, across);
 		s->memory = aligned_alloc(64, bytes);
 		if (s->memory == NULL ||
 		    sq_ctx_init(&s->ctx, g->ctx->kern, NULL) < 0)
 			break;
 		s->ctx.fell = g->ctx->fell;
-		(void)lay_out(s, n, across, g->want_error);
+		(void)lay_out(s, n, across);
 	}
 	if (g->tile != NULL && i == threads)
 		return 0;
@@ -165,74 +124,46 @@ sq_gptq_release(struct sq_gptq *g)
 
 /* ---- weights and scales of a tile ---- */
 
-/* Rows of the tile as they are, or as they were rounded to nearest. */
+/* Rows of the tile as they are. */
 static int
-get_rows(const struct work *k, size_t r, size_t n, int rounded, float *to)
+get_rows(const struct sq_gptq_work *k, size_t r, size_t n, float *to)
 {
-	const struct job *j = k->j;
-	const struct sq_qrule *rule = &j->g->rule;
-	struct sq_weight w = { .rows = j->w->rows, .cols = j->w->cols };
+	const struct sq_mat *m = k->j->w;
+	struct sq_weight w = { .grid = SQ_DENSE, .rows = m->rows,
+	    .cols = m->cols, .type = m->type, .data = m->p };
 	struct sq_mat out = { to, SQ_F32, n, w.cols, w.cols };
 
-	if (rounded) {
-		w.grid = rule->grid;
-		w.data = j->q->codes;
-		w.group_rows = 1;
-		w.group_cols = rule->group_cols;
-		w.scale_type = SQ_F16;
-		w.scales = j->q->scales;
-		w.zeros = j->q->zeros;
-	} else {
-		w.grid = SQ_DENSE;
-		w.type = j->w->type;
-		w.data = j->w->p;
-	}
 	return sq_dequantize(&k->s->ctx, &w, k->row + r, &out);
 }
 
-static void
-transpose(const struct work *k, size_t r)
+/* x: the weights, column col[i] as the i-th; col NULL: as they are. */
+static int
+load(const struct sq_gptq_work *k, const uint32_t *col)
 {
-	size_t n = k->f->n, i, l;
+	struct sq_gptq_tile *s = k->s;
+	size_t n = k->f->n, r, i, m, l;
 	const float *from;
 	float *restrict to;
 
-	for (i = 0; i < n; i++) {
-		from = k->s->rows + k->f->col[i];
-		to = k->s->x + i * ROWS + r;
-		for (l = 0; l < STRIP; l++)
-			to[l] = from[l * n];
-	}
-}
-
-/* x: the weights, or what rounding to nearest takes from them. */
-static int
-load(const struct work *k, int difference)
-{
-	struct sq_gptq_tile *s = k->s;
-	size_t n = k->f->n, r, i, m;
-
 	for (r = 0; r < ROWS; r += STRIP) {
 		m = r < k->rows ? least(STRIP, k->rows - r) : 0;
-		if (m > 0 && get_rows(k, r, m, 0, s->rows) != 0)
+		if (m > 0 && get_rows(k, r, m, s->rows) != 0)
 			return -1;
-		if (m > 0 && difference) {
-			if (get_rows(k, r, m, 1, s->other) != 0)
-				return -1;
-			for (i = 0; i < m * n; i++)
-				s->rows[i] -= s->other[i];
-		}
 		memset(s->rows + m * n, 0, (STRIP - m) * n * sizeof(float));
-		transpose(k, r);
+		for (i = 0; i < n; i++) {
+			from = s->rows + (col == NULL ? i : col[i]);
+			to = s->x + i * ROWS + r;
+			for (l = 0; l < STRIP; l++)
+				to[l] = from[l * n];
+		}
 	}
 	return 0;
 }
 
-/* Scales and zero points of group g as the columns want them. */
-static void
-load_scales(const struct work *k, size_t g)
+void
+sq_gptq_load_scales(const struct sq_gptq_work *k, size_t g)
 {
-	const struct job *j = k->j;
+	const struct sq_gptq_job *j = k->j;
 	size_t r, at = k->row * j->across + g;
 	float *d = k->s->divisor + g * ROWS, *v = k->s->value + g * ROWS;
 	float *z = k->s->zero + g * ROWS;
@@ -245,11 +176,24 @@ load_scales(const struct work *k, size_t g)
 	}
 }
 
-/* Scales, and the codes of rounding to nearest. */
+/* Scales by weight; x are the weights, columns as they are. */
 static int
-quantize(const struct work *k)
+search(const struct sq_gptq_work *k)
 {
-	const struct job *j = k->j;
+	size_t g;
+
+	for (g = 0; g < k->j->across; g++)
+		if (sq_gptq_search(k, g, k->s->x + sq_gptq_first(k, g) *
+		    ROWS) < 0)
+			return -1;
+	return 0;
+}
+
+/* Scales by `quantize'; the codes that come with them are not used. */
+static int
+quantize(const struct sq_gptq_work *k)
+{
+	const struct sq_gptq_job *j = k->j;
 	const struct sq_mat *w = j->w;
 	size_t n = w->cols, g;
 	struct sq_mat m = { (char *)w->p + k->row * n * sq_dtype_size(w->type),
@@ -263,7 +207,7 @@ quantize(const struct work *k)
 	if (sq_quantize(&k->s->ctx, &m, &j->g->rule, &q) != 0)
 		return -1;
 	for (g = 0; g < j->across; g++)
-		load_scales(k, g);
+		sq_gptq_load_scales(k, g);
 	return 0;
 }
 
@@ -284,9 +228,9 @@ pack_row(const uint8_t *u, size_t n, int bits, uint8_t *to)
 }
 
 static void
-pack(const struct work *k)
+pack(const struct sq_gptq_work *k)
 {
-	const struct job *j = k->j;
+	const struct sq_gptq_job *j = k->j;
 	size_t n = k->f->n, bytes = sq_row_bytes(n, j->bits), c, r;
 
 	for (c = 0; c < n; c += BLOCK)
@@ -328,7 +272,7 @@ add_squares(double sum[LANES], double pivot, const float *t, double added,
 /* tr(X H X^T): with H + D = R R^T, the squares of X R less those that D
  * adds. */
 static double
-form(const struct work *k)
+form(const struct sq_gptq_work *k)
 {
 	const struct sq_factor *f = k->f;
 	double sum[LANES] = { 0 };
@@ -349,26 +293,23 @@ form(const struct work *k)
 
 /* ---- columns ---- */
 
-/* One column of LANES rows: t is rounded, x becomes the error. */
+/* One column of LANES rows, of group g: t is rounded, x becomes the error. */
 static void
-round_lanes(float *restrict t, float *restrict x, uint8_t *restrict u,
-    const float *restrict divisor, const float *restrict value,
-    const float *restrict zero, float top)
+round_lanes(const struct sq_gptq_work *k, size_t g, size_t r, float *t,
+    float *x, uint8_t *u)
 {
-	float v, lo, hi;
+	const float *value = k->s->value + g * ROWS + r;
+	const float *zero = k->s->zero + g * ROWS + r;
+	float v[LANES];
 	int l;
 
+	sq_nearest_lanes(v, t, k->s->divisor + g * ROWS + r, zero,
+	    (float)((1 << k->j->bits) - 1));
 	for (l = 0; l < LANES; l++) {
-		lo = -zero[l];
-		hi = top - zero[l];
-		v = t[l] / divisor[l];
-		v = v > lo ? v : lo;
-		v = v < hi ? v : hi;
-		v = (v + MAGIC) - MAGIC;
-		u[l] = (uint8_t)(int)(v + zero[l]);
-		v *= value[l];
-		x[l] -= v;
-		t[l] -= v;
+		u[l] = (uint8_t)(int)(v[l] + zero[l]);
+		v[l] *= value[l];
+		x[l] -= v[l];
+		t[l] -= v[l];
 	}
 }
 
@@ -384,12 +325,12 @@ add_lanes(float *restrict t, float m, const float *restrict x)
 
 /* Columns a to b of panel p, LANES rows. */
 static void
-leaf_lanes(struct work *k, size_t p, size_t a, size_t b, size_t r)
+leaf_lanes(struct sq_gptq_work *k, size_t p, size_t a, size_t b, size_t r)
 {
 	struct sq_gptq_tile *s = k->s;
 	const struct sq_factor *f = k->f;
-	float top = (float)((1 << k->j->bits) - 1), *t, *x;
-	size_t c, i, l, g, first = p * B;
+	size_t c, i, l, first = p * B;
+	float *t, *x;
 	const float *m;
 
 	for (c = a; c < b; c++) {
@@ -399,10 +340,9 @@ leaf_lanes(struct work *k, size_t p, size_t a, size_t b, size_t r)
 			for (l = 0; l < LANES; l++)
 				x[l] -= t[l];
 		} else {
-			g = f->col[first + c] / k->j->g->rule.group_cols *
-			    ROWS + r;
-			round_lanes(t, x, s->u + f->col[first + c] * ROWS + r,
-			    s->divisor + g, s->value + g, s->zero + g, top);
+			round_lanes(k, f->col[first + c] /
+			    k->j->g->rule.group_cols, r, t, x,
+			    s->u + f->col[first + c] * ROWS + r);
 		}
 		m = sq_factor_at(f, first + c, p);
 		for (i = c + 1; i < b; i++)
@@ -412,7 +352,7 @@ leaf_lanes(struct work *k, size_t p, size_t a, size_t b, size_t r)
 
 /* t of columns b to c, from the errors of columns a to b of the same panel. */
 static void
-carry(const struct work *k, size_t p, size_t a, size_t b, size_t c)
+carry(const struct sq_gptq_work *k, size_t p, size_t a, size_t b, size_t c)
 {
 	size_t row = p * B + a;
 
@@ -421,11 +361,11 @@ carry(const struct work *k, size_t p, size_t a, size_t b, size_t c)
 	    1, k->s->t + b * ROWS, ROWS);
 }
 
-static int refit(struct work *k, size_t p, size_t a, size_t b);
+static int refit(struct sq_gptq_work *k, size_t p, size_t a, size_t b);
 
 /* Columns a to b of panel p; late: the size of groups without a scale yet. */
 static int
-do_columns(struct work *k, size_t p, size_t a, size_t b, size_t late)
+do_columns(struct sq_gptq_work *k, size_t p, size_t a, size_t b, size_t late)
 {
 	size_t half, r;
 
@@ -447,33 +387,25 @@ do_columns(struct work *k, size_t p, size_t a, size_t b, size_t late)
 	return do_columns(k, p, a + half, b, late);
 }
 
-/* The scales of the group in columns a to b, from what its weights would be if
- * none of them were rounded: all that the columns before it ask for. */
+/* The scales of group g, whose weights are in t from column a on. */
 static int
-refit(struct work *k, size_t p, size_t a, size_t b)
+fit_scales(struct sq_gptq_work *k, size_t g, size_t a, size_t n)
 {
 	struct sq_gptq_tile *s = k->s;
-	const struct job *j = k->j;
-	size_t n = b - a, c, r, g = (p * B + a) / j->refit;
-	size_t bytes = n * ROWS * sizeof(float);
-	float *x = s->x + (p * B + a) * ROWS, *t = s->t + a * ROWS;
+	const struct sq_gptq_job *j = k->j;
 	struct sq_qrule rule = j->g->rule;
 	uint16_t scale[ROWS];
 	uint8_t zero[ROWS];
 	struct sq_mat m = { s->fit, SQ_F32, k->rows, n, n };
 	struct sq_qdst q = { s->codes, scale, rule.symmetric ? NULL : zero,
 	    NULL };
+	size_t r, c;
 
-	memcpy(s->saved_x, x, bytes);
-	memcpy(s->saved_t, t, bytes);
-	k->whole = 1;
-	(void)do_columns(k, p, a, b, 0);
-	k->whole = 0;
+	if (rule.scale == SQ_WEIGHTED)
+		return sq_gptq_search(k, g, s->t + a * ROWS);
 	for (r = 0; r < k->rows; r++)
 		for (c = 0; c < n; c++)
-			s->fit[r * n + c] = t[c * ROWS + r];
-	memcpy(x, s->saved_x, bytes);
-	memcpy(t, s->saved_t, bytes);
+			s->fit[r * n + c] = s->t[(a + c) * ROWS + r];
 	rule.group_cols = n;
 	if (sq_quantize(&s->ctx, &m, &rule, &q) != 0)
 		return -1;
@@ -482,12 +414,33 @@ refit(struct work *k, size_t p, size_t a, size_t b)
 		if (!rule.symmetric)
 			j->q->zeros[(k->row + r) * j->across + g] = zero[r];
 	}
-	load_scales(k, g);
+	sq_gptq_load_scales(k, g);
 	return 0;
 }
 
+/* The scales of the group in columns a to b, from what its weights would be if
+ * none of them were rounded: all that the columns before it ask for. */
 static int
-do_panel(struct work *k, size_t p)
+refit(struct sq_gptq_work *k, size_t p, size_t a, size_t b)
+{
+	struct sq_gptq_tile *s = k->s;
+	size_t bytes = (b - a) * ROWS * sizeof(float);
+	float *x = s->x + (p * B + a) * ROWS, *t = s->t + a * ROWS;
+	int r;
+
+	memcpy(s->saved_x, x, bytes);
+	memcpy(s->saved_t, t, bytes);
+	k->whole = 1;
+	(void)do_columns(k, p, a, b, 0);
+	k->whole = 0;
+	r = fit_scales(k, (p * B + a) / k->j->refit, a, b - a);
+	memcpy(x, s->saved_x, bytes);
+	memcpy(t, s->saved_t, bytes);
+	return r;
+}
+
+static int
+do_panel(struct sq_gptq_work *k, size_t p)
 {
 	const struct sq_factor *f = k->f;
 	struct sq_gptq_tile *s = k->s;
@@ -509,20 +462,66 @@ do_panel(struct work *k, size_t p)
 
 /* ---- tiles ---- */
 
+/* x, in the order of quantization, becomes the errors of rounding to nearest;
+ * or, columns as they are, what the codes leave. */
+static void
+take_nearest(const struct sq_gptq_work *k)
+{
+	struct sq_gptq_tile *s = k->s;
+	float t[LANES];
+	uint8_t u[LANES];
+	size_t i, r;
+
+	for (i = 0; i < k->f->n; i++)
+		for (r = 0; r < ROWS; r += LANES) {
+			memcpy(t, s->x + i * ROWS + r, sizeof(t));
+			round_lanes(k, k->f->col[i] /
+			    k->j->g->rule.group_cols, r, t,
+			    s->x + i * ROWS + r, u);
+		}
+}
+
+static void
+take_codes(const struct sq_gptq_work *k)
+{
+	struct sq_gptq_tile *s = k->s;
+	size_t c, r, g;
+	const uint8_t *u;
+	float *x;
+
+	for (c = 0; c < k->f->n; c++) {
+		g = c / k->j->g->rule.group_cols * ROWS;
+		x = s->x + c * ROWS;
+		u = s->u + c * ROWS;
+		for (r = 0; r < ROWS; r++)
+			x[r] -= ((float)u[r] - s->zero[g + r]) *
+			    s->value[g + r];
+	}
+}
+
 static int
-do_tile(struct work *k, double sums[3])
+find_scales(const struct sq_gptq_work *k)
+{
+	if (k->j->g->rule.scale != SQ_WEIGHTED)
+		return quantize(k);
+	return load(k, NULL) < 0 ? -1 : search(k);
+}
+
+static int
+do_tile(struct sq_gptq_work *k, double sums[3])
 {
 	size_t p, n = k->f->n;
 	int want = k->j->g->want_error;
 
-	if ((want || k->j->refit == 0) && quantize(k) < 0)
+	if ((want || k->j->refit == 0) && find_scales(k) < 0)
 		return -1;
 	if (want) {
-		if (load(k, 1) < 0)
+		if (load(k, k->f->col) < 0)
 			return -1;
+		take_nearest(k);
 		sums[1] = form(k);
 	}
-	if (load(k, 0) < 0)
+	if (load(k, k->f->col) < 0)
 		return -1;
 	if (want)
 		sums[2] = form(k);
@@ -530,6 +529,12 @@ do_tile(struct work *k, double sums[3])
 		if (do_panel(k, p) < 0)
 			return -1;
 	sums[0] = fold(k->error);
+	if (k->j->g->sweeps > 0) {
+		if (load(k, NULL) < 0)
+			return -1;
+		take_codes(k);
+		sq_gptq_refine(k, want ? &sums[0] : NULL);
+	}
 	pack(k);
 	return 0;
 }
@@ -537,8 +542,8 @@ do_tile(struct work *k, double sums[3])
 static void
 run_tile(void *arg, long task, int thread)
 {
-	struct job *j = arg;
-	struct work k = { .j = j, .s = &j->g->tile[thread],
+	struct sq_gptq_job *j = arg;
+	struct sq_gptq_work k = { .j = j, .s = &j->g->tile[thread],
 	    .f = j->g->factor, .row = (size_t)task * ROWS };
 
 	k.rows = least(ROWS, j->w->rows - k.row);
@@ -559,7 +564,7 @@ int
 sq_gptq_rows(struct sq_gptq *g, const struct sq_mat *w,
     const struct sq_qdst *q, char *err)
 {
-	struct job j = { .g = g, .w = w, .q = q,
+	struct sq_gptq_job j = { .g = g, .w = w, .q = q,
 	    .bits = sq_grid_bits(g->rule.grid) };
 	size_t tiles = (w->rows + ROWS - 1) / ROWS, i;
 

@@ -6,10 +6,14 @@
  * over the tokens that H has seen.  Rows are independent of each other, so any
  * number of them can be done at a time.
  *
- * The scales are those of `quantize' in kernels/ops.def, each found before the
- * rounding from the weights of its group.  In natural order, though, groups of
- * 16, 32, 64, 128 or 256 columns find theirs when their turn comes, from the
- * weights as they are then: as the paper has it.
+ * The scales are those of `quantize' in kernels/ops.def, or SQ_WEIGHTED ones
+ * (search.c), each found before the rounding from the weights of its group.  In
+ * natural order, though, groups of 16, 32, 64, 128 or 256 columns find theirs
+ * when their turn comes, from the weights as they are then: as the paper has
+ * it.
+ *
+ * After that, sweeps (refine.c) change single codes, and the scales of groups,
+ * wherever that makes the error less.
  */
 #ifndef SQ_QUANT_GPTQ_H
 #define SQ_QUANT_GPTQ_H
@@ -25,6 +29,9 @@ struct sq_gptq {
 	const struct sq_factor *factor;
 	enum sq_column_order order;	/* the factor's */
 	struct sq_qrule rule;		/* integers; group_rows 1 */
+	int sweeps;			/* over the codes, after rounding; they
+					   want the factor to keep H */
+	int refit;			/* the scales as well, in sweeps */
 	int want_error;			/* compute what is below */
 	/* results, sums over all rows done so far */
 	double error;			/* tr(E H E^T) */
@@ -43,7 +50,7 @@ int	 sq_gptq_init(struct sq_gptq *, int threads, char *err);
 void	 sq_gptq_release(struct sq_gptq *);
 
 /* Bytes that each thread takes for n columns in groups of group_cols. */
-uint64_t sq_gptq_bytes(size_t n, size_t group_cols, int want_error);
+uint64_t sq_gptq_bytes(size_t n, size_t group_cols);
 
 /*
  * Quantizes the rows of w (F32, F16 or BF16, without gaps) to q, whose codes

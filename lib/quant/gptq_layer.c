@@ -21,9 +21,9 @@ group_cols(const struct sq_gptq_layer *l, uint64_t cols)
 static uint64_t
 held(const struct sq_gptq_layer *l, uint64_t cols, int threads)
 {
-	return LAPACK + sq_factor_bytes((size_t)cols) +
+	return LAPACK + sq_factor_bytes((size_t)cols, l->sweeps > 0) +
 	    (uint64_t)threads * (LAPACK_THREAD + sq_gptq_bytes((size_t)cols,
-	    (size_t)group_cols(l, cols), l->want_error));
+	    (size_t)group_cols(l, cols)));
 }
 
 uint64_t
@@ -97,6 +97,7 @@ prepare(struct sq_gptq_layer *l, const struct sq_tensor *t, char *err)
 	sq_gptq_release(&l->gptq);
 	l->gptq = (struct sq_gptq){ .ctx = l->ctx, .lapack = l->lapack,
 	    .factor = &l->factor, .order = l->order, .rule = rule,
+	    .sweeps = l->sweeps, .refit = l->refit,
 	    .want_error = l->want_error };
 	return sq_gptq_init(&l->gptq, threads, err);
 }
@@ -124,7 +125,8 @@ sq_gptq_stats(struct sq_gptq_layer *l, struct sq_in *in, struct sq_out *out,
 	if (l->memory != 0 && l->memory < need)
 		return sq_fail(err, "the statistics of '%s': -M: needs at "
 		    "least %juM", name, (uintmax_t)(need + 0xfffff) >> 20);
-	if (sq_factor_init(&l->factor, (size_t)l->stats.channels, err) < 0 ||
+	if (sq_factor_init(&l->factor, (size_t)l->stats.channels,
+	    l->sweeps > 0, err) < 0 ||
 	    sq_factor_read(&l->factor, in, out, err) < 0)
 		return -1;
 	if (sq_factor_make(&l->factor, l->lapack, l->ctx->pool, l->order,

@@ -15,6 +15,7 @@ struct sq_gptq_layer {
 	struct sq_qrule rule;		/* group_cols 0: a whole row */
 	enum sq_column_order order;
 	double damp;
+	int sweeps, refit;		/* as in gptq.h */
 	int want_error;
 	uint64_t memory;		/* bytes, of the process; 0: enough */
 	char model[SQ_DIGEST];		/* whose statistics they must be */
