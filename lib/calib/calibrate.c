@@ -4,22 +4,14 @@
 #include <time.h>
 
 #include "base/pool.h"
+#include "calib/block.h"
 #include "calib/calibrate.h"
 #include "calib/collect.h"
-#include "calib/hidden.h"
+#include "calib/pass.h"
 #include "calib/text.h"
 #include "model/inventory.h"
-#include "model/lane.h"
 
 #define FIXED	((uint64_t)96 << 20)	/* the program and the kernels' space */
-#define HELD	24			/* tensors of a block at most */
-
-/* A tensor of the block at work. */
-struct held {
-	struct sq_tensor t;
-	const struct sq_slot *slot;
-	unsigned char *payload;
-};
 
 struct calib {
 	struct sq_calibrate *o;
@@ -32,9 +24,7 @@ struct calib {
 	struct sq_lane lane;
 	struct sq_collect collect;
 	struct sq_hidden hidden;
-	struct held held[HELD];
-	int nheld;
-	uint64_t layer;			/* of the block at work */
+	struct sq_block block;		/* at work */
 };
 
 static double
@@ -158,97 +148,31 @@ copy(struct calib *k, char *err)
 
 /* ---- the embedding ---- */
 
-static int
-embed_samples(struct calib *k, char *err)
+/* All samples as they come out of fn. */
+static struct sq_pass
+pass(struct calib *k)
 {
-	size_t i, at, n, length = (size_t)k->tokens.length;
-	struct sq_feed feed = { .kv = &k->lane.seq };
-	float *h;
-
-	for (i = 0; i < k->hidden.samples; i++) {
-		if ((h = sq_hidden_get(&k->hidden, i, err)) == NULL)
-			return -1;
-		for (at = 0; at < length; at += n) {
-			n = length - at < k->lane.rows ? length - at : k->lane.rows;
-			feed.ids = k->tokens.id + i * length + at;
-			feed.n = n;
-			if (sq_forward_embed(&k->lane.f, &feed, 1, err) < 0)
-				return -1;
-			memcpy(h + at * k->hidden.dim, k->lane.f.x.p,
-			    n * k->hidden.dim * sizeof(*h));
-		}
-		if (sq_hidden_put(&k->hidden, i, err) < 0)
-			return -1;
-	}
-	return 0;
-}
-
-static int
-put_tensor(struct calib *k, const struct sq_tensor *t, const void *payload,
-    char *err)
-{
-	if (sq_out_tensor(k->out, t) < 0 ||
-	    sq_out_write(k->out, payload, (size_t)t->length) < 0 ||
-	    sq_out_end(k->out) < 0)
-		return sq_fail(err, "%s", k->out->err);
-	return 0;
-}
-
-static int
-bind(struct calib *k, const struct sq_tensor *t, const unsigned char *payload,
-    char *err)
-{
-	const void *part[SQ_PARTS];
-	int i;
-
-	for (i = 0; i < t->nparts; i++)
-		part[i] = payload + t->part[i].offset;
-	return sq_model_bind(k->model, t, part, err);
+	return (struct sq_pass){ &k->lane, &k->hidden,
+	    (size_t)k->block.layer, sq_forward_block, 1, k->o->progress };
 }
 
 static int
 embedding(struct calib *k, const struct sq_tensor *t, char *err)
 {
 	unsigned char *payload = sq_in_payload(k->in, SQ_MAX_PAYLOAD);
+	struct sq_pass p = pass(k);
 	int r = -1;
 
 	if (payload == NULL)
 		return sq_fail(err, "%s", k->in->err);
-	if (bind(k, t, payload, err) == 0 && embed_samples(k, err) == 0)
-		r = put_tensor(k, t, payload, err);
+	if (sq_payload_bind(k->model, t, payload, err) == 0 &&
+	    sq_pass_embed(&p, k->tokens.id, err) == 0)
+		r = sq_payload_put(k->out, t, payload, err);
 	free(payload);
 	return r;
 }
 
 /* ---- a block ---- */
-
-static int
-run_sample(struct calib *k, size_t i, char *err)
-{
-	size_t at, n, length = k->hidden.length, dim = k->hidden.dim;
-	float *h = sq_hidden_get(&k->hidden, i, err);
-	struct sq_feed feed = { .kv = &k->lane.seq };
-
-	if (h == NULL)
-		return -1;
-	sq_kvseq_clear(&k->lane.seq);
-	for (at = 0; at < length; at += n) {
-		n = length - at < k->lane.rows ? length - at : k->lane.rows;
-		feed.n = n;
-		memcpy(k->lane.f.x.p, h + at * dim, n * dim * sizeof(*h));
-		k->lane.f.x.rows = n;
-		if (sq_kvseq_reserve(&k->lane.seq, n, err) < 0 ||
-		    sq_forward_block(&k->lane.f, (size_t)k->layer, &feed, 1,
-		    err) < 0)
-			return -1;
-		k->lane.seq.length += n;
-		memcpy(h + at * dim, k->lane.f.x.p, n * dim * sizeof(*h));
-		sq_progress_add(k->o->progress, n);
-	}
-	if (sq_collect_sample(&k->collect, length, err) < 0)
-		return -1;
-	return sq_hidden_put(&k->hidden, i, err);
-}
 
 static void
 count_flops(struct calib *k)
@@ -278,7 +202,7 @@ check_finite(const struct calib *k, char *err)
 			    s->max[i] < s->min[i])
 				return sq_fail(err, "block %ju: activations "
 				    "that are not finite",
-				    (uintmax_t)k->layer);
+				    (uintmax_t)k->block.layer);
 	}
 	return 0;
 }
@@ -287,40 +211,24 @@ static int
 run_block(struct calib *k, char *err)
 {
 	double start = now();
+	struct sq_pass p = pass(k);
 	size_t i;
-	int h;
 
-	for (h = 0; h < k->nheld; h++)
-		if (bind(k, &k->held[h].t, k->held[h].payload, err) < 0)
-			return -1;
+	if (sq_block_bind(&k->block, k->model, err) < 0)
+		return -1;
 	sq_collect_reset(&k->collect);
-	for (i = 0; i < k->hidden.samples; i++)
-		if (run_sample(k, i, err) < 0)
+	for (i = 0; i < k->hidden.samples; i++) {
+		if (sq_pass_sample(&p, i, err) < 0)
 			return k->collect.err[0] == '\0' ? -1 :
 			    sq_fail(err, "%s", k->collect.err);
+		if (sq_collect_sample(&k->collect, k->hidden.length,
+		    err) < 0)
+			return -1;
+	}
 	sq_collect_finish(&k->collect);
 	count_flops(k);
 	k->o->seconds += now() - start;
 	return check_finite(k, err);
-}
-
-/* The input that the tensors of a role share, or -1. */
-static int
-input_of(const struct sq_slot *s)
-{
-	if (s == NULL || !s->linear)
-		return -1;
-	switch (s->role) {
-	case SQ_O:
-		return SQ_IN_O;
-	case SQ_GATE:
-	case SQ_UP:
-		return SQ_IN_FFN;
-	case SQ_DOWN:
-		return SQ_IN_DOWN;
-	default:
-		return SQ_IN_QKV;
-	}
 }
 
 static int
@@ -340,22 +248,23 @@ name_tensors(const struct calib *k, struct sq_stats *s, int input)
 	int h;
 
 	s->ntensors = 0;
-	for (h = 0; h < k->nheld; h++) {
-		slot = k->held[h].slot;
-		if (input_of(slot) != input || (s->is_kv &&
+	for (h = 0; h < k->block.n; h++) {
+		slot = k->block.held[h].slot;
+		if (sq_input_of(slot) != input || (s->is_kv &&
 		    slot->role != SQ_K && slot->role != SQ_V))
 			continue;
-		memcpy(s->tensor[s->ntensors++], k->held[h].t.name, SQ_NAME);
+		memcpy(s->tensor[s->ntensors++], k->block.held[h].t.name, SQ_NAME);
 	}
 }
 
 static int
 put_block(struct calib *k, char *err)
 {
+	const struct sq_held *held = k->block.held;
 	int h, input, last = -1;
 
-	for (h = 0; h < k->nheld; h++) {
-		input = input_of(k->held[h].slot);
+	for (h = 0; h < k->block.n; h++) {
+		input = sq_input_of(held[h].slot);
 		if (input == SQ_IN_O) {
 			name_tensors(k, &k->collect.kv, SQ_IN_QKV);
 			if (put_stats(k, &k->collect.kv, err) < 0)
@@ -368,17 +277,11 @@ put_block(struct calib *k, char *err)
 				return -1;
 			last = input;
 		}
-		if (put_tensor(k, &k->held[h].t, k->held[h].payload, err) < 0)
+		if (sq_payload_put(k->out, &held[h].t, held[h].payload,
+		    err) < 0)
 			return -1;
 	}
 	return 0;
-}
-
-static void
-drop_held(struct calib *k)
-{
-	while (k->nheld > 0)
-		free(k->held[--k->nheld].payload);
 }
 
 /* A block is whole when something else comes. */
@@ -387,13 +290,13 @@ end_block(struct calib *k, char *err)
 {
 	int r = 0;
 
-	if (k->nheld == 0)
+	if (k->block.n == 0)
 		return 0;
 	sq_progress_tensor(k->o->progress);
 	if (run_block(k, err) < 0 || put_block(k, err) < 0)
 		r = -1;
-	drop_held(k);
-	k->layer++;
+	sq_block_drop(&k->block);
+	k->block.layer++;
 	return r;
 }
 
@@ -401,21 +304,9 @@ static int
 hold(struct calib *k, const struct sq_tensor *t, const struct sq_slot *slot,
     char *err)
 {
-	struct held *h = &k->held[k->nheld];
-
-	if (slot->layer != k->layer && end_block(k, err) < 0)
+	if (slot->layer != k->block.layer && end_block(k, err) < 0)
 		return -1;
-	h = &k->held[k->nheld];
-	if (slot->layer != k->layer || k->nheld == HELD)
-		return sq_fail(err, "tensor '%s': not in the order of a "
-		    "forward pass", t->name);
-	h->t = *t;
-	h->slot = slot;
-	h->payload = sq_in_payload(k->in, SQ_MAX_PAYLOAD);
-	if (h->payload == NULL)
-		return sq_fail(err, "%s", k->in->err);
-	k->nheld++;
-	return 0;
+	return sq_block_hold(&k->block, k->in, t, slot, err);
 }
 
 /* ---- the stream ---- */
@@ -469,7 +360,7 @@ sq_calibrate(struct sq_calibrate *o, struct sq_in *in, struct sq_out *out,
 	    sq_inventory_complete(&k.inv, err) == 0)
 		r = 0;
 done:
-	drop_held(&k);
+	sq_block_drop(&k.block);
 	sq_hidden_release(&k.hidden);
 	sq_collect_release(&k.collect);
 	sq_lane_release(&k.lane);

@@ -6,19 +6,6 @@
 #include "base/pool.h"
 #include "calib/collect.h"
 
-static size_t
-channels_of(const struct sq_config *c, int input)
-{
-	switch (input) {
-	case SQ_IN_O:
-		return (size_t)(c->heads * c->head_dim);
-	case SQ_IN_DOWN:
-		return (size_t)c->ffn;
-	default:
-		return (size_t)c->dim;
-	}
-}
-
 uint64_t
 sq_collect_bytes(const struct sq_config *c, size_t length, int full,
     enum sq_prec prec)
@@ -28,7 +15,7 @@ sq_collect_bytes(const struct sq_config *c, size_t length, int full,
 	int i;
 
 	for (i = 0; i < SQ_INPUTS; i++) {
-		ch = channels_of(c, i);
+		ch = sq_input_channels(c, i);
 		n += ch * (5 * sizeof(float) + 3 * sizeof(double));
 		if (full)
 			n += sq_gram_bytes(ch, length, prec);
@@ -77,7 +64,7 @@ sq_collect_init(struct sq_collect *k, struct sq_ctx *ctx,
 	k->ctx = ctx;
 	k->full = full;
 	for (i = 0; i < SQ_INPUTS; i++)
-		if (input_init(k, &k->in[i], channels_of(c, i), length, prec,
+		if (input_init(k, &k->in[i], sq_input_channels(c, i), length, prec,
 		    err) < 0)
 			goto err;
 	k->kv.is_kv = 1;

@@ -5,12 +5,10 @@
 #ifndef SQ_CALIB_COLLECT_H
 #define SQ_CALIB_COLLECT_H
 
+#include "calib/block.h"
 #include "calib/gram.h"
 #include "formats/fmt_stats.h"
 #include "model/forward.h"
-
-/* The inputs: of q, k and v; of o; of gate and up; of down. */
-enum { SQ_IN_QKV, SQ_IN_O, SQ_IN_FFN, SQ_IN_DOWN, SQ_INPUTS };
 
 struct sq_collect_input {
 	size_t channels;

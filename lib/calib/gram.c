@@ -41,8 +41,8 @@ sq_gram_bytes(size_t c, size_t length, enum sq_prec prec)
 }
 
 int
-sq_gram_init(struct sq_gram *g, struct sq_ctx *ctx, size_t c, size_t length,
-    enum sq_prec prec, char *err)
+sq_gram_init_plain(struct sq_gram *g, struct sq_ctx *ctx, size_t c,
+    size_t length, enum sq_prec prec, char *err)
 {
 	memset(g, 0, sizeof(*g));
 	g->ctx = ctx;
@@ -50,10 +50,21 @@ sq_gram_init(struct sq_gram *g, struct sq_ctx *ctx, size_t c, size_t length,
 	g->length = length;
 	g->prec = prec;
 	g->x = malloc(c * length * sq_dtype_size(type_of(prec)));
-	g->h = calloc(triangle(c), sizeof(*g->h));
 	g->left = malloc(BAND * length * sizeof(*g->left));
 	g->tile = malloc(BAND * c * sizeof(*g->tile));
-	if (g->x != NULL && g->h != NULL && g->left != NULL && g->tile != NULL)
+	if (g->x != NULL && g->left != NULL && g->tile != NULL)
+		return 0;
+	sq_gram_release(g);
+	return sq_fail(err, "statistics of %zu channels: out of memory", c);
+}
+
+int
+sq_gram_init(struct sq_gram *g, struct sq_ctx *ctx, size_t c, size_t length,
+    enum sq_prec prec, char *err)
+{
+	if (sq_gram_init_plain(g, ctx, c, length, prec, err) < 0)
+		return -1;
+	if ((g->h = calloc(triangle(c), sizeof(*g->h))) != NULL)
 		return 0;
 	sq_gram_release(g);
 	return sq_fail(err, "statistics of %zu channels: out of memory", c);
@@ -157,29 +168,57 @@ add_row(void *arg, long task, int thread)
 		h[j] += tile[j];
 }
 
+/* The tile becomes the band's rows times those of y from `first' on. */
+static int
+multiply(struct band *b, const struct sq_gram *y, size_t first, char *err)
+{
+	struct sq_gram *g = b->g;
+	struct sq_weight w = { .grid = SQ_DENSE, .layout = SQ_ROWS,
+	    .type = type_of(g->prec), .rows = g->channels - first,
+	    .cols = g->have };
+	struct sq_mat x = { g->left, SQ_F32, b->rows, g->have, g->length };
+	struct sq_mat t = { g->tile, SQ_F32, b->rows, w.rows, w.rows };
+
+	sq_pool_run(g->ctx->pool, widen_row, b, (long)b->rows);
+	w.data = (char *)y->x + first * g->have * sq_dtype_size(w.type);
+	if (sq_matmul(g->ctx, &w, &x, g->prec, &t) != 0)
+		return sq_fail(err, "no kernel for statistics");
+	return 0;
+}
+
 int
 sq_gram_add(struct sq_gram *g, char *err)
 {
-	size_t size = sq_dtype_size(type_of(g->prec)), c = g->channels;
+	size_t c = g->channels;
 	struct band b = { g, 0, 0 };
-	struct sq_weight w = { .grid = SQ_DENSE, .layout = SQ_ROWS,
-	    .type = type_of(g->prec) };
-	struct sq_mat x, y;
 
 	if (g->have != g->length)
 		return sq_fail(err, "a sample shorter than it should be");
 	for (b.row = 0; b.row < c; b.row += b.rows) {
 		b.rows = c - b.row < BAND ? c - b.row : BAND;
-		sq_pool_run(g->ctx->pool, widen_row, &b, (long)b.rows);
-		w.data = (char *)g->x + b.row * g->have * size;
-		w.rows = c - b.row;
-		w.cols = g->have;
-		x = (struct sq_mat){ g->left, SQ_F32, b.rows, g->have,
-		    g->length };
-		y = (struct sq_mat){ g->tile, SQ_F32, b.rows, w.rows, w.rows };
-		if (sq_matmul(g->ctx, &w, &x, g->prec, &y) != 0)
-			return sq_fail(err, "no kernel for statistics");
+		if (multiply(&b, g, b.row, err) < 0)
+			return -1;
 		sq_pool_run(g->ctx->pool, add_row, &b, (long)b.rows);
+	}
+	g->have = 0;
+	return 0;
+}
+
+int
+sq_gram_cross(struct sq_gram *g, const struct sq_gram *y, float *to,
+    char *err)
+{
+	size_t c = g->channels, i;
+	struct band b = { g, 0, 0 };
+
+	if (g->have != g->length || y->have != g->length)
+		return sq_fail(err, "a sample shorter than it should be");
+	for (b.row = 0; b.row < c; b.row += b.rows) {
+		b.rows = c - b.row < BAND ? c - b.row : BAND;
+		if (multiply(&b, y, 0, err) < 0)
+			return -1;
+		for (i = 0; i < b.rows * c; i++)
+			to[b.row * c + i] += g->tile[i];
 	}
 	g->have = 0;
 	return 0;

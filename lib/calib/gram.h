@@ -28,6 +28,9 @@ struct sq_gram {
 /* h all zero.  -1 when there is no memory. */
 int	 sq_gram_init(struct sq_gram *, struct sq_ctx *, size_t channels,
 	    size_t length, enum sq_prec, char *err);
+/* The same without h: for sq_gram_cross(). */
+int	 sq_gram_init_plain(struct sq_gram *, struct sq_ctx *, size_t channels,
+	    size_t length, enum sq_prec, char *err);
 void	 sq_gram_release(struct sq_gram *);
 
 /* Bytes that one takes, all told. */
@@ -35,6 +38,11 @@ uint64_t sq_gram_bytes(size_t channels, size_t length, enum sq_prec);
 
 /* The next tokens of the sample: [tokens][C], F32. */
 int	 sq_gram_take(struct sq_gram *, const struct sq_mat *x, char *err);
+
+/* The samples of both are whole: to += X Y^T, [C][C], with X from the first
+ * one, whose sample ends. */
+int	 sq_gram_cross(struct sq_gram *, const struct sq_gram *, float *to,
+	    char *err);
 
 /* The sample is whole: H += X X^T, and the next sample begins. */
 int	 sq_gram_add(struct sq_gram *, char *err);

@@ -300,11 +300,28 @@ sq_forward_embed(struct sq_forward *f, const struct sq_feed *feed, size_t n,
 }
 
 int
+sq_forward_attention(struct sq_forward *f, size_t layer,
+    const struct sq_feed *feed, size_t n, char *err)
+{
+	if (place(f, feed, n, err) < 0)
+		return -1;
+	return attention_half(f, layer, feed, n, err);
+}
+
+int
+sq_forward_ffn(struct sq_forward *f, size_t layer, const struct sq_feed *feed,
+    size_t n, char *err)
+{
+	(void)feed;
+	(void)n;
+	return ffn_half(f, layer, err);
+}
+
+int
 sq_forward_block(struct sq_forward *f, size_t layer,
     const struct sq_feed *feed, size_t n, char *err)
 {
-	if (place(f, feed, n, err) < 0 ||
-	    attention_half(f, layer, feed, n, err) < 0)
+	if (sq_forward_attention(f, layer, feed, n, err) < 0)
 		return -1;
 	return ffn_half(f, layer, err);
 }

@@ -70,6 +70,12 @@ int	 sq_forward_embed(struct sq_forward *, const struct sq_feed *,
 int	 sq_forward_block(struct sq_forward *, size_t layer,
 	    const struct sq_feed *, size_t nfeeds, char *err);
 
+/* The halves of a block, one after the other. */
+int	 sq_forward_attention(struct sq_forward *, size_t layer,
+	    const struct sq_feed *, size_t nfeeds, char *err);
+int	 sq_forward_ffn(struct sq_forward *, size_t layer,
+	    const struct sq_feed *, size_t nfeeds, char *err);
+
 /* All of it: embeds, passes every block, and moves the caches on.  x is then
  * what the final norm takes. */
 int	 sq_forward(struct sq_forward *, const struct sq_feed *,

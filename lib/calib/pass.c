@@ -1,0 +1,64 @@
+/* Samples in batches of what a lane takes; see pass.h. */
+#include <string.h>
+
+#include "calib/pass.h"
+
+static size_t
+batch(const struct sq_pass *p, size_t at)
+{
+	size_t left = p->hidden->length - at;
+
+	return left < p->lane->rows ? left : p->lane->rows;
+}
+
+int
+sq_pass_embed(const struct sq_pass *p, const uint32_t *ids, char *err)
+{
+	struct sq_feed feed = { .kv = &p->lane->seq };
+	struct sq_hidden *hidden = p->hidden;
+	size_t i, at;
+	float *h;
+
+	for (i = 0; i < hidden->samples; i++) {
+		if ((h = sq_hidden_get(hidden, i, err)) == NULL)
+			return -1;
+		for (at = 0; at < hidden->length; at += feed.n) {
+			feed.ids = ids + i * hidden->length + at;
+			feed.n = batch(p, at);
+			if (sq_forward_embed(&p->lane->f, &feed, 1, err) < 0)
+				return -1;
+			memcpy(h + at * hidden->dim, p->lane->f.x.p,
+			    feed.n * hidden->dim * sizeof(*h));
+		}
+		if (sq_hidden_put(hidden, i, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int
+sq_pass_sample(const struct sq_pass *p, size_t i, char *err)
+{
+	struct sq_lane *lane = p->lane;
+	struct sq_feed feed = { .kv = &lane->seq };
+	size_t at, dim = p->hidden->dim;
+	float *h = sq_hidden_get(p->hidden, i, err);
+
+	if (h == NULL)
+		return -1;
+	sq_kvseq_clear(&lane->seq);
+	for (at = 0; at < p->hidden->length; at += feed.n) {
+		feed.n = batch(p, at);
+		memcpy(lane->f.x.p, h + at * dim, feed.n * dim * sizeof(*h));
+		lane->f.x.rows = feed.n;
+		if (sq_kvseq_reserve(&lane->seq, feed.n, err) < 0 ||
+		    p->fn(&lane->f, p->layer, &feed, 1, err) < 0)
+			return -1;
+		lane->seq.length += feed.n;
+		if (p->keep)
+			memcpy(h + at * dim, lane->f.x.p,
+			    feed.n * dim * sizeof(*h));
+		sq_progress_add(p->progress, feed.n);
+	}
+	return p->keep ? sq_hidden_put(p->hidden, i, err) : 0;
+}
