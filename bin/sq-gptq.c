@@ -4,17 +4,17 @@
 #include "base/pool.h"
 #include "base/tool.h"
 #include "quant/filter.h"
-#include "quant/gptq_layer.h"
+#include "quant/sequential.h"
 
 static const char usage[] =
     "[-qvz] [-b BITS] [-g SIZE] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] "
     "[--asym] [--damp FRACTION] [--drop-stats] [--except GLOB]... "
     "[--fixed-scales] [--only GLOB]... [--order natural|act] "
-    "[--scale absmax|mse|weighted] [--sweeps N]";
+    "[--scale absmax|mse|weighted] [--sequential] [--sweeps N]";
 
 enum {
 	OPT_ASYM = SQ_OPT(0), OPT_DAMP, OPT_DROP, OPT_FIXED, OPT_ORDER,
-	OPT_SCALE, OPT_SWEEPS
+	OPT_SCALE, OPT_SEQUENTIAL, OPT_SWEEPS
 };
 
 static const struct option longopts[] = {
@@ -28,6 +28,7 @@ static const struct option longopts[] = {
 	{ "group", required_argument, NULL, 'g' },
 	{ "order", required_argument, NULL, OPT_ORDER },
 	{ "scale", required_argument, NULL, OPT_SCALE },
+	{ "sequential", no_argument, NULL, OPT_SEQUENTIAL },
 	{ "sweeps", required_argument, NULL, OPT_SWEEPS },
 	{ NULL, 0, NULL, 0 }
 };
@@ -39,6 +40,8 @@ struct filter {
 	struct sq_filter f;		/* first: it is cast back */
 	struct sq_gptq_layer layer;
 	int drop;			/* statistics are not passed on */
+	int sequential;
+	struct sq_sequential *seq;
 	uint64_t warned;		/* channels that had too few tokens */
 };
 
@@ -126,15 +129,31 @@ statistics(struct filter *f)
 static int
 record(struct sq_filter *s)
 {
+	struct filter *f = (struct filter *)s;
+
+	if (f->seq != NULL && s->in.type == SQ_TOKENS)
+		return sq_sequential_tokens(f->seq);
 	if (s->in.type == SQ_STATS)
-		return statistics((struct filter *)s);
+		return f->seq != NULL ? 0 : statistics(f);
 	return sq_filter_copy(s);
 }
 
 static void
-say_made(const struct filter *f)
+say_input(void *arg, double strength)
 {
-	const struct sq_tensor *t = &f->layer.chunks.made;
+	const struct sq_gptq_layer *l = &((struct filter *)arg)->layer;
+
+	if (l->factor.damp > l->damp)
+		sq_warn("damping raised to %g of the mean diagonal",
+		    l->factor.damp);
+	sq_note("%zu channels, %zu of them never used, target at %.3f",
+	    l->factor.n, l->factor.dead, strength);
+}
+
+static void
+say_made(void *arg, const struct sq_tensor *t)
+{
+	const struct filter *f = arg;
 	const struct sq_gptq *g = &f->layer.gptq;
 	double norm = g->norm > 0 ? g->norm : 1;
 
@@ -149,14 +168,16 @@ tensor(struct sq_filter *s, const struct sq_tensor *t,
     const struct sq_slot *slot)
 {
 	struct filter *f = (struct filter *)s;
-	int r = sq_filter_wants(s, t, slot);
+	int r;
 
-	if (r < 0)
+	if (f->seq != NULL)
+		return sq_sequential_tensor(f->seq, t, slot);
+	if ((r = sq_filter_wants(s, t, slot)) < 0)
 		return -1;
 	if (r > 0) {
 		if (sq_gptq_tensor(&f->layer, t, &s->in, &s->out, s->err) < 0)
 			return -1;
-		say_made(f);
+		say_made(f, &f->layer.chunks.made);
 		return 0;
 	}
 	if (sq_filter_copy(s) < 0)
@@ -165,21 +186,41 @@ tensor(struct sq_filter *s, const struct sq_tensor *t,
 	return 0;
 }
 
+static int
+end(struct sq_filter *s)
+{
+	struct filter *f = (struct filter *)s;
+
+	return f->seq == NULL ? 0 : sq_sequential_end(f->seq);
+}
+
+static void
+open_sequential(struct filter *f)
+{
+	struct sq_sequential_set set = { &f->f, &f->layer, SQ_PREC_BF16,
+	    say_input, say_made, f };
+
+	if (f->sequential && (f->seq = sq_sequential_new(&set)) == NULL)
+		sq_die(SQ_EDATA, "out of memory");
+}
+
 static void
 run(struct filter *f)
 {
 	const struct sq_gptq_layer *l = &f->layer;
 	struct sq_filter *s = &f->f;
-	json_t *o = json_pack("{s:b,s:f,s:b,s:b,s:s,s:I,s:s,s:s,s:i}",
+	json_t *o = json_pack("{s:b,s:f,s:b,s:b,s:s,s:I,s:s,s:s,s:b,s:i}",
 	    "asym", !l->rule.symmetric, "damp", l->damp,
 	    "drop-stats", f->drop, "fixed-scales", !l->refit, "grid", sq_grid_name(l->rule.grid),
 	    "group", (json_int_t)l->rule.group_cols,
 	    "order", orders[l->order == SQ_ACT],
-	    "scale", scales[l->rule.scale], "sweeps", l->sweeps);
+	    "scale", scales[l->rule.scale], "sequential", f->sequential,
+	    "sweeps", l->sweeps);
 
 	s->begin = begin;
 	s->tensor = tensor;
 	s->record = record;
+	s->end = end;
 	if (sq_filter_run(s) < 0 || sq_filter_finish(s, "sq-gptq", SQ_VERSION,
 	    o, l->ctx->kern->name) < 0)
 		sq_die(SQ_EDATA, "%s", s->err);
@@ -222,6 +263,9 @@ option(struct filter *f, int c)
 		break;
 	case OPT_FIXED:
 		l->refit = 0;
+		break;
+	case OPT_SEQUENTIAL:
+		f->sequential = 1;
 		break;
 	case OPT_SWEEPS:
 		l->sweeps = (int)sq_arg_long("--sweeps", optarg, 0, 1000);
@@ -271,7 +315,9 @@ main(int argc, char *argv[])
 	sq_note("kernels: quantize from level %s, OpenBLAS for %s",
 	    kern->from[SQ_OP_quantize], sq_lapack_kernels(l->lapack));
 	sq_tool_progress(&progress);
+	open_sequential(&f);
 	run(&f);
+	sq_sequential_free(f.seq);
 	sq_progress_end(&progress);
 	return SQ_OK;
 }

@@ -58,7 +58,8 @@ sq_pass_sample(const struct sq_pass *p, size_t i, char *err)
 		if (p->keep)
 			memcpy(h + at * dim, lane->f.x.p,
 			    feed.n * dim * sizeof(*h));
-		sq_progress_add(p->progress, feed.n);
+		if (p->progress != NULL)
+			sq_progress_add(p->progress, feed.n);
 	}
 	return p->keep ? sq_hidden_put(p->hidden, i, err) : 0;
 }

@@ -29,20 +29,17 @@ job_release(struct job *j)
 	free(j->zeros);
 }
 
-static void
-describe(struct job *j, const struct sq_chunks *k, const struct sq_tensor *t,
-    const char *name)
+void
+sq_chunks_describe(const struct sq_qrule *rule, const struct sq_tensor *t,
+    const char *name, struct sq_tensor *m)
 {
-	struct sq_tensor *m = &j->made;
-
 	*m = *t;
 	snprintf(m->name, sizeof(m->name), "%s", name);
-	m->grid = k->rule.grid;
-	m->symmetric = k->rule.symmetric;
-	m->group_rows = k->rule.group_rows == 0 ? t->dim[0] :
-	    k->rule.group_rows;
-	m->group_cols = k->rule.group_cols == 0 ||
-	    k->rule.group_cols > t->dim[1] ? t->dim[1] : k->rule.group_cols;
+	m->grid = rule->grid;
+	m->symmetric = rule->symmetric;
+	m->group_rows = rule->group_rows == 0 ? t->dim[0] : rule->group_rows;
+	m->group_cols = rule->group_cols == 0 ||
+	    rule->group_cols > t->dim[1] ? t->dim[1] : rule->group_cols;
 	sq_tensor_layout(m, SQ_F16, 0);
 }
 
@@ -80,7 +77,7 @@ job_init(struct job *j, const struct sq_chunks *k, const struct sq_tensor *t,
 	uint64_t n;
 
 	memset(j, 0, sizeof(*j));
-	describe(j, k, t, name);
+	sq_chunks_describe(&k->rule, t, name, &j->made);
 	j->row_bytes = t->dim[1] * sq_dtype_size(t->type);
 	j->code_bytes = sq_row_bytes(t->dim[1], sq_grid_bits(j->made.grid));
 	j->groups = sq_tensor_group_cols(&j->made);

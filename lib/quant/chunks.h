@@ -35,6 +35,10 @@ struct sq_chunks {
 #define SQ_CHUNKS_BAD							\
 	"hold infinity, NaN or values too large for 16-bit scales"
 
+/* What becomes of t, under a name. */
+void	 sq_chunks_describe(const struct sq_qrule *, const struct sq_tensor *t,
+	    const char *name, struct sq_tensor *made);
+
 /* Reads the payload of dense tensor t from in and writes the quantized record
  * to out: 0, or -1 with the reason. */
 int	 sq_chunks_tensor(struct sq_chunks *, const struct sq_tensor *t,

@@ -1,4 +1,5 @@
 /* GPTQ in a stream; see gptq_layer.h. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "quant/gptq_layer.h"
@@ -164,4 +165,43 @@ sq_gptq_tensor(struct sq_gptq_layer *l, const struct sq_tensor *t,
 	if (prepare(l, t, err) < 0)
 		return -1;
 	return sq_chunks_tensor(&l->chunks, t, in, out, err);
+}
+
+int
+sq_gptq_given(struct sq_gptq_layer *l, const float *h, size_t n, char *err)
+{
+	size_t i;
+
+	sq_gptq_forget(l);
+	if (sq_factor_init(&l->factor, n, l->sweeps > 0, err) < 0)
+		return -1;
+	for (i = 0; i < n; i++)
+		sq_factor_row(&l->factor, i, h + sq_triangle_at(n, i, i));
+	return sq_factor_make(&l->factor, l->lapack, l->ctx->pool, l->order,
+	    l->damp, err);
+}
+
+int
+sq_gptq_matrix(struct sq_gptq_layer *l, const struct sq_tensor *t,
+    const float *w, struct sq_tensor *made, unsigned char **payload,
+    char *err)
+{
+	struct sq_mat m = { (float *)(uintptr_t)w, SQ_F32, t->dim[0],
+	    t->dim[1], t->dim[1] };
+	const struct sq_part *p = made->part;
+	struct sq_qdst q = { .codes = NULL };
+	char why[SQ_ERR];
+
+	if (prepare(l, t, err) < 0)
+		return -1;
+	sq_chunks_describe(&l->rule, t, t->name, made);
+	if ((q.codes = *payload = calloc(1, (size_t)made->length)) == NULL)
+		return sq_fail(err, "tensor '%s': out of memory", t->name);
+	q.scales = (uint16_t *)(void *)(q.codes + p[1].offset);
+	if (!l->rule.symmetric)
+		q.zeros = q.codes + p[2].offset;
+	if (sq_gptq_rows(&l->gptq, &m, &q, why) == 0)
+		return 0;
+	free(*payload);
+	return sq_fail(err, "tensor '%s': its weights %s", t->name, why);
 }

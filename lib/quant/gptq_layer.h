@@ -44,6 +44,17 @@ int	 sq_gptq_stats(struct sq_gptq_layer *, struct sq_in *in,
 int	 sq_gptq_tensor(struct sq_gptq_layer *, const struct sq_tensor *t,
 	    struct sq_in *in, struct sq_out *out, char *err);
 
+/*
+ * The same in memory: H, a packed upper triangle of n channels, becomes the
+ * state; w, F32 and of t's shape, is quantized.  made: the record, whose
+ * payload is the caller's to free.
+ */
+int	 sq_gptq_given(struct sq_gptq_layer *, const float *h, size_t n,
+	    char *err);
+int	 sq_gptq_matrix(struct sq_gptq_layer *, const struct sq_tensor *t,
+	    const float *w, struct sq_tensor *made, unsigned char **payload,
+	    char *err);
+
 /* Forgets the state. */
 void	 sq_gptq_forget(struct sq_gptq_layer *);
 

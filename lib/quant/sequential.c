@@ -1,0 +1,574 @@
+/* GPTQ with the quantized prefix; see sequential.h. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "calib/block.h"
+#include "calib/gram.h"
+#include "calib/pass.h"
+#include "formats/fmt_stats.h"
+#include "model/weight.h"
+#include "quant/sequential.h"
+#include "quant/target.h"
+
+#define FIXED	((uint64_t)160 << 20)	/* the program and the kernels' space */
+#define HOLD	8		/* every such sample is held out */
+
+/* One of the two models, and its samples. */
+struct side {
+	struct sq_model *model;
+	struct sq_lane lane;
+	struct sq_hidden hidden;
+};
+
+/* What is taken from an input, of some of the tokens. */
+struct sums {
+	float *h;			/* Y Y^T, a packed upper triangle */
+	float *d;			/* (X - Y) Y^T, [n][n] */
+};
+
+struct sq_sequential {
+	struct sq_sequential_set o;
+	struct sq_tokens tokens;
+	struct side whole, small;	/* as it was, as it becomes */
+	struct sq_block block;
+	/* the input at work */
+	enum sq_role role;
+	size_t channels;
+	float *x;			/* a sample: [length][channels] */
+	size_t have;			/* tokens of it */
+	struct sq_gram y, away;		/* Y, X - Y */
+	struct sums learn, held;
+	int stopped;			/* a tap stopped the pass */
+	char why[SQ_ERR];		/* of a tap's -1 otherwise */
+	char *err;			/* the filter's */
+};
+
+/* ---- memory ---- */
+
+static size_t
+samples(const struct sq_sequential *s)
+{
+	return (size_t)(s->tokens.count / s->tokens.length);
+}
+
+static uint64_t
+hidden_bytes(const struct sq_sequential *s)
+{
+	return 2 * 4 * s->tokens.count * s->o.filter->inv.config.dim;
+}
+
+/* Of a side's passes, of an input's sums and what is made of them. */
+static uint64_t
+least_memory(const struct sq_sequential *s)
+{
+	const struct sq_config *c = &s->o.filter->inv.config;
+	uint64_t wide = c->ffn > c->dim ? c->ffn : c->dim;
+	uint64_t length = s->tokens.length, rows = SQ_LANE_ROWS, lane, sum;
+	uint64_t block = 2 * (2 * c->dim * c->head_dim * (c->heads +
+	    c->kv_heads) + 3 * c->dim * c->ffn);
+
+	lane = 4 * rows * (3 * c->dim + 2 * c->head_dim * (c->heads +
+	    c->kv_heads) + 2 * c->ffn) + 16 * length * c->kv_heads *
+	    c->head_dim + 4 * length * c->dim;
+	sum = 4 * length * wide + 2 * sq_gram_bytes(wide, length, s->o.prec) +
+	    4 * (5 * wide * wide) + 4 * wide * c->dim;
+	return FIXED + 2 * block + 2 * lane + sum +
+	    sq_gptq_memory(s->o.layer, c->dim, wide, 4, 1);
+}
+
+/* 1 when the hidden states have to go to a file; -1 when not even that fits. */
+static int
+plan_memory(const struct sq_sequential *s)
+{
+	uint64_t least = least_memory(s), most = s->o.layer->memory;
+
+	if (most == 0)
+		return 0;
+	if (least > most)
+		return sq_fail(s->err, "-M: needs at least %juM for this "
+		    "model and samples of %ju tokens",
+		    (uintmax_t)(least + 0xfffff) >> 20,
+		    (uintmax_t)s->tokens.length);
+	return least + hidden_bytes(s) > most;
+}
+
+/* ---- the inputs ---- */
+
+/* A pass of the first model: its input is kept. */
+static int
+take_whole(void *arg, enum sq_role role, size_t layer, const struct sq_mat *x)
+{
+	struct sq_sequential *s = arg;
+	size_t i;
+
+	(void)layer;
+	if (role != s->role)
+		return 0;
+	for (i = 0; i < x->rows; i++)
+		memcpy(s->x + (s->have + i) * s->channels, (float *)x->p +
+		    i * x->stride, s->channels * sizeof(float));
+	s->have += x->rows;
+	s->stopped = 1;
+	return -1;
+}
+
+/* A pass of the second: it is taken, and how far the first is away from it. */
+static int
+take_small(void *arg, enum sq_role role, size_t layer, const struct sq_mat *y)
+{
+	struct sq_sequential *s = arg;
+	float *x = s->x + s->have * s->channels, *p = y->p;
+	struct sq_mat away = { x, SQ_F32, y->rows, s->channels, s->channels };
+	size_t i, c;
+
+	(void)layer;
+	if (role != s->role)
+		return 0;
+	if (sq_gram_take(&s->y, y, s->why) < 0)
+		return -1;
+	for (i = 0; i < y->rows; i++)
+		for (c = 0; c < s->channels; c++)
+			x[i * s->channels + c] -= p[i * y->stride + c];
+	if (sq_gram_take(&s->away, &away, s->why) < 0)
+		return -1;
+	s->have += y->rows;
+	s->stopped = 1;
+	return -1;
+}
+
+/* The halves, up to where the tap stops them. */
+static int
+stopped(struct sq_forward *f, int r)
+{
+	struct sq_sequential *s = f->tap_arg;
+
+	if (r < 0 && s->stopped)
+		r = 0;
+	s->stopped = 0;
+	return r;
+}
+
+static int
+to_attention(struct sq_forward *f, size_t layer, const struct sq_feed *feed,
+    size_t n, char *err)
+{
+	return stopped(f, sq_forward_attention(f, layer, feed, n, err));
+}
+
+static int
+to_ffn(struct sq_forward *f, size_t layer, const struct sq_feed *feed,
+    size_t n, char *err)
+{
+	return stopped(f, sq_forward_ffn(f, layer, feed, n, err));
+}
+
+static int
+pass(struct sq_sequential *s, struct side *side, size_t i, sq_pass_fn *fn,
+    int keep)
+{
+	struct sq_pass p = { &side->lane, &side->hidden,
+	    (size_t)s->block.layer, fn, keep, NULL };
+
+	s->have = 0;
+	s->why[0] = '\0';
+	if (sq_pass_sample(&p, i, s->err) == 0)
+		return 0;
+	return s->why[0] == '\0' ? -1 : sq_fail(s->err, "%s", s->why);
+}
+
+/* A half of the block is done with: all samples of both models pass it. */
+static int
+finish_half(struct sq_sequential *s, sq_pass_fn *fn)
+{
+	size_t i;
+
+	s->whole.lane.f.tap = s->small.lane.f.tap = NULL;
+	for (i = 0; i < samples(s); i++)
+		if (pass(s, &s->whole, i, fn, 1) < 0 ||
+		    pass(s, &s->small, i, fn, 1) < 0)
+			return -1;
+	return 0;
+}
+
+static int
+add_sample(struct sq_sequential *s, size_t i)
+{
+	struct sums *to = i % HOLD == HOLD - 1 ? &s->held : &s->learn;
+
+	if (sq_gram_cross(&s->away, &s->y, to->d, s->err) < 0)
+		return -1;
+	s->y.h = to->h;
+	return sq_gram_add(&s->y, s->err);
+}
+
+static void
+input_release(struct sq_sequential *s)
+{
+	s->y.h = NULL;			/* that of the sums */
+	sq_gram_release(&s->y);
+	sq_gram_release(&s->away);
+	free(s->x);
+	free(s->learn.h);
+	free(s->learn.d);
+	free(s->held.h);
+	free(s->held.d);
+	s->x = s->learn.h = s->learn.d = s->held.h = s->held.d = NULL;
+}
+
+static int
+input_init(struct sq_sequential *s, int input)
+{
+	size_t n = sq_input_channels(&s->o.filter->inv.config, input);
+	size_t length = (size_t)s->tokens.length;
+	struct sq_ctx *ctx = s->o.layer->ctx;
+
+	s->channels = n;
+	s->x = malloc(length * n * sizeof(float));
+	s->learn.h = calloc(sq_triangle(n), sizeof(float));
+	s->held.h = calloc(sq_triangle(n), sizeof(float));
+	s->learn.d = calloc(n * n, sizeof(float));
+	s->held.d = calloc(n * n, sizeof(float));
+	if (s->x == NULL || s->learn.h == NULL || s->held.h == NULL ||
+	    s->learn.d == NULL || s->held.d == NULL)
+		return sq_fail(s->err, "out of memory");
+	if (sq_gram_init_plain(&s->y, ctx, n, length, s->o.prec, s->err) < 0)
+		return -1;
+	return sq_gram_init_plain(&s->away, ctx, n, length, s->o.prec, s->err);
+}
+
+/* What both models feed the layers of an input. */
+static int
+gather(struct sq_sequential *s, int input)
+{
+	static const enum sq_role role[SQ_INPUTS] = {
+		SQ_Q, SQ_O, SQ_GATE, SQ_DOWN
+	};
+	sq_pass_fn *fn = input < SQ_IN_FFN ? to_attention : to_ffn;
+	size_t i;
+
+	s->role = role[input];
+	s->whole.lane.f.tap = take_whole;
+	s->small.lane.f.tap = take_small;
+	for (i = 0; i < samples(s); i++)
+		if (pass(s, &s->whole, i, fn, 0) < 0 ||
+		    pass(s, &s->small, i, fn, 0) < 0 || add_sample(s, i) < 0)
+			return -1;
+	return 0;
+}
+
+/* ---- quantization ---- */
+
+/* The tensors of an input that are meant; fn is called with their weights. */
+static int
+each_weight(struct sq_sequential *s, int input, int (*fn)(
+    struct sq_sequential *, struct sq_held *, float *w, void *arg), void *arg)
+{
+	struct sq_mat m = { .type = SQ_F32 };
+	struct sq_weight w;
+	struct sq_held *h;
+	int i, r = 0;
+
+	for (i = 0; i < s->block.n && r == 0; i++) {
+		h = &s->block.held[i];
+		if (sq_input_of(h->slot) != input)
+			continue;
+		r = sq_filter_wants(s->o.filter, &h->t, h->slot);
+		if (r <= 0)
+			continue;
+		m.rows = h->t.dim[0];
+		m.cols = m.stride = h->t.dim[1];
+		m.p = malloc(m.rows * m.cols * sizeof(float));
+		if (m.p == NULL)
+			return sq_fail(s->err, "tensor '%s': out of memory",
+			    h->t.name);
+		r = sq_weight_init(&w, &h->t, h->payload, s->err);
+		if (r == 0 && sq_dequantize(s->o.layer->ctx, &w, 0, &m) != 0)
+			r = sq_fail(s->err, "no kernel for '%s'", h->t.name);
+		if (r == 0)
+			r = fn(s, h, m.p, arg);
+		free(m.p);
+	}
+	return r;
+}
+
+static int
+weigh(struct sq_sequential *s, struct sq_held *h, float *w, void *arg)
+{
+	return sq_target_weigh(arg, s->held.d, w, h->t.dim[0], s->err);
+}
+
+struct aim {
+	struct sq_target *target;
+	double strength;
+};
+
+static int
+quantize(struct sq_sequential *s, struct sq_held *h, float *w, void *arg)
+{
+	struct aim *a = arg;
+	unsigned char *payload;
+	struct sq_tensor made;
+
+	if (sq_target_apply(a->target, a->strength, w, h->t.dim[0],
+	    s->err) < 0 || sq_gptq_matrix(s->o.layer, &h->t, w, &made,
+	    &payload, s->err) < 0)
+		return -1;
+	sq_progress_add(s->o.filter->progress, h->t.length);
+	free(h->payload);
+	h->payload = payload;
+	h->t = made;
+	s->o.made(s->o.arg, &made);
+	return 0;
+}
+
+/* What the tokens that were held out add to those that taught. */
+static void
+join(struct sq_sequential *s)
+{
+	size_t i;
+
+	for (i = 0; i < sq_triangle(s->channels); i++)
+		s->learn.h[i] += s->held.h[i];
+}
+
+static int
+do_layers(struct sq_sequential *s, int input)
+{
+	struct sq_gptq_layer *l = s->o.layer;
+	struct sq_target t = { l->lapack, l->ctx->pool, s->channels, l->damp,
+	    malloc(s->channels * s->channels * sizeof(float)), s->learn.d, 0,
+	    0 };
+	struct aim a = { &t, 0 };
+	int r = -1;
+
+	if (t.square == NULL)
+		return sq_fail(s->err, "out of memory");
+	if (sq_target_solve(&t, s->learn.h, s->err) < 0)
+		goto done;
+	sq_target_hold(&t, s->held.h);
+	if (each_weight(s, input, weigh, &t) < 0)
+		goto done;
+	a.strength = sq_target_strength(&t);
+	join(s);
+	if (sq_gptq_given(l, s->learn.h, s->channels, s->err) < 0)
+		goto done;
+	s->o.input(s->o.arg, a.strength);
+	r = each_weight(s, input, quantize, &a);
+done:
+	free(t.square);
+	return r;
+}
+
+static int
+do_input(struct sq_sequential *s, int input)
+{
+	int i, wanted = 0, r;
+
+	for (i = 0; i < s->block.n; i++) {
+		if (sq_input_of(s->block.held[i].slot) != input)
+			continue;
+		r = sq_filter_wants(s->o.filter, &s->block.held[i].t,
+		    s->block.held[i].slot);
+		if (r < 0)
+			return -1;
+		wanted += r;
+	}
+	if (wanted == 0)
+		return 0;
+	r = -1;
+	if (input_init(s, input) == 0 && gather(s, input) == 0)
+		r = do_layers(s, input);
+	input_release(s);
+	if (r < 0)
+		return -1;
+	return sq_block_bind(&s->block, s->small.model, s->err);
+}
+
+static int
+put_block(struct sq_sequential *s)
+{
+	struct sq_block *b = &s->block;
+	int i;
+
+	for (i = 0; i < b->n; i++)
+		if (sq_payload_put(&s->o.filter->out, &b->held[i].t,
+		    b->held[i].payload, s->err) < 0)
+			return -1;
+	return 0;
+}
+
+/* The first model keeps the weights as they were, in copies, for the block's
+ * own change. */
+static int
+bind_whole(struct sq_sequential *s, struct sq_block *copy)
+{
+	const struct sq_block *b = &s->block;
+	struct sq_held *h;
+
+	*copy = (struct sq_block){ .layer = b->layer };
+	for (; copy->n < b->n; copy->n++) {
+		h = &copy->held[copy->n];
+		*h = b->held[copy->n];
+		h->payload = malloc((size_t)h->t.length + 1);
+		if (h->payload == NULL)
+			return sq_fail(s->err, "out of memory");
+		memcpy(h->payload, b->held[copy->n].payload,
+		    (size_t)h->t.length);
+	}
+	return sq_block_bind(copy, s->whole.model, s->err);
+}
+
+static int
+run_block(struct sq_sequential *s)
+{
+	if (sq_block_bind(&s->block, s->small.model, s->err) < 0 ||
+	    do_input(s, SQ_IN_QKV) < 0 || do_input(s, SQ_IN_O) < 0 ||
+	    finish_half(s, sq_forward_attention) < 0 ||
+	    do_input(s, SQ_IN_FFN) < 0 || do_input(s, SQ_IN_DOWN) < 0)
+		return -1;
+	return finish_half(s, sq_forward_ffn);
+}
+
+static int
+end_block(struct sq_sequential *s)
+{
+	struct sq_block copy;
+	int r = 0;
+
+	if (s->block.n == 0)
+		return 0;
+	if (bind_whole(s, &copy) < 0 || run_block(s) < 0 || put_block(s) < 0)
+		r = -1;
+	sq_block_drop(&copy);
+	sq_block_drop(&s->block);
+	s->block.layer++;
+	return r;
+}
+
+/* ---- the stream ---- */
+
+struct sq_sequential *
+sq_sequential_new(const struct sq_sequential_set *o)
+{
+	struct sq_sequential *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return NULL;
+	s->o = *o;
+	s->err = o->filter->err;
+	s->whole.hidden.fd = s->small.hidden.fd = -1;
+	return s;
+}
+
+static int
+side_init(struct sq_sequential *s, struct side *side, int spill)
+{
+	const struct sq_config *c = &s->o.filter->inv.config;
+	size_t length = (size_t)s->tokens.length;
+
+	if ((side->model = sq_model_new(c, s->err)) == NULL ||
+	    sq_lane_init(&side->lane, side->model, s->o.layer->ctx, s->o.prec,
+	    length, 1, s->err) < 0)
+		return -1;
+	side->lane.f.tap_arg = s;
+	return sq_hidden_init(&side->hidden, samples(s), length,
+	    (size_t)c->dim, spill, s->err);
+}
+
+int
+sq_sequential_tokens(struct sq_sequential *s)
+{
+	struct sq_filter *f = s->o.filter;
+	int spill;
+
+	if (sq_tokens_read(&s->tokens, &f->in) < 0)
+		return sq_fail(s->err, "%s: %s", f->name, f->in.err);
+	if (sq_tokens_write(&s->tokens, &f->out) < 0)
+		return sq_fail(s->err, "stdout: %s", f->out.err);
+	if (samples(s) < HOLD)
+		return sq_fail(s->err, "--sequential: needs at least %d "
+		    "samples, not %zu", HOLD, samples(s));
+	if ((spill = plan_memory(s)) < 0)
+		return -1;
+	return side_init(s, &s->whole, spill) < 0 ? -1 :
+	    side_init(s, &s->small, spill);
+}
+
+static int
+embedding(struct sq_sequential *s, const struct sq_tensor *t)
+{
+	struct sq_pass p = { &s->whole.lane, &s->whole.hidden, 0, NULL, 1,
+	    NULL };
+	unsigned char *payload = sq_in_payload(&s->o.filter->in,
+	    SQ_MAX_PAYLOAD);
+	int r = -1;
+
+	if (payload == NULL)
+		return sq_fail(s->err, "%s", s->o.filter->in.err);
+	if (sq_payload_bind(s->whole.model, t, payload, s->err) == 0 &&
+	    sq_pass_embed(&p, s->tokens.id, s->err) == 0) {
+		p.hidden = &s->small.hidden;
+		r = sq_pass_embed(&p, s->tokens.id, s->err);
+	}
+	if (r == 0)
+		r = sq_payload_put(&s->o.filter->out, t, payload, s->err);
+	free(payload);
+	return r;
+}
+
+static int
+beyond(struct sq_sequential *s, const struct sq_tensor *t,
+    const struct sq_slot *slot)
+{
+	int r = end_block(s) < 0 ? -1 : sq_filter_wants(s->o.filter, t, slot);
+
+	if (r > 0)
+		return sq_fail(s->err, "tensor '%s': --sequential is for the "
+		    "linear layers of blocks", t->name);
+	return r < 0 ? -1 : sq_filter_copy(s->o.filter);
+}
+
+int
+sq_sequential_tensor(struct sq_sequential *s, const struct sq_tensor *t,
+    const struct sq_slot *slot)
+{
+	if (s->tokens.id == NULL)
+		return sq_fail(s->err, "--sequential: no TOKENS; sq-calibrate "
+		    "--tokens-only adds them");
+	if (slot != NULL && slot->role == SQ_EMBED &&
+	    !sq_select(&s->o.filter->select, t, slot))
+		return embedding(s, t);
+	if (slot == NULL || slot->role == SQ_NORM || slot->role == SQ_HEAD ||
+	    slot->role == SQ_EMBED)
+		return beyond(s, t, slot);
+	if (slot->layer != s->block.layer && end_block(s) < 0)
+		return -1;
+	return sq_block_hold(&s->block, &s->o.filter->in, t, slot, s->err);
+}
+
+int
+sq_sequential_end(struct sq_sequential *s)
+{
+	return end_block(s);
+}
+
+static void
+side_release(struct side *side)
+{
+	sq_hidden_release(&side->hidden);
+	sq_lane_release(&side->lane);
+	sq_model_free(side->model);
+}
+
+void
+sq_sequential_free(struct sq_sequential *s)
+{
+	if (s == NULL)
+		return;
+	input_release(s);
+	sq_block_drop(&s->block);
+	side_release(&s->whole);
+	side_release(&s->small);
+	sq_tokens_release(&s->tokens);
+	free(s);
+}

@@ -1,0 +1,39 @@
+/*
+ * GPTQ one layer after the other, each with what the quantized layers before it
+ * make of the text (target.h): TOKENS go through the model as it was and as it
+ * becomes, block by block, side by side.
+ *
+ * A block is held in memory.  For each input of its linear layers in turn: the
+ * samples run up to there in both models; H and the target are taken from the
+ * two inputs; the layers are quantized, and bound to the second model.
+ */
+#ifndef SQ_QUANT_SEQUENTIAL_H
+#define SQ_QUANT_SEQUENTIAL_H
+
+#include "quant/filter.h"
+#include "quant/gptq_layer.h"
+
+struct sq_sequential;
+
+struct sq_sequential_set {
+	struct sq_filter *filter;
+	struct sq_gptq_layer *layer;	/* options; results of each tensor */
+	enum sq_prec prec;
+	/* An input has its factor; a tensor is quantized. */
+	void (*input)(void *arg, double strength);
+	void (*made)(void *arg, const struct sq_tensor *);
+	void *arg;
+};
+
+/*
+ * What a filter calls: TOKENS have been read, and are passed on; a tensor, in
+ * place of sq_filter's own; the end.  -1 with the reason in the filter's err.
+ */
+struct sq_sequential *sq_sequential_new(const struct sq_sequential_set *);
+int	 sq_sequential_tokens(struct sq_sequential *);
+int	 sq_sequential_tensor(struct sq_sequential *, const struct sq_tensor *,
+	    const struct sq_slot *);
+int	 sq_sequential_end(struct sq_sequential *);
+void	 sq_sequential_free(struct sq_sequential *);
+
+#endif
