@@ -77,7 +77,8 @@ begin(struct sq_filter *s)
 			most = &slot[i];
 		}
 	}
-	if (f->layer.memory == 0 || f->layer.memory >= least)
+	if (f->seq != NULL || f->layer.memory == 0 ||
+	    f->layer.memory >= least)
 		return 0;
 	return sq_fail(s->err, "tensor '%s': -M: needs at least %juM",
 	    most->name, (uintmax_t)(least + 0xfffff) >> 20);
