@@ -7,21 +7,26 @@
 #include "base/outfile.h"
 #include "base/pool.h"
 #include "base/tool.h"
+#include "formats/fmt_gguf_blocks.h"
 #include "model/import.h"
 #include "model/pack.h"
 
 static const char usage[] =
     "[-qv] [-f FORMAT] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] "
-    "[--act none|int8|fp8] [--dense GLOB]... [--kv] [--scales f16|bf16|f32] "
-    "[--shard-size SIZE] -o OUT";
+    "[--act none|int8|fp8] [--dense GLOB]... [--gguf-pre NAME] "
+    "[--gguf-type TYPE] [--kv] [--scales f16|bf16|f32] [--shard-size SIZE] "
+    "-o OUT";
 
-enum { OPT_ACT = SQ_OPT(0), OPT_DENSE, OPT_KV, OPT_SCALES, OPT_SHARD };
+enum { OPT_ACT = SQ_OPT(0), OPT_DENSE, OPT_GGUF_PRE, OPT_GGUF_TYPE, OPT_KV,
+	OPT_SCALES, OPT_SHARD };
 
 static const struct option longopts[] = {
 	SQ_LONG,
 	{ "act", required_argument, NULL, OPT_ACT },
 	{ "dense", required_argument, NULL, OPT_DENSE },
 	{ "format", required_argument, NULL, 'f' },
+	{ "gguf-pre", required_argument, NULL, OPT_GGUF_PRE },
+	{ "gguf-type", required_argument, NULL, OPT_GGUF_TYPE },
 	{ "kv", no_argument, NULL, OPT_KV },
 	{ "model", required_argument, NULL, 'm' },
 	{ "output", required_argument, NULL, 'o' },
@@ -31,15 +36,16 @@ static const struct option longopts[] = {
 };
 
 static const char *const formats[] = { "sqa", "hf", "compressed-tensors",
-	"gptq", "gptq-v2", "awq", "ascend", NULL };
+	"gptq", "gptq-v2", "awq", "ascend", "gguf", NULL };
 
 static int (*const pack_to[])(struct sq_pack *, struct sq_in *, int, char *) =
 {
 	sq_pack_sqa, sq_pack_hf, sq_pack_compressed_tensors, sq_pack_gptq,
-	sq_pack_gptq_v2, sq_pack_awq, sq_pack_ascend
+	sq_pack_gptq_v2, sq_pack_awq, sq_pack_ascend, sq_pack_gguf
 };
 
-enum { SQA, HF, COMPRESSED_TENSORS, GPTQ, GPTQ_V2, AWQ, ASCEND };
+enum { SQA, HF, COMPRESSED_TENSORS, GPTQ, GPTQ_V2, AWQ, ASCEND,
+	GGUF };
 
 static const char *const acts[] = { "none", "int8", "fp8", NULL };
 static const char *const scales[] = { "f16", "bf16", "f32", NULL };
@@ -49,13 +55,19 @@ static const enum sq_dtype scale_types[] = { SQ_F16, SQ_BF16, SQ_F32 };
 
 static const char *dense[GLOBS];
 
+static int
+is_file(int format)
+{
+	return format == SQA || format == GGUF;
+}
+
 /* What the options ask of a format that does not have it. */
 static void
 check_options(const struct sq_pack *p, int format)
 {
-	int quantized = format > HF;
+	int quantized = format > HF && format != GGUF;
 
-	if ((p->shard != 0 && format == SQA) ||
+	if ((p->shard != 0 && is_file(format)) ||
 	    (!quantized && (p->ndense > 0 || p->scales >= 0)))
 		sq_usage();
 	if (p->kv && format != COMPRESSED_TENSORS && format != ASCEND)
@@ -65,6 +77,12 @@ check_options(const struct sq_pack *p, int format)
 	    format != ASCEND)
 		sq_die(SQ_EUSAGE, "--act: -f %s has no quantized activations",
 		    formats[format]);
+	if ((p->gguf != NULL || p->gguf_pre != NULL) && format != GGUF)
+		sq_usage();
+	if (p->gguf != NULL && !sq_pack_gguf_rounds(p->gguf))
+		sq_die(SQ_EUSAGE, "--gguf-type %s: not by rounding alone: "
+		    "another tool brings a model to that grid",
+		    p->gguf->name);
 }
 
 static void
@@ -79,7 +97,7 @@ pack(struct sq_pack *p, int format, int fd, const char *input,
 
 	if (sq_in_open(&in, fd) < 0)
 		sq_die(SQ_EDATA, "%s: %s", input, in.err);
-	r = format == SQA ? sq_outfile_open(&file, path) :
+	r = is_file(format) ? sq_outfile_open(&file, path) :
 	    sq_outdir_open(&file, path, "config.json");
 	if (r < 0)
 		sq_die(SQ_EDATA, "%s", file.err);
@@ -129,6 +147,15 @@ main(int argc, char *argv[])
 				sq_die(SQ_EUSAGE, "--dense: more than %d",
 				    GLOBS);
 			dense[p.ndense++] = optarg;
+			break;
+		case OPT_GGUF_PRE:
+			p.gguf_pre = optarg;
+			break;
+		case OPT_GGUF_TYPE:
+			if ((p.gguf = sq_gguf_kind_find(optarg)) == NULL)
+				sq_die(SQ_EUSAGE, "--gguf-type: '%s' is not "
+				    "one of %s", optarg,
+				    sq_gguf_kind_names());
 			break;
 		case OPT_KV:
 			p.kv = 1;

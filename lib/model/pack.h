@@ -13,6 +13,8 @@
 /* What the activations of a quantized layer are to be quantized to. */
 enum sq_pack_act { SQ_PACK_ACT_NONE, SQ_PACK_ACT_INT8, SQ_PACK_ACT_FP8 };
 
+struct sq_gguf_kind;
+
 struct sq_pack {
 	struct sq_progress *progress;
 	/* directories */
@@ -24,6 +26,9 @@ struct sq_pack {
 	int kv;				/* scales for a cache of 8 bits */
 	int scales;			/* a dtype that they are rounded to,
 					   or -1: as they are */
+	/* gguf */
+	const struct sq_gguf_kind *gguf;	/* of matrices, or NULL */
+	const char *gguf_pre;		/* name of the regular expression */
 	/* all */
 	uint64_t memory;		/* bytes, the process's all; 0: enough */
 	const char *tool, *version;	/* for the provenance */
@@ -46,6 +51,12 @@ int	 sq_pack_gptq_v2(struct sq_pack *, struct sq_in *in, int dirfd,
 int	 sq_pack_awq(struct sq_pack *, struct sq_in *in, int dirfd, char *err);
 int	 sq_pack_ascend(struct sq_pack *, struct sq_in *in, int dirfd,
 	    char *err);
+
+/* fd: an open file, where it can seek. */
+int	 sq_pack_gguf(struct sq_pack *, struct sq_in *in, int fd, char *err);
+
+/* Whether sq_pack_gguf can be asked for that type. */
+int	 sq_pack_gguf_rounds(const struct sq_gguf_kind *);
 
 /* The archive member that holds a part of a tensor: sqa(5), Members. */
 void	 sq_pack_member_name(char name[2 * SQ_NAME], const char *part,

@@ -83,6 +83,15 @@ frequency(const struct sq_rope *r, double i, double dim)
 	}
 }
 
+double
+sq_rope_divisor(const struct sq_rope *r, double i, double dim)
+{
+	struct sq_rope plain = *r;
+
+	plain.kind = SQ_ROPE_PLAIN;
+	return frequency(&plain, i, dim) / frequency(r, i, dim);
+}
+
 int
 sq_rope_table(const struct sq_config *c, size_t from, size_t to, float *table)
 {

@@ -13,4 +13,7 @@
 int	 sq_rope_table(const struct sq_config *, size_t from, size_t to,
 	    float *table);
 
+/* By what scaling divides frequency i of a head of dim values. */
+double	 sq_rope_divisor(const struct sq_rope *, double i, double dim);
+
 #endif

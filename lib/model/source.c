@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/io.h"
+#include "formats/fmt_gguf.h"
 #include "formats/fmt_safetensors.h"
 #include "formats/fmt_sqa.h"
 #include "model/source.h"
@@ -61,10 +62,12 @@ open_file(struct sq_source *s, const char *path, int fd, char *err)
 		return sq_source_stream(s, path, err);
 	if (sq_sqa_probe(head, (size_t)n))
 		return sq_source_sqa(s, path, err);
+	if (n >= 4 && memcmp(head, "GGUF", 4) == 0)
+		return sq_source_gguf(s, path, err);
 	if (n >= 9 && head[8] == '{')
 		return sq_source_safetensors(s, path, 0, err);
-	return sq_fail(err, "'%s': neither a safetensors file nor an artifact "
-	    "nor a stream", path);
+	return sq_fail(err, "'%s': neither a safetensors file nor GGUF nor an "
+	    "artifact nor a stream", path);
 }
 
 static int
@@ -150,6 +153,7 @@ sq_source_close(struct sq_source *s)
 	json_decref(s->provenance);
 	sq_st_close(s->st);
 	sq_sqa_close(s->sqa);
+	sq_gguf_close(s->gguf);
 	if (s->map != NULL)
 		munmap(s->map, s->size);
 	if (s->fd >= 0)

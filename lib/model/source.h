@@ -13,6 +13,7 @@
 struct sq_st;
 struct sq_st_tensor;
 struct sq_sqa;
+struct sq_gguf;
 
 struct sq_source;
 
@@ -31,7 +32,7 @@ struct sq_source_tensor {
 };
 
 struct sq_source {
-	const char *kind;		/* "safetensors", "sqa", "stream" */
+	const char *kind;		/* "safetensors", "sqa", "stream", "gguf" */
 	struct sq_config config;
 	struct sq_files files;		/* with the model digest and hints */
 	struct sq_source_tensor *tensor;
@@ -41,6 +42,7 @@ struct sq_source {
 	int any;			/* opened for looking only */
 	struct sq_st *st;
 	struct sq_sqa *sqa;
+	struct sq_gguf *gguf;
 	int fd;
 	unsigned char *map;
 	uint64_t size;

@@ -7,6 +7,7 @@
 int	 sq_source_safetensors(struct sq_source *, const char *path, int is_dir,
 	    char *err);
 int	 sq_source_sqa(struct sq_source *, const char *path, char *err);
+int	 sq_source_gguf(struct sq_source *, const char *path, char *err);
 int	 sq_source_stream(struct sq_source *, const char *path, char *err);
 
 #endif

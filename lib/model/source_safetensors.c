@@ -12,10 +12,9 @@
 
 #include "base/io.h"
 #include "formats/fmt_safetensors.h"
+#include "model/model_digest.h"
 #include "model/source_kinds.h"
 #include "model/source_quantized.h"
-
-#define SAMPLE	4096		/* bytes at each end that the digest sees */
 
 /* The small files that go with a model; config.json must be there. */
 static const char *const files[] = {
@@ -159,47 +158,26 @@ list_tensors(struct sq_source *s, struct sq_quantized *q,
 	return 0;
 }
 
-static void
-hash_update(XXH3_state_t *x, const void *p, size_t n)
-{
-	uint64_t h = XXH3_64bits(p, n);
-	unsigned char b[8];
-	int i;
-
-	for (i = 0; i < 8; i++)
-		b[i] = (unsigned char)(h >> 8 * i);
-	XXH3_128bits_update(x, b, sizeof(b));
-}
-
 static int
 hash_tensor(const struct sq_st *st, const struct sq_st_tensor *t,
-    XXH3_state_t *x, char *err)
+    struct sq_model_digest *d, char *err)
 {
-	unsigned char ends[2 * SAMPLE];
-	char shape[160];
-	size_t n, m;
-	int i;
+	unsigned char first[SQ_DIGEST_SAMPLE], last[SQ_DIGEST_SAMPLE];
+	size_t n = t->length < sizeof(first) ? (size_t)t->length :
+	    sizeof(first);
 
-	n = (size_t)snprintf(shape, sizeof(shape), "%s[",
-	    sq_dtype_name(t->type));
-	for (i = 0; i < t->ndim; i++)
-		n += (size_t)snprintf(shape + n, sizeof(shape) - n, "%s%ju",
-		    i == 0 ? "" : ",", (uintmax_t)t->dim[i]);
-	n += (size_t)snprintf(shape + n, sizeof(shape) - n, "]");
-	m = t->length < SAMPLE ? (size_t)t->length : SAMPLE;
-	if (sq_st_read(st, t, 0, ends, m, err) < 0 ||
-	    sq_st_read(st, t, t->length - m, ends + m, m, err) < 0)
+	if (sq_st_read(st, t, 0, first, n, err) < 0 ||
+	    sq_st_read(st, t, t->length - n, last, n, err) < 0)
 		return -1;
-	hash_update(x, t->name, strlen(t->name));
-	hash_update(x, shape, n);
-	hash_update(x, ends, 2 * m);
+	sq_model_digest_add(d, t->name, sq_dtype_name(t->type), t->ndim,
+	    t->dim, first, last, n);
 	return 0;
 }
 
 /* What a weight that is quantized already was made of. */
 static int
 hash_stored(const struct sq_source *s, const struct sq_stored *m,
-    XXH3_state_t *x, char *err)
+    struct sq_model_digest *x, char *err)
 {
 	if (hash_tensor(s->st, m->w, x, err) < 0 ||
 	    hash_tensor(s->st, m->scale, x, err) < 0)
@@ -211,22 +189,19 @@ hash_stored(const struct sq_source *s, const struct sq_stored *m,
 static int
 model_digest(struct sq_source *s, char *err)
 {
-	XXH3_state_t *x = XXH3_createState();
+	struct sq_model_digest d;
 	const unsigned char *config;
 	size_t i, size;
 	int r = 0;
 
-	if (x == NULL)
-		return sq_fail(err, "out of memory");
-	XXH3_128bits_reset(x);
 	config = sq_files_find(&s->files, "config.json", &size);
-	hash_update(x, config, size);
+	if (sq_model_digest_init(&d, config, size) < 0)
+		return sq_fail(err, "out of memory");
 	for (i = 0; i < s->n && r == 0; i++)
 		r = s->tensor[i].from != NULL ?
-		    hash_stored(s, s->tensor[i].from, x, err) :
-		    hash_tensor(s->st, s->tensor[i].st, x, err);
-	sq_digest_text(s->files.h.model, XXH3_128bits_digest(x));
-	XXH3_freeState(x);
+		    hash_stored(s, s->tensor[i].from, &d, err) :
+		    hash_tensor(s->st, s->tensor[i].st, &d, err);
+	sq_model_digest_end(&d, s->files.h.model);
 	return r;
 }
 
