@@ -119,6 +119,9 @@ sq_backward_init(struct sq_backward *b, const struct sq_model *m,
 	memset(b, 0, sizeof(*b));
 	b->samples = samples;
 	b->length = length;
+	if (c->experts > 0)
+		return sq_fail(err, "no backward pass for a mixture of "
+		    "experts");
 	if (sq_forward_init(&b->f, m, ctx, prec, samples * length, err) < 0 ||
 	    sq_forward_keep(&b->f, err) < 0 || set_memory(b, err) < 0 ||
 	    set_angles(b, err) < 0 ||

@@ -6,11 +6,25 @@
 #include "formats/fmt_json.h"
 #include "model/config.h"
 
+static const struct sq_moe_names mixtral = {
+	.count = "num_local_experts", .width = "intermediate_size",
+	.router = "block_sparse_moe.gate",
+	.expert = "block_sparse_moe.experts.%ju.%s", .gate = "w1", .up = "w3",
+	.down = "w2", .renormalize = 1
+};
+static const struct sq_moe_names qwen3_moe = {
+	.count = "num_experts", .width = "moe_intermediate_size",
+	.router = "mlp.gate", .expert = "mlp.experts.%ju.%s",
+	.gate = "gate_proj", .up = "up_proj", .down = "down_proj"
+};
+
 static const struct sq_arch archs[] = {
 	{ .name = "LlamaForCausalLM" },
 	{ .name = "MistralForCausalLM" },
 	{ .name = "Qwen2ForCausalLM", .qkv_bias = 1 },
 	{ .name = "Qwen3ForCausalLM", .qk_norm = 1 },
+	{ .name = "MixtralForCausalLM", .moe = &mixtral },
+	{ .name = "Qwen3MoeForCausalLM", .qk_norm = 1, .moe = &qwen3_moe },
 };
 
 #define NARCHS	(sizeof(archs) / sizeof(archs[0]))
@@ -65,7 +79,8 @@ static int
 parse_shape(struct sq_config *c, const json_t *o, char *err)
 {
 	if (bounded(o, "hidden_size", &c->dim, 0, 1, 1 << 20, err) < 0 ||
-	    bounded(o, "num_hidden_layers", &c->layers, 0, 1, 4096, err) < 0 ||
+	    bounded(o, "num_hidden_layers", &c->layers, 0, 1, SQ_MAX_LAYERS,
+	    err) < 0 ||
 	    bounded(o, "num_attention_heads", &c->heads, 0, 1, 4096,
 	    err) < 0 ||
 	    bounded(o, "num_key_value_heads", &c->kv_heads, c->heads, 1, 4096,
@@ -192,7 +207,8 @@ parse_window(struct sq_config *c, const json_t *o, char *err)
 		    sq_json_opt_uint(o, "max_window_layers", &c->window_from,
 		    err) < 0)
 			return -1;
-	} else if (strcmp(c->arch->name, "MistralForCausalLM") != 0)
+	} else if (strcmp(c->arch->name, "MistralForCausalLM") != 0 &&
+	    strcmp(c->arch->name, "MixtralForCausalLM") != 0)
 		use = 0;
 	if (!use)
 		return 0;
@@ -201,6 +217,53 @@ parse_window(struct sq_config *c, const json_t *o, char *err)
 	if (c->window > 1 << 28)
 		return sq_fail(err, "'sliding_window' is out of bounds");
 	return 0;
+}
+
+/* mlp_only_layers: those that are as in a model without experts. */
+static int
+parse_dense_layers(struct sq_config *c, const json_t *o, char *err)
+{
+	const json_t *list = json_object_get(o, "mlp_only_layers"), *v;
+	json_int_t n;
+	size_t i;
+
+	json_array_foreach(list, i, v) {
+		n = json_integer_value(v);
+		if (!json_is_integer(v) || n < 0 || n >= SQ_MAX_LAYERS)
+			return sq_fail(err, "'mlp_only_layers' is out of "
+			    "bounds");
+		c->dense[n / 8] |= (unsigned char)(1 << n % 8);
+	}
+	return 0;
+}
+
+static int
+parse_experts(struct sq_config *c, const json_t *o, char *err)
+{
+	const struct sq_moe_names *m = c->arch->moe;
+
+	if (m == NULL)
+		return 0;
+	c->renormalize = m->renormalize;
+	if (bounded(o, m->count, &c->experts, 0, 1, SQ_MAX_EXPERTS,
+	    err) < 0 || bounded(o, "num_experts_per_tok", &c->chosen, 0, 1,
+	    c->experts, err) < 0 || bounded(o, m->width, &c->expert_ffn, 0, 1,
+	    1 << 20, err) < 0 || bounded(o, "decoder_sparse_step",
+	    &c->moe_step, 1, 1, SQ_MAX_LAYERS, err) < 0)
+		return -1;
+	if (c->experts * c->layers > SQ_MAX_EXPERTS_ALL)
+		return sq_fail(err, "'%s' is out of bounds", m->count);
+	if (!m->renormalize && sq_json_opt_bool(o, "norm_topk_prob",
+	    &c->renormalize, err) < 0)
+		return -1;
+	return parse_dense_layers(c, o, err);
+}
+
+int
+sq_config_has_experts(const struct sq_config *c, uint64_t layer)
+{
+	return c->experts > 0 && (layer + 1) % c->moe_step == 0 &&
+	    (c->dense[layer / 8] >> layer % 8 & 1) == 0;
 }
 
 /* A token id, or the first of several. */
@@ -249,7 +312,8 @@ sq_config_parse(struct sq_config *c, const char *json, size_t len, char *err)
 	memset(c, 0, sizeof(*c));
 	if (o != NULL && (c->arch = find_arch(o, why)) != NULL &&
 	    parse_shape(c, o, why) == 0 && parse_rope(c, o, why) == 0 &&
-	    parse_window(c, o, why) == 0 && parse_rest(c, o, why) == 0)
+	    parse_window(c, o, why) == 0 && parse_experts(c, o, why) == 0 &&
+	    parse_rest(c, o, why) == 0)
 		r = 0;
 	json_decref(o);
 	return r == 0 ? 0 : sq_fail(err, "config.json: %s", why);
@@ -270,6 +334,7 @@ add(struct list *l, enum sq_role role, uint64_t layer, int required)
 	memset(s, 0, sizeof(*s));
 	s->role = role;
 	s->layer = layer;
+	s->expert = -1;
 	s->required = required;
 	return s;
 }
@@ -320,6 +385,33 @@ outer(struct list *l, enum sq_role role, const char *name, int required,
 	snprintf(s->name, sizeof(s->name), "%s", name);
 }
 
+/* The router is small and decides much: not one of the linear layers that are
+ * quantized. */
+static void
+experts(struct list *l, const struct sq_config *c, uint64_t i)
+{
+	const struct sq_moe_names *m = c->arch->moe;
+	const struct { enum sq_role role; const char *name; int down; } w[] = {
+		{ SQ_GATE, m->gate, 0 }, { SQ_UP, m->up, 0 },
+		{ SQ_DOWN, m->down, 1 }
+	};
+	char name[SQ_NAME / 2];
+	uint64_t e;
+	int j;
+
+	linear(l, SQ_ROUTER, i, m->router, c->experts, c->dim, 0);
+	l->slot[l->n - 1].linear = 0;
+	for (e = 0; e < c->experts; e++)
+		for (j = 0; j < 3; j++) {
+			snprintf(name, sizeof(name), m->expert, (uintmax_t)e,
+			    w[j].name);
+			linear(l, w[j].role, i, name,
+			    w[j].down ? c->dim : c->expert_ffn,
+			    w[j].down ? c->expert_ffn : c->dim, 0);
+			l->slot[l->n - 1].expert = (int64_t)e;
+		}
+}
+
 static void
 block(struct list *l, const struct sq_config *c, uint64_t i)
 {
@@ -335,6 +427,10 @@ block(struct list *l, const struct sq_config *c, uint64_t i)
 	}
 	linear(l, SQ_O, i, "self_attn.o_proj", c->dim, q, c->o_bias);
 	vector(l, SQ_FFN_NORM, i, "post_attention_layernorm", c->dim);
+	if (sq_config_has_experts(c, i)) {
+		experts(l, c, i);
+		return;
+	}
 	linear(l, SQ_GATE, i, "mlp.gate_proj", c->ffn, c->dim, c->mlp_bias);
 	linear(l, SQ_UP, i, "mlp.up_proj", c->ffn, c->dim, c->mlp_bias);
 	linear(l, SQ_DOWN, i, "mlp.down_proj", c->dim, c->ffn, c->mlp_bias);
@@ -348,7 +444,8 @@ sq_config_slots(const struct sq_config *c, size_t *n)
 	struct list l = { NULL, 0 };
 	uint64_t i;
 
-	l.slot = calloc(c->layers * SLOTS_PER_BLOCK + 3, sizeof(*l.slot));
+	l.slot = calloc(c->layers * (SLOTS_PER_BLOCK + 3 * c->experts) + 3,
+	    sizeof(*l.slot));
 	if (l.slot == NULL)
 		return NULL;
 	outer(&l, SQ_EMBED, "model.embed_tokens.weight", 1, c->vocab, c->dim);
@@ -360,26 +457,37 @@ sq_config_slots(const struct sq_config *c, size_t *n)
 	return l.slot;
 }
 
+/* The first slot of that layer or a later one, among those of the blocks. */
+static size_t
+first_of(const struct sq_slot *s, size_t n, uintmax_t layer)
+{
+	size_t low = 1, high = n - 2, mid;
+
+	while (low < high) {
+		mid = (low + high) / 2;
+		if (s[mid].layer < layer)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
 /*
- * The embedding, blocks of equal size, the norm and the head: a block's number
- * says where to look, so that a file with a million names is no work.
+ * The embedding, the blocks, the norm and the head: a block's number says where
+ * to look, so that a file with a million names is no work.
  */
 const struct sq_slot *
 sq_slot_find(const struct sq_slot *s, size_t n, const char *name)
 {
-	uintmax_t layers = s[n - 3].layer + 1, layer;
-	size_t per_block = (n - 3) / (size_t)layers, i = 0, end = n;
+	uintmax_t layer;
+	size_t i = n - 2, end = n;
 
 	if (sscanf(name, "model.layers.%9ju", &layer) == 1) {
-		if (layer >= layers)
-			return NULL;
-		i = 1 + (size_t)layer * per_block;
-		end = i + per_block;
-	} else {
-		if (strcmp(s[0].name, name) == 0)
-			return &s[0];
-		i = n - 2;
-	}
+		i = first_of(s, n, layer);
+		end = first_of(s, n, layer + 1);
+	} else if (strcmp(s[0].name, name) == 0)
+		return &s[0];
 	for (; i < end; i++)
 		if (strcmp(s[i].name, name) == 0)
 			return &s[i];

@@ -15,6 +15,8 @@
 enum sq_rope_kind { SQ_ROPE_PLAIN, SQ_ROPE_LINEAR, SQ_ROPE_LLAMA3,
 	SQ_ROPE_YARN };
 
+#define SQ_MAX_LAYERS	4096
+
 /* Rotary embedding: rope_theta and rope_scaling of config.json. */
 struct sq_rope {
 	enum sq_rope_kind kind;
@@ -33,6 +35,17 @@ struct sq_arch {
 	int qkv_bias;		/* always has biases on q, k and v */
 	int qk_norm;		/* RMS norms over q and k heads */
 	int tied;		/* tie_word_embeddings when config is silent */
+	const struct sq_moe_names *moe;	/* a mixture of experts, or NULL */
+};
+
+/* A mixture of experts: how config.json and the tensors call what they have. */
+struct sq_moe_names {
+	const char *count;		/* experts, in config.json */
+	const char *width;		/* inner width of one */
+	const char *router, *expert;	/* module names; expert: "a.%ju" */
+	const char *gate, *up, *down;
+	int renormalize;		/* the weights of the chosen: 1 yes,
+					   0 as norm_topk_prob says */
 };
 
 struct sq_config {
@@ -44,16 +57,27 @@ struct sq_config {
 	uint64_t window_from;			/* first layer that has it */
 	int tied, qkv_bias, o_bias, mlp_bias;
 	int64_t bos, eos;			/* -1: none */
+	uint64_t experts, chosen;		/* of a layer, of a token; 0 */
+	uint64_t expert_ffn;
+	int renormalize;
+	uint64_t moe_step;			/* every so many layers */
+	unsigned char dense[SQ_MAX_LAYERS / 8];	/* bits: layers without */
 };
+
+/* Does that layer have experts? */
+int	 sq_config_has_experts(const struct sq_config *, uint64_t layer);
 
 /* Reads and checks config.json: 0, or -1 with the key that is wrong. */
 int	 sq_config_parse(struct sq_config *, const char *json, size_t len,
 	    char *err);
 
+#define SQ_MAX_EXPERTS	512		/* of a layer */
+#define SQ_MAX_EXPERTS_ALL	65536	/* of all layers */
+
 /* What a tensor is for. */
 enum sq_role {
 	SQ_EMBED, SQ_ATTN_NORM, SQ_Q, SQ_K, SQ_V, SQ_Q_NORM, SQ_K_NORM, SQ_O,
-	SQ_FFN_NORM, SQ_GATE, SQ_UP, SQ_DOWN, SQ_NORM, SQ_HEAD
+	SQ_FFN_NORM, SQ_GATE, SQ_UP, SQ_DOWN, SQ_NORM, SQ_HEAD, SQ_ROUTER
 };
 
 /* One tensor that the architecture names. */
@@ -64,6 +88,7 @@ struct sq_slot {
 	int linear;			/* the weight of a block's linear layer */
 	int required;
 	uint64_t layer;
+	int64_t expert;			/* -1: of none */
 	int ndim;
 	uint64_t dim[2];
 };

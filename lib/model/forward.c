@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/experts.h"
 #include "model/forward.h"
 #include "model/rope.h"
 
@@ -21,12 +22,26 @@ carve(float **mem, size_t n)
 	return p;
 }
 
+static size_t
+widest(const struct sq_config *c)
+{
+	return (size_t)(c->expert_ffn > c->ffn ? c->expert_ffn : c->ffn);
+}
+
+/* For each row: two rows of the hidden states, the router's scores, the choice
+ * with its weights, and a list of rows with weights. */
+static size_t
+moe_floats(const struct sq_config *c, size_t rows)
+{
+	return rows * (size_t)(2 * c->dim + c->experts + 2 * c->chosen + 2);
+}
+
 int
 sq_forward_init(struct sq_forward *f, const struct sq_model *m,
     struct sq_ctx *ctx, enum sq_prec prec, size_t max_rows, char *err)
 {
 	const struct sq_config *c = &m->config;
-	size_t r = max_rows, dim = (size_t)c->dim, ffn = (size_t)c->ffn;
+	size_t r = max_rows, dim = (size_t)c->dim, ffn = widest(c);
 	size_t q = (size_t)(c->heads * c->head_dim);
 	size_t kv = (size_t)(c->kv_heads * c->head_dim);
 	float *p;
@@ -36,10 +51,14 @@ sq_forward_init(struct sq_forward *f, const struct sq_model *m,
 	f->ctx = ctx;
 	f->prec = prec;
 	f->max_rows = max_rows;
+	f->expert = -1;
+	if (c->experts > 0)
+		f->moe = malloc(moe_floats(c, r) * sizeof(*f->moe));
 	p = f->mem = aligned_alloc(64, (r * (3 * dim + 2 * q + 2 * kv +
 	    2 * ffn) + 9 * 16) / 16 * 16 * sizeof(float));
 	f->pos = malloc(r * sizeof(*f->pos));
-	if (f->mem == NULL || f->pos == NULL) {
+	if (f->mem == NULL || f->pos == NULL ||
+	    (c->experts > 0 && f->moe == NULL)) {
 		sq_forward_release(f);
 		return sq_fail(err, "out of memory");
 	}
@@ -88,6 +107,7 @@ sq_forward_release(struct sq_forward *f)
 	free(f->pos);
 	free(f->angles);
 	free(f->seq);
+	free(f->moe);
 	memset(f, 0, sizeof(*f));
 }
 
@@ -248,6 +268,66 @@ attention_half(struct sq_forward *f, size_t layer, const struct sq_feed *feed,
 	return sq_add(f->ctx, &out, &f->x) == 0 ? 0 : no_kernel(err, SQ_OP_add);
 }
 
+/* The rows in x through one expert, back to where they are. */
+static int
+one_expert(struct sq_forward *f, size_t layer, size_t e,
+    const struct sq_mat *x, char *err)
+{
+	const struct sq_expert *w = &f->model->layer[layer].expert[e];
+	size_t ffn = (size_t)f->model->config.expert_ffn;
+	struct sq_mat gate = mat(f->gate, x->rows, ffn);
+	struct sq_mat up = mat(f->up, x->rows, ffn);
+
+	f->expert = (int64_t)e;
+	if (tap(f, SQ_GATE, layer, x, err) < 0 ||
+	    linear(f, &w->gate, x, &gate, err) < 0 ||
+	    linear(f, &w->up, x, &up, err) < 0)
+		return -1;
+	if (sq_silu_mul(f->ctx, &gate, &up, &gate) != 0)
+		return no_kernel(err, SQ_OP_silu_mul);
+	if (tap(f, SQ_DOWN, layer, &gate, err) < 0 ||
+	    linear(f, &w->down, &gate, x, err) < 0)
+		return -1;
+	f->expert = -1;
+	return 0;
+}
+
+static int
+experts_half(struct sq_forward *f, size_t layer, char *err)
+{
+	const struct sq_config *c = &f->model->config;
+	const struct sq_layer *l = &f->model->layer[layer];
+	size_t rows = f->x.rows, dim = (size_t)c->dim, e, n;
+	size_t experts = (size_t)c->experts, k = (size_t)c->chosen;
+	struct sq_mat h = mat(f->normed, rows, dim);
+	struct sq_mat x = mat(f->moe, 0, dim);
+	struct sq_mat y = mat(f->moe + rows * dim, rows, dim);
+	struct sq_mat scores = mat((float *)y.p + rows * dim, rows, experts);
+	struct sq_choice to = { .chosen = k };
+	float *weight = (float *)scores.p + rows * experts;
+	uint32_t *row;
+
+	to.weight = weight + rows;
+	to.expert = (uint32_t *)(void *)(to.weight + rows * k);
+	row = to.expert + rows * k;
+	if (norm(f, &f->x, l->ffn_norm, &h, err) < 0)
+		return -1;
+	if (sq_matmul(f->ctx, &l->router.w, &h, SQ_PREC_F32, &scores) != 0)
+		return no_kernel(err, SQ_OP_matmul);
+	sq_experts_choose(c, &scores, &to);
+	memset(y.p, 0, rows * dim * sizeof(float));
+	for (e = 0; e < experts; e++) {
+		n = sq_experts_gather(&to, (uint32_t)e, &h, x.p, row, weight);
+		x.rows = n;
+		if (n == 0)
+			continue;
+		if (one_expert(f, layer, e, &x, err) < 0)
+			return -1;
+		sq_experts_scatter(&y, x.p, n, row, weight);
+	}
+	return sq_add(f->ctx, &y, &f->x) == 0 ? 0 : no_kernel(err, SQ_OP_add);
+}
+
 static int
 ffn_half(struct sq_forward *f, size_t layer, char *err)
 {
@@ -261,6 +341,8 @@ ffn_half(struct sq_forward *f, size_t layer, char *err)
 	struct sq_mat out = mat(f->out, rows, (size_t)c->dim);
 
 	keep(f->mid, &f->x);
+	if (sq_config_has_experts(c, layer))
+		return experts_half(f, layer, err);
 	if (norm(f, &f->x, l->ffn_norm, &h, err) < 0 ||
 	    tap(f, SQ_GATE, layer, &h, err) < 0 ||
 	    linear(f, &l->gate, &h, &gate, err) < 0 ||

@@ -28,6 +28,7 @@ struct sq_forward {
 	struct sq_mat x;		/* hidden states: [rows][dim] */
 	sq_tap_fn *tap;			/* or NULL */
 	void *tap_arg;
+	int64_t expert;			/* whose input the tap sees, or -1 */
 	/* private */
 	float *mem, *hidden, *normed, *q, *k, *v, *att, *gate, *up;
 	float *out, *ffn_normed, *act;	/* normed, normed and gate again, or */
@@ -38,6 +39,7 @@ struct sq_forward {
 	size_t npos;			/* positions that angles has */
 	struct sq_seq *seq;
 	size_t max_seqs;
+	float *moe;			/* memory of the experts, or NULL */
 };
 
 /* A part of one sequence in a batch: n tokens follow what kv holds. */

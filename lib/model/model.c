@@ -7,6 +7,20 @@
 #include "model/model.h"
 #include "model/weight.h"
 
+static int
+new_experts(struct sq_model *m)
+{
+	const struct sq_config *c = &m->config;
+	uint64_t i;
+
+	for (i = 0; i < c->layers; i++)
+		if (sq_config_has_experts(c, i) &&
+		    (m->layer[i].expert = calloc(c->experts,
+		    sizeof(*m->layer[i].expert))) == NULL)
+			return -1;
+	return 0;
+}
+
 struct sq_model *
 sq_model_new(const struct sq_config *c, char *err)
 {
@@ -17,7 +31,8 @@ sq_model_new(const struct sq_config *c, char *err)
 		m->layer = calloc(c->layers, sizeof(*m->layer));
 		m->slot = sq_config_slots(c, &m->nslots);
 	}
-	if (m == NULL || m->layer == NULL || m->slot == NULL) {
+	if (m == NULL || m->layer == NULL || m->slot == NULL ||
+	    new_experts(m) < 0) {
 		sq_model_free(m);
 		sq_fail(err, "out of memory");
 		return NULL;
@@ -39,6 +54,7 @@ free_layer(struct sq_layer *l)
 	free(l->gate.bias);
 	free(l->up.bias);
 	free(l->down.bias);
+	free(l->expert);
 }
 
 void
@@ -81,9 +97,23 @@ sq_model_linear(struct sq_model *m, enum sq_role role, size_t layer)
 		return &l->up;
 	case SQ_DOWN:
 		return &l->down;
+	case SQ_ROUTER:
+		return &l->router;
 	default:
 		return NULL;
 	}
+}
+
+struct sq_linear *
+sq_model_slot(struct sq_model *m, const struct sq_slot *s)
+{
+	struct sq_expert *e;
+
+	if (s->expert < 0)
+		return sq_model_linear(m, s->role, (size_t)s->layer);
+	e = &m->layer[s->layer].expert[s->expert];
+	return s->role == SQ_GATE ? &e->gate : s->role == SQ_UP ? &e->up :
+	    &e->down;
 }
 
 static float **
@@ -157,7 +187,7 @@ sq_model_bind(struct sq_model *m, const struct sq_tensor *t,
 		return 0;
 	if (s->ndim == 1)
 		return bind_vector(m, s, t, part[0], err);
-	l = sq_model_linear(m, s->role, s->layer);
+	l = sq_model_slot(m, s);
 	if (sq_weight_init_parts(&l->w, t, part, err) < 0)
 		return -1;
 	if (s->role == SQ_EMBED && m->head.w.data == NULL && m->config.tied)

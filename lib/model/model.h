@@ -14,10 +14,16 @@ struct sq_linear {
 	float *bias;			/* [w.rows], or NULL */
 };
 
+struct sq_expert {
+	struct sq_linear gate, up, down;
+};
+
 struct sq_layer {
 	float *attn_norm, *ffn_norm;		/* [dim] */
 	float *q_norm, *k_norm;			/* [head_dim], or NULL */
 	struct sq_linear q, k, v, o, gate, up, down;
+	struct sq_linear router;
+	struct sq_expert *expert;		/* [config.experts], or NULL */
 };
 
 struct sq_model {
@@ -45,7 +51,10 @@ void	 sq_model_free(struct sq_model *);
 int	 sq_model_bind(struct sq_model *, const struct sq_tensor *,
 	    const void *const part[SQ_PARTS], char *err);
 
-/* The weight of a role in a layer, and its name; NULL when it has none. */
+/* The weight of a slot; NULL when it has none. */
+struct sq_linear *sq_model_slot(struct sq_model *, const struct sq_slot *);
+
+/* The weight of a role in a layer; NULL when it has none. */
 struct sq_linear *sq_model_linear(struct sq_model *, enum sq_role,
 	    size_t layer);
 

@@ -2,7 +2,8 @@
 """Make the tiny random models of tests/data/tiny and what they must answer.
 
 Needs torch and transformers (versions are written to tiny/README); it is run
-by hand when a case is added, never by the tests.  Usage: mktiny.py OUTDIR
+by hand when a case is added, never by the tests.
+Usage: mktiny.py OUTDIR [CASE ...]
 
 Each case is a checkpoint in the form that its family publishes (spelling of
 config.json keys included) and expect.json:
@@ -61,6 +62,20 @@ QWEN2 = {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2",
          "rope_theta": 1000000.0, "use_sliding_window": False,
          "sliding_window": 8, "max_window_layers": 1}
 
+MIXTRAL = {"architectures": ["MixtralForCausalLM"], "model_type": "mixtral",
+           "rms_norm_eps": 1e-05, "intermediate_size": 48,
+           "num_local_experts": 4, "num_experts_per_tok": 2,
+           "sliding_window": None}
+QWEN3_MOE = {"architectures": ["Qwen3MoeForCausalLM"],
+             "model_type": "qwen3_moe", "head_dim": 32,
+             "num_key_value_heads": 1, "intermediate_size": 96,
+             "moe_intermediate_size": 32, "num_experts": 6,
+             "num_experts_per_tok": 3, "norm_topk_prob": True,
+             "decoder_sparse_step": 1,
+             "mlp_only_layers": [0], "rope_theta": 1000000,
+             "attention_bias": False, "rope_scaling": None,
+             "sliding_window": None, "use_sliding_window": False}
+
 # name: (config, what is taken away, how: a change of config or of tensors)
 CASES = {
     "llama": (LLAMA, "rope_theta 10000 (instead: 1e6)", {"rope_theta": 1e6}),
@@ -95,6 +110,10 @@ CASES = {
          "sliding_window": None, "use_sliding_window": False,
          "max_window_layers": 2, "dtype": "bfloat16"},
         "weights of q_norm, k_norm (instead: 1)", "_norm.weight"),
+    "mixtral": (MIXTRAL, "num_experts_per_tok 2 (instead: 1)",
+                {"num_experts_per_tok": 1}),
+    "qwen3-moe": (QWEN3_MOE, "norm_topk_prob (instead: false)",
+                  {"norm_topk_prob": False}),
 }
 
 
@@ -125,12 +144,24 @@ def logits(model, ids):
         return model(torch.tensor([ids]), use_cache=False).logits[0].float()
 
 
+def shapes(model, conf):
+    """Tensors under the names of the published checkpoints, which those of
+    models with experts have in files alone."""
+    if "num_experts_per_tok" not in conf:
+        return model.state_dict()
+    other = tempfile.mkdtemp()
+    model.save_pretrained(other)
+    weights = load_file(os.path.join(other, "model.safetensors"))
+    shutil.rmtree(other)
+    return dict(sorted(weights.items()))
+
+
 def draw(conf, gen):
     """Random weights under the names of the published checkpoints."""
     kind = transformers.AutoConfig.for_model(**copy.deepcopy(conf))
     model = transformers.AutoModelForCausalLM.from_config(kind)
     weights = {}
-    for name, t in model.state_dict().items():
+    for name, t in shapes(model, conf).items():
         if name == "lm_head.weight" and conf["tie_word_embeddings"]:
             continue
         x = torch.randn(t.shape, generator=gen)
@@ -217,12 +248,14 @@ def make(out, case):
 
 
 def main():
-    if len(sys.argv) != 2:
-        sys.exit("usage: mktiny.py OUTDIR")
+    if len(sys.argv) < 2:
+        sys.exit("usage: mktiny.py OUTDIR [CASE ...]")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     torch.set_num_threads(1)
-    off = {case: make(sys.argv[1], case) for case in CASES}
+    off = {case: make(sys.argv[1], case) for case in sys.argv[2:] or CASES}
+    if sys.argv[2:]:
+        return
     with open(os.path.join(sys.argv[1], "README"), "w") as f:
         f.write(
             "Tiny random models (2 layers, bf16) and the logits they must"

@@ -20,7 +20,7 @@
 
 static const char *const models[] = {
 	"llama", "llama-rope-linear", "llama-rope-llama3", "llama-rope-yarn",
-	"mistral", "qwen2", "qwen2-tied", "qwen3",
+	"mistral", "qwen2", "qwen2-tied", "qwen3", "mixtral", "qwen3-moe",
 };
 
 #define NMODELS	((int)(sizeof(models) / sizeof(models[0])))
