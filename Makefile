@@ -45,7 +45,12 @@ MAN = $(wildcard man/*.[157])
 UNIT = $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/t_*.c))
 FUZZ = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
-LIB_OBJ = $(LIB_SRC:%.c=$(B)/obj/%.o)
+PROFILES = $(wildcard pipelines/profiles/*.yaml)
+ENGINES = $(wildcard pipelines/engines/*.yaml)
+TABLE_profiles = sq_presets
+TABLE_engines = sq_engines
+LIB_OBJ = $(LIB_SRC:%.c=$(B)/obj/%.o) $(B)/obj/gen/profiles.o \
+	$(B)/obj/gen/engines.o
 CHECK_OBJ = $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/kernels/*.c))
 TEST_PROGS = $(UNIT:%=$(B)/tests/%) $(B)/tests/checkkern \
 	$(B)/tests/mini_stream
@@ -69,6 +74,17 @@ help:
 $(B)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(FINAL_CFLAGS) $(call isa,$*) -MMD -MP -c -o $@ $<
+
+# Tables are compiled in: NAME.yaml becomes an entry of that name.
+$(B)/gen/profiles.c: $(PROFILES)
+$(B)/gen/engines.c: $(ENGINES)
+$(B)/gen/%.c: pipelines/presets.awk Makefile
+	@mkdir -p $(@D)
+	awk -v table=$(TABLE_$*) -f $< $(filter %.yaml,$^) >$@
+
+$(B)/obj/gen/%.o: $(B)/gen/%.c
+	@mkdir -p $(@D)
+	$(CC) $(FINAL_CFLAGS) -MMD -MP -c -o $@ $<
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
 
@@ -109,7 +125,7 @@ $(B)/fuzz/%: tests/fuzz/%.c $(B)/fuzzobj/lib/libsq.a
 	    -fsanitize=fuzzer,address,undefined -o $@ $< \
 	    $(B)/fuzzobj/lib/libsq.a $(LIBS)
 
-$(B)/fuzzobj/lib/libsq.a: $(LIB_SRC) $(HEADERS)
+$(B)/fuzzobj/lib/libsq.a: $(LIB_SRC) $(HEADERS) $(PROFILES) $(ENGINES)
 	$(MAKE) B=$(B)/fuzzobj CC=$(CLANG) KERNEL_CFLAGS='-O1 -g' \
 	    CFLAGS='-O1 -g -fsanitize=fuzzer-no-link,address,undefined' $@
 

@@ -8,7 +8,7 @@
 
 static const char usage[] =
     "[-qvz] [-b BITS] [-g SIZE] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] "
-    "[--asym] [--damp FRACTION] [--drop-stats] [--except GLOB]... "
+    "[-p PROFILE] [--asym] [--damp FRACTION] [--drop-stats] [--except GLOB]... "
     "[--fixed-scales] [--only GLOB]... [--order natural|act] "
     "[--scale absmax|mse|weighted] [--sequential] [--sweeps N]";
 
@@ -70,6 +70,7 @@ begin(struct sq_filter *s)
 	for (i = 0; i < s->inv.n; i++) {
 		if (!slot[i].linear || !meant(f, slot[i].name))
 			continue;
+		f->layer.rule = sq_rule(&s->rules, slot[i].name, 1);
 		need = sq_gptq_memory(&f->layer, slot[i].dim[0],
 		    slot[i].dim[1], 2, 1);
 		if (need > least) {
@@ -176,6 +177,7 @@ tensor(struct sq_filter *s, const struct sq_tensor *t,
 	if ((r = sq_filter_wants(s, t, slot)) < 0)
 		return -1;
 	if (r > 0) {
+		f->layer.rule = sq_filter_rule(s, t, slot);
 		if (sq_gptq_tensor(&f->layer, t, &s->in, &s->out, s->err) < 0)
 			return -1;
 		say_made(f, &f->layer.chunks.made);
@@ -209,13 +211,15 @@ static void
 run(struct filter *f)
 {
 	const struct sq_gptq_layer *l = &f->layer;
+	const struct sq_qrule *rule = &f->f.rules.usual;
 	struct sq_filter *s = &f->f;
 	json_t *o = json_pack("{s:b,s:f,s:b,s:b,s:s,s:I,s:s,s:s,s:b,s:i}",
-	    "asym", !l->rule.symmetric, "damp", l->damp,
-	    "drop-stats", f->drop, "fixed-scales", !l->refit, "grid", sq_grid_name(l->rule.grid),
-	    "group", (json_int_t)l->rule.group_cols,
+	    "asym", !rule->symmetric, "damp", l->damp,
+	    "drop-stats", f->drop, "fixed-scales", !l->refit,
+	    "grid", sq_grid_name(rule->grid),
+	    "group", (json_int_t)rule->group_cols,
 	    "order", orders[l->order == SQ_ACT],
-	    "scale", scales[l->rule.scale], "sequential", f->sequential,
+	    "scale", scales[rule->scale], "sequential", f->sequential,
 	    "sweeps", l->sweeps);
 
 	s->begin = begin;
@@ -231,6 +235,7 @@ static void
 option(struct filter *f, int c)
 {
 	struct sq_gptq_layer *l = &f->layer;
+	struct sq_rules *rules = &f->f.rules;
 	int r;
 
 	switch (c) {
@@ -239,14 +244,17 @@ option(struct filter *f, int c)
 		if (r < 0)
 			sq_die(SQ_EUSAGE, "-b %s: not 2, 3, 4, 5, 6 or 8",
 			    optarg);
-		l->rule.grid = (enum sq_grid)r;
+		rules->usual.grid = (enum sq_grid)r;
+		rules->given |= SQ_GIVEN_GRID;
 		break;
 	case 'g':
-		l->rule.group_cols = (size_t)sq_arg_long("-g", optarg, 0,
+		rules->usual.group_cols = (size_t)sq_arg_long("-g", optarg, 0,
 		    1 << 30);
+		rules->given |= SQ_GIVEN_GROUP;
 		break;
 	case OPT_ASYM:
-		l->rule.symmetric = 0;
+		rules->usual.symmetric = 0;
+		rules->given |= SQ_GIVEN_ZEROS;
 		break;
 	case OPT_DAMP:
 		l->damp = sq_arg_real("--damp", optarg, 0, 1);
@@ -259,8 +267,9 @@ option(struct filter *f, int c)
 		    SQ_NATURAL;
 		break;
 	case OPT_SCALE:
-		l->rule.scale = (enum sq_scale_rule)sq_arg_choice("--scale",
-		    optarg, scales);
+		rules->usual.scale = (enum sq_scale_rule)sq_arg_choice(
+		    "--scale", optarg, scales);
+		rules->given |= SQ_GIVEN_SCALE;
 		break;
 	case OPT_FIXED:
 		l->refit = 0;
@@ -283,9 +292,9 @@ int
 main(int argc, char *argv[])
 {
 	struct filter f = { .layer = { .order = SQ_ACT, .damp = 0.01,
-	    .sweeps = 4, .refit = 1, .rule = { .grid = SQ_INT4,
-	    .scale = SQ_WEIGHTED, .symmetric = 1,
-	    .group_rows = 1, .group_cols = 128 } } };
+	    .sweeps = 4, .refit = 1 }, .f.rules.usual = { .grid = SQ_INT4,
+	    .scale = SQ_WEIGHTED, .symmetric = 1, .group_rows = 1,
+	    .group_cols = 128 } };
 	struct sq_gptq_layer *l = &f.layer;
 	struct sq_progress progress;
 	const struct sq_kern *kern;

@@ -13,25 +13,28 @@
 
 static const char usage[] =
     "[-qv] [-f FORMAT] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] "
-    "[--act none|int8|fp8] [--dense GLOB]... [--gguf-pre NAME] "
-    "[--gguf-type TYPE] [--kv] [--scales f16|bf16|f32] [--shard-size SIZE] "
-    "-o OUT";
+    "[-p PROFILE] [--act none|int8|fp8] [--dense GLOB]... [--engine NAME] "
+    "[--gguf-pre NAME] [--gguf-type TYPE] [--kv] [--scales f16|bf16|f32] "
+    "[--shard-size SIZE] [--tp N] -o OUT";
 
-enum { OPT_ACT = SQ_OPT(0), OPT_DENSE, OPT_GGUF_PRE, OPT_GGUF_TYPE, OPT_KV,
-	OPT_SCALES, OPT_SHARD };
+enum { OPT_ACT = SQ_OPT(0), OPT_DENSE, OPT_ENGINE, OPT_GGUF_PRE,
+	OPT_GGUF_TYPE, OPT_KV, OPT_SCALES, OPT_SHARD, OPT_TP };
 
 static const struct option longopts[] = {
 	SQ_LONG,
 	{ "act", required_argument, NULL, OPT_ACT },
 	{ "dense", required_argument, NULL, OPT_DENSE },
+	{ "engine", required_argument, NULL, OPT_ENGINE },
 	{ "format", required_argument, NULL, 'f' },
 	{ "gguf-pre", required_argument, NULL, OPT_GGUF_PRE },
 	{ "gguf-type", required_argument, NULL, OPT_GGUF_TYPE },
 	{ "kv", no_argument, NULL, OPT_KV },
 	{ "model", required_argument, NULL, 'm' },
 	{ "output", required_argument, NULL, 'o' },
+	{ "profile", required_argument, NULL, 'p' },
 	{ "scales", required_argument, NULL, OPT_SCALES },
 	{ "shard-size", required_argument, NULL, OPT_SHARD },
+	{ "tp", required_argument, NULL, OPT_TP },
 	{ NULL, 0, NULL, 0 }
 };
 
@@ -85,6 +88,57 @@ check_options(const struct sq_pack *p, int format)
 		    p->gguf->name);
 }
 
+static struct sq_profile profile;
+static struct sq_engine engine;
+
+static void
+load_profile(struct sq_pack *p, const char *name)
+{
+	char err[SQ_ERR];
+
+	if (sq_profile_load(&profile, name, err) < 0)
+		sq_die(SQ_EDATA, "%s", err);
+	p->profile = &profile;
+}
+
+static void
+load_engine(struct sq_pack *p, const char *name)
+{
+	char err[SQ_ERR];
+
+	if (sq_engine_load(&engine, name, err) < 0)
+		sq_die(SQ_EUSAGE, "--engine %s", err);
+	p->engine = &engine;
+}
+
+/* What the profile says of activations and cache, where flags do not. */
+static void
+follow_profile(struct sq_pack *p, int format)
+{
+	int ct = format == COMPRESSED_TENSORS;
+
+	if (p->profile == NULL || (!ct && format != ASCEND))
+		return;
+	if (p->act == SQ_PACK_ACT_NONE)
+		switch (sq_act_kind(p->profile)) {
+		case SQ_ACT_NONE:
+			break;
+		case SQ_ACT_INT8_TOKEN:
+			p->act = SQ_PACK_ACT_INT8;
+			break;
+		case SQ_ACT_FP8_TOKEN:
+			p->act = SQ_PACK_ACT_FP8;
+			break;
+		default:
+			sq_die(SQ_EDATA, "-f %s: activations as in the "
+			    "profile, %s, are not written; --act says what "
+			    "else", formats[format],
+			    sq_act_names[sq_act_kind(p->profile)]);
+		}
+	if (p->profile->kv.format == (ct ? SQ_KV_FP8_E4M3 : SQ_KV_INT8))
+		p->kv = 1;
+}
+
 static void
 pack(struct sq_pack *p, int format, int fd, const char *input,
     const char *path)
@@ -118,7 +172,7 @@ int
 main(int argc, char *argv[])
 {
 	struct sq_pack p = { .version = SQ_VERSION, .scales = -1,
-	    .dense = dense };
+	    .dense = dense, .ranks = 1 };
 	const char *path = NULL, *model = NULL;
 	const struct sq_kern *kern;
 	struct sq_ctx ctx;
@@ -126,7 +180,7 @@ main(int argc, char *argv[])
 	int c, fd = STDIN_FILENO, format = SQA;
 
 	sq_tool_init(argv[0], usage);
-	while ((c = getopt_long(argc, argv, SQ_SHORT "f:m:o:", longopts,
+	while ((c = getopt_long(argc, argv, SQ_SHORT "f:m:o:p:", longopts,
 	    NULL)) != -1)
 		switch (c) {
 		case 'f':
@@ -138,6 +192,9 @@ main(int argc, char *argv[])
 		case 'o':
 			path = optarg;
 			break;
+		case 'p':
+			load_profile(&p, optarg);
+			break;
 		case OPT_ACT:
 			p.act = (enum sq_pack_act)sq_arg_choice("--act",
 			    optarg, acts);
@@ -147,6 +204,9 @@ main(int argc, char *argv[])
 				sq_die(SQ_EUSAGE, "--dense: more than %d",
 				    GLOBS);
 			dense[p.ndense++] = optarg;
+			break;
+		case OPT_ENGINE:
+			load_engine(&p, optarg);
 			break;
 		case OPT_GGUF_PRE:
 			p.gguf_pre = optarg;
@@ -167,12 +227,17 @@ main(int argc, char *argv[])
 		case OPT_SHARD:
 			p.shard = sq_arg_bytes("--shard-size", optarg);
 			break;
+		case OPT_TP:
+			p.ranks = (unsigned)sq_arg_long("--tp", optarg, 1,
+			    1024);
+			break;
 		default:
 			sq_tool_option(c);
 		}
 	if (optind != argc || path == NULL)
 		sq_usage();
 	check_options(&p, format);
+	follow_profile(&p, format);
 	if (model != NULL &&
 	    (fd = sq_import_pipe(model, SQ_VERSION, err)) < 0)
 		sq_die(SQ_EDATA, "%s", err);

@@ -6,7 +6,7 @@
 
 static const char usage[] =
     "[-qvz] [-b BITS] [-g SIZE] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] "
-    "[--asym] [--except GLOB]... [--grid int|fp8_e4m3] [--only GLOB]... "
+    "[-p PROFILE] [--asym] [--except GLOB]... [--grid int|fp8_e4m3] [--only GLOB]... "
     "[--scale absmax|mse]";
 
 enum { OPT_ASYM = SQ_OPT(0), OPT_GRID, OPT_SCALE };
@@ -78,11 +78,13 @@ tensor(struct sq_filter *s, const struct sq_tensor *t,
 
 	if (slot == NULL && put_head(s) < 0)
 		return -1;	/* what has no place comes after it */
+	f->rtn.chunks.rule = sq_filter_rule(s, t, slot);
 	if (slot != NULL && slot->role == SQ_HEAD) {
 		sq_twin_free(f->head);	/* the model has a head of its own */
 		f->head = NULL;
 	}
 	if (wants_twin(f, t, slot)) {
+		f->rtn.chunks.rule = sq_rule(&s->rules, "lm_head.weight", 0);
 		f->head = sq_rtn_twin(&f->rtn, t, "lm_head.weight", &s->in,
 		    &s->out, s->err);
 		r = f->head == NULL ? -1 : 1;
@@ -110,7 +112,7 @@ record(struct sq_filter *s)
 static void
 run(struct filter *f)
 {
-	const struct sq_qrule *rule = &f->rtn.chunks.rule;
+	const struct sq_qrule *rule = &f->f.rules.usual;
 	struct sq_filter *s = &f->f;
 	json_t *o = json_pack("{s:b,s:s,s:I,s:s}",
 	    "asym", !rule->symmetric, "grid", sq_grid_name(rule->grid),
@@ -128,7 +130,7 @@ run(struct filter *f)
 static void
 set_rule(struct filter *f, int fp8)
 {
-	struct sq_qrule *r = &f->rtn.chunks.rule;
+	struct sq_qrule *r = &f->f.rules.usual;
 	int g = fp8 ? (int)SQ_FP8_E4M3 : sq_grid_of_bits(f->bits == 0 ? 4 :
 	    f->bits);
 
@@ -140,12 +142,14 @@ set_rule(struct filter *f, int fp8)
 		sq_die(SQ_EUSAGE, "--asym: fp8 has no zero points");
 	r->grid = (enum sq_grid)g;
 	r->group_rows = 1;
+	if (fp8 || f->bits != 0)
+		f->f.rules.given |= SQ_GIVEN_GRID;
 }
 
 static void
 option(struct filter *f, int c, int *fp8)
 {
-	struct sq_qrule *rule = &f->rtn.chunks.rule;
+	struct sq_rules *rules = &f->f.rules;
 	int r;
 
 	switch (c) {
@@ -153,18 +157,21 @@ option(struct filter *f, int c, int *fp8)
 		f->bits = (int)sq_arg_long("-b", optarg, 2, 8);
 		break;
 	case 'g':
-		rule->group_cols = (size_t)sq_arg_long("-g", optarg, 0,
+		rules->usual.group_cols = (size_t)sq_arg_long("-g", optarg, 0,
 		    1 << 30);
+		rules->given |= SQ_GIVEN_GROUP;
 		break;
 	case OPT_ASYM:
-		rule->symmetric = 0;
+		rules->usual.symmetric = 0;
+		rules->given |= SQ_GIVEN_ZEROS;
 		break;
 	case OPT_GRID:
 		*fp8 = sq_arg_choice("--grid", optarg, grids);
 		break;
 	case OPT_SCALE:
-		rule->scale = sq_arg_choice("--scale", optarg, scales) ?
-		    SQ_MSE : SQ_ABSMAX;
+		rules->usual.scale = sq_arg_choice("--scale", optarg,
+		    scales) ? SQ_MSE : SQ_ABSMAX;
+		rules->given |= SQ_GIVEN_SCALE;
 		break;
 	default:
 		if ((r = sq_filter_option(&f->f, c, optarg)) < 0)
@@ -177,7 +184,7 @@ option(struct filter *f, int c, int *fp8)
 int
 main(int argc, char *argv[])
 {
-	struct filter f = { .rtn.chunks.rule.symmetric = 1 };
+	struct filter f = { .f.rules.usual.symmetric = 1 };
 	struct sq_progress progress;
 	const struct sq_kern *kern;
 	struct sq_ctx ctx;

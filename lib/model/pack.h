@@ -9,6 +9,8 @@
 #include "base/progress.h"
 #include "formats/fmt_stream.h"
 #include "kernels/kern.h"
+#include "model/profile_made.h"
+#include "schema/lint.h"
 
 /* What the activations of a quantized layer are to be quantized to. */
 enum sq_pack_act { SQ_PACK_ACT_NONE, SQ_PACK_ACT_INT8, SQ_PACK_ACT_FP8 };
@@ -32,6 +34,10 @@ struct sq_pack {
 	/* all */
 	uint64_t memory;		/* bytes, the process's all; 0: enough */
 	const char *tool, *version;	/* for the provenance */
+	const struct sq_profile *profile;	/* what the stream is to be; or
+						   NULL */
+	const struct sq_engine *engine;	/* that will have to take it; or NULL */
+	unsigned ranks;			/* of the engine, at least 1 */
 	/* results */
 	uint64_t tensors, quantized;
 	uint64_t before, after;		/* bytes of the tensors */
@@ -57,6 +63,20 @@ int	 sq_pack_gguf(struct sq_pack *, struct sq_in *in, int fd, char *err);
 
 /* Whether sq_pack_gguf can be asked for that type. */
 int	 sq_pack_gguf_rounds(const struct sq_gguf_kind *);
+
+/* For packers: what profile and engine say about the model, before its weights
+ * come, and about a tensor.  -1 with the reason. */
+int	 sq_pack_check_model(const struct sq_pack *, const struct sq_config *,
+	    char *err);
+int	 sq_pack_check_tensor(const struct sq_pack *,
+	    const struct sq_tensor *, const struct sq_slot *slot, char *err);
+
+/* The profile of what was packed: the one that was asked for, or that the last
+ * tool had and that still holds; else what the weights tell.  *out is the
+ * caller's to release.  -1 with the reason. */
+int	 sq_pack_profile(const struct sq_pack *, struct sq_profile *out,
+	    const struct sq_profile_made *, const json_t *provenance,
+	    uint64_t context, char *err);
 
 /* The archive member that holds a part of a tensor: sqa(5), Members. */
 void	 sq_pack_member_name(char name[2 * SQ_NAME], const char *part,

@@ -207,7 +207,8 @@ pack_header(struct sq_packdir *k, char *err)
 		return sq_fail(err, "%s", k->in->err);
 	config = sq_files_find(&k->files, "config.json", &size);
 	k->p->progress->tensors = k->files.h.tensors;
-	if (sq_inventory_init(&k->inv, (const char *)config, size, err) < 0)
+	if (sq_inventory_init(&k->inv, (const char *)config, size, err) < 0 ||
+	    sq_pack_check_model(k->p, &k->inv.config, err) < 0)
 		return -1;
 	k->module = calloc(k->inv.n, sizeof(*k->module));
 	if (k->module == NULL)
@@ -377,7 +378,8 @@ pack_tensor(struct sq_packdir *k, char *err)
 	struct sq_tensor t;
 
 	if (sq_tensor_parse(&t, k->in->desc, k->in->length, err) < 0 ||
-	    sq_inventory_add(&k->inv, &t, &slot, err) < 0)
+	    sq_inventory_add(&k->inv, &t, &slot, err) < 0 ||
+	    sq_pack_check_tensor(k->p, &t, slot, err) < 0)
 		return -1;
 	sq_progress_tensor(k->p->progress);
 	if (slot != NULL)

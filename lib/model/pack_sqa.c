@@ -8,7 +8,6 @@
 #include "formats/fmt_sqa.h"
 #include "model/inventory.h"
 #include "model/pack.h"
-#include "model/profile_text.h"
 
 #define PIECE	((size_t)1 << 20)
 
@@ -17,7 +16,8 @@ struct packer {
 	struct sq_in *in;
 	struct sq_sqa_out *out;
 	struct sq_inventory inv;
-	struct sq_profile_text profile;
+	struct sq_profile_made made;
+	struct sq_profile profile;
 	json_t *tensors, *provenance;
 	char model[SQ_DIGEST];
 	unsigned char *piece;
@@ -82,6 +82,7 @@ pack_header(struct packer *k, char *err)
 	memcpy(k->model, f.h.model, sizeof(k->model));
 	k->p->progress->tensors = f.h.tensors;
 	if (sq_inventory_init(&k->inv, (const char *)config, size, err) < 0 ||
+	    sq_pack_check_model(k->p, &k->inv.config, err) < 0 ||
 	    sq_sqa_add(k->out, "config.json", config, size, err) < 0)
 		goto done;
 	for (i = 0; i < f.h.nblobs; i++)
@@ -130,6 +131,8 @@ pack_tensor(struct packer *k, char *err)
 	if (t.grid == SQ_GRIDS)
 		return sq_fail(err, "tensor '%s': on a grid that is not known "
 		    "here", t.name);
+	if (sq_pack_check_tensor(k->p, &t, slot, err) < 0)
+		return -1;
 	sq_progress_tensor(k->p->progress);
 	for (i = 0; i < t.nparts; i++) {
 		if (sq_in_gap(k->in, at, t.part[i].offset) < 0)
@@ -143,7 +146,7 @@ pack_tensor(struct packer *k, char *err)
 	k->p->quantized += t.grid != SQ_DENSE;
 	k->p->after += t.length;
 	k->p->before += sq_tensor_count(&t) * sq_dtype_size(t.type);
-	sq_profile_text_add(&k->profile, &t, slot != NULL && slot->linear);
+	sq_profile_made_add(&k->made, &t, slot);
 	return 0;
 }
 
@@ -165,10 +168,12 @@ pack_record(struct packer *k, char *err)
 }
 
 static char *
-kv_schema(const struct sq_config *c)
+kv_schema(const struct packer *k)
 {
+	const struct sq_profile *p = &k->profile;
+	const struct sq_config *c = &k->inv.config;
 	json_t *o = json_pack("{s:s,s:i,s:I,s:I,s:I,s:s,s:s}",
-	    "dtype", "fp16", "page_size", 16,
+	    "dtype", sq_kv_format_names[p->kv.format], "page_size", 16,
 	    "num_layers", (json_int_t)c->layers,
 	    "num_heads", (json_int_t)c->kv_heads,
 	    "head_dim", (json_int_t)c->head_dim,
@@ -184,17 +189,29 @@ static char *
 preset(const struct packer *k)
 {
 	const struct sq_config *c = &k->inv.config;
+	const struct sq_profile *p = &k->profile;
+	const char *id = p->id == NULL ? "" : p->id;
 	char name[SQ_NAME];
 	json_t *meta, *o;
 	char *text;
 
-	snprintf(name, sizeof(name), "%s-%.12s", c->arch->name, k->in->digest);
+	snprintf(name, sizeof(name), "%s-%s%s%.12s", c->arch->name, id,
+	    id[0] == '\0' ? "" : "-", k->in->digest);
 	meta = json_pack("{s:s,s:s,s:s,s:I,s:I,s:I}",
 	    "architecture", c->arch->name, "model_digest", k->model,
 	    "stream_digest", k->in->digest,
 	    "weight_bytes_before", (json_int_t)k->p->before,
 	    "weight_bytes", (json_int_t)k->p->after,
-	    "max_sequence_length", (json_int_t)c->context);
+	    "max_sequence_length", (json_int_t)p->max_sequence_length);
+	json_object_update_new(meta, json_pack(
+	    "{s:s*,s:I,s:I,s:I,s:I,s:f,s:s}",
+	    "quant_profile_id", id[0] == '\0' ? NULL : id,
+	    "weight_bits", (json_int_t)p->weight_bits,
+	    "activation_bits", (json_int_t)p->activation_bits,
+	    "kv_bits_prefill", (json_int_t)p->kv_bits_prefill,
+	    "kv_bits_decode", (json_int_t)p->kv_bits_decode,
+	    "sparsity_ratio", p->sparsity_ratio,
+	    "sparsity_pattern", sq_sparsity_names[p->sparsity_pattern]));
 	o = json_pack("{s:s,s:i,s:s,s:[{s:s,s:s,s:s,s:o}]}",
 	    "name", name, "version", 1,
 	    "description", "made by sq", "engines",
@@ -226,14 +243,16 @@ own_provenance(struct packer *k)
 static int
 pack_rest(struct packer *k, char *err)
 {
-	if (sq_inventory_complete(&k->inv, err) < 0)
+	if (sq_inventory_complete(&k->inv, err) < 0 ||
+	    sq_pack_profile(k->p, &k->profile, &k->made, k->provenance,
+	    k->inv.config.context, err) < 0)
 		return -1;
 	own_provenance(k);
 	if (add_text(k, "tensors.json", sq_json_pretty(k->tensors), err) < 0 ||
 	    add_text(k, "kernel_meta.json", kernel_meta(), err) < 0 ||
-	    add_text(k, "kv_schema.json", kv_schema(&k->inv.config), err) < 0 ||
-	    add_text(k, "profile.yaml", sq_profile_text(&k->profile,
-	    k->inv.config.context), err) < 0 ||
+	    add_text(k, "kv_schema.json", kv_schema(k), err) < 0 ||
+	    add_text(k, "profile.yaml", sq_profile_text(&k->profile),
+	    err) < 0 ||
 	    add_text(k, "provenance.json", sq_json_pretty(k->provenance),
 	    err) < 0 ||
 	    add_text(k, "preset.json", preset(k), err) < 0)
@@ -266,6 +285,8 @@ sq_pack_sqa(struct sq_pack *p, struct sq_in *in, int fd, char *err)
 done:
 	sq_sqa_out_free(k.out);
 	sq_inventory_release(&k.inv);
+	sq_profile_made_release(&k.made);
+	sq_profile_release(&k.profile);
 	json_decref(k.tensors);
 	json_decref(k.provenance);
 	free(k.piece);

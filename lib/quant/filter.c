@@ -17,6 +17,9 @@ sq_filter_option(struct sq_filter *f, int c, const char *arg)
 	case 'z':
 		f->compress = 1;
 		return 1;
+	case 'p':
+		f->profile_name = arg;
+		return 1;
 	case SQ_FILTER_EXCEPT:
 		return sq_select_except(&f->select, arg) < 0 ? -1 : 1;
 	case SQ_FILTER_ONLY:
@@ -30,6 +33,11 @@ sq_filter_open(struct sq_filter *f, const char *version)
 {
 	int fd = STDIN_FILENO;
 
+	if (f->profile_name != NULL) {
+		if (sq_profile_load(&f->profile, f->profile_name, f->err) < 0)
+			return -1;
+		f->rules.profile = f->select.profile = &f->profile;
+	}
 	f->name = f->model == NULL || strcmp(f->model, "-") == 0 ? "stdin" :
 	    f->model;
 	if (f->model != NULL &&
@@ -48,6 +56,14 @@ sq_filter_release(struct sq_filter *f)
 	sq_in_release(&f->in);
 	sq_out_release(&f->out);
 	sq_inventory_release(&f->inv);
+	sq_profile_release(&f->profile);
+}
+
+struct sq_qrule
+sq_filter_rule(const struct sq_filter *f, const struct sq_tensor *t,
+    const struct sq_slot *slot)
+{
+	return sq_rule(&f->rules, t->name, slot != NULL && slot->linear);
 }
 
 int
@@ -168,6 +184,8 @@ sq_filter_finish(struct sq_filter *f, const char *tool, const char *version,
 
 	json_object_set_new(options, "except", globs(s->except, s->nexcept));
 	json_object_set_new(options, "only", globs(s->only, s->nonly));
+	if (sq_rule_provenance(&f->rules, options) < 0)
+		return sq_fail(f->err, "out of memory");
 	if ((options = sorted(options)) == NULL)
 		return sq_fail(f->err, "out of memory");
 	if (sq_out_provenance(&f->out, tool, version, options, kernel,

@@ -9,6 +9,7 @@
 #include "base/progress.h"
 #include "formats/fmt_stream.h"
 #include "model/inventory.h"
+#include "quant/rule.h"
 #include "quant/select.h"
 
 struct sq_filter {
@@ -17,6 +18,8 @@ struct sq_filter {
 	const char *model;		/* -m; NULL: standard input */
 	int compress;			/* -z */
 	struct sq_select select;	/* --only, --except */
+	const char *profile_name;	/* -p */
+	struct sq_rules rules;		/* of the tool, and its flags */
 	struct sq_progress *progress;
 	/* What the filter does: 0, or -1 with the reason in err.  All but
 	 * `tensor' may be NULL. */
@@ -31,17 +34,19 @@ struct sq_filter {
 	struct sq_inventory inv;
 	char digest[SQ_DIGEST];		/* of the model */
 	const char *name;		/* what messages call the input */
+	struct sq_profile profile;	/* rules.profile, once it is there */
 };
 
 /*
  * The options: for getopt_long(3), and whoever got one that is among them.
  * 1: it was; 0: it was not; -1: one too many of its kind.
  */
-#define SQ_FILTER_SHORT	"m:z"
+#define SQ_FILTER_SHORT	"m:p:z"
 #define SQ_FILTER_LONG							\
 	{ "except", required_argument, NULL, SQ_FILTER_EXCEPT },	\
 	{ "model", required_argument, NULL, 'm' },			\
 	{ "only", required_argument, NULL, SQ_FILTER_ONLY },		\
+	{ "profile", required_argument, NULL, 'p' },			\
 	{ "zstd", no_argument, NULL, 'z' }
 
 enum { SQ_FILTER_EXCEPT = 1024, SQ_FILTER_ONLY };
@@ -49,17 +54,21 @@ enum { SQ_FILTER_EXCEPT = 1024, SQ_FILTER_ONLY };
 int	 sq_filter_option(struct sq_filter *, int c, const char *arg);
 
 /*
- * Opens the model (call it before there are threads), or standard input, and
+ * Loads the profile, opens the model (call it before there are threads), or standard input, and
  * standard output.  version: the tool's.
  */
 int	 sq_filter_open(struct sq_filter *, const char *version);
+
+/* How a tensor is to be quantized. */
+struct sq_qrule sq_filter_rule(const struct sq_filter *,
+	    const struct sq_tensor *, const struct sq_slot *);
 
 /* All records up to END. */
 int	 sq_filter_run(struct sq_filter *);
 
 /*
- * PROVENANCE and END.  options (taken) are those of the tool itself; "only" and
- * "except" join them.  kernel: the level that computed.
+ * PROVENANCE and END.  options (taken) are those of the tool itself; "only",
+ * "except" and "profile" join them.  kernel: the level that computed.
  */
 int	 sq_filter_finish(struct sq_filter *, const char *tool,
 	    const char *version, json_t *options, const char *kernel);

@@ -77,6 +77,14 @@ quantize_rows(void *arg, const struct sq_mat *w, const struct sq_qrule *rule,
 	return sq_gptq_rows(arg, w, dst, err);
 }
 
+static int
+same_rule(const struct sq_qrule *a, const struct sq_qrule *b)
+{
+	return a->grid == b->grid && a->scale == b->scale &&
+	    a->symmetric == b->symmetric && a->group_rows == b->group_rows &&
+	    a->group_cols == b->group_cols;
+}
+
 /* The memory for the tiles of t: that of the tensor before, if it will do. */
 static int
 prepare(struct sq_gptq_layer *l, const struct sq_tensor *t, char *err)
@@ -93,7 +101,8 @@ prepare(struct sq_gptq_layer *l, const struct sq_tensor *t, char *err)
 	    .quantize = quantize_rows, .arg = &l->gptq,
 	    .progress = l->progress };
 	l->gptq.error = l->gptq.rtn_error = l->gptq.norm = 0;
-	if (l->gptq.tile != NULL && l->gptq.threads == threads)
+	if (l->gptq.tile != NULL && l->gptq.threads == threads &&
+	    same_rule(&l->gptq.rule, &rule))
 		return 0;
 	sq_gptq_release(&l->gptq);
 	l->gptq = (struct sq_gptq){ .ctx = l->ctx, .lapack = l->lapack,

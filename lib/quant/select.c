@@ -40,14 +40,16 @@ sq_select_named(const struct sq_select *s, const char *name)
 	for (i = 0; i < s->nonly; i++)
 		if (fnmatch(s->only[i], name, 0) == 0)
 			return !excepted(s, name);
-	return 0;
+	return s->nonly == 0 && s->profile != NULL &&
+	    sq_profile_find(s->profile, name, 0, NULL) != NULL &&
+	    !excepted(s, name);
 }
 
 int
 sq_select(struct sq_select *s, const struct sq_tensor *t,
     const struct sq_slot *slot)
 {
-	int i, hit = 0;
+	int i, hit = 0, linear = slot != NULL && slot->linear;
 
 	if (t->ndim != 2)
 		return 0;
@@ -55,7 +57,8 @@ sq_select(struct sq_select *s, const struct sq_tensor *t,
 		if (fnmatch(s->only[i], t->name, 0) == 0)
 			hit = s->matched[i] = 1;
 	if (s->nonly == 0)
-		hit = slot != NULL && slot->linear;
+		hit = s->profile == NULL ? linear :
+		    sq_profile_find(s->profile, t->name, linear, NULL) != NULL;
 	return hit && !excepted(s, t->name);
 }
 
