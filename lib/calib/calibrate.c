@@ -123,7 +123,10 @@ begin(struct calib *k, char *err)
 	memcpy(k->model_digest, files.h.model, sizeof(k->model_digest));
 	if (sq_inventory_init(&k->inv, (const char *)config, size, err) < 0 ||
 	    sq_calib_tokens(&k->tokens, &files, &k->inv.config, o->text,
-	    o->text_len, o->samples, o->length, o->skip, err) < 0)
+	    o->text_len, o->samples, o->length, o->skip, o->report,
+	    err) < 0)
+		goto done;
+	if (o->begun != NULL && o->begun(o, &k->tokens, err) < 0)
 		goto done;
 	if (sq_files_write(&files, k->out) < 0 ||
 	    sq_tokens_write(&k->tokens, k->out) < 0) {
@@ -236,6 +239,8 @@ put_stats(struct calib *k, struct sq_stats *s, char *err)
 {
 	memcpy(s->model, k->model_digest, sizeof(s->model));
 	memcpy(s->source, k->tokens.source, sizeof(s->source));
+	if (k->o->seen != NULL)
+		k->o->seen(k->o, s);
 	return sq_stats_write(s, k->out) < 0 ?
 	    sq_fail(err, "%s", k->out->err) : 0;
 }

@@ -8,6 +8,7 @@
 #define SQ_CALIB_CALIBRATE_H
 
 #include "base/progress.h"
+#include "calib/text.h"
 #include "formats/fmt_stream.h"
 #include "kernels/kern.h"
 
@@ -19,8 +20,14 @@ struct sq_calibrate {
 	enum sq_calib_mode mode;
 	size_t samples, length, skip;
 	uint64_t memory;		/* bytes; 0: no ceiling */
-	char *text;			/* changed */
+	const char *text;
 	size_t text_len;
+	struct sq_text_report *report;	/* filled in, or NULL */
+	/* Before the work: 0, or -1 with the reason, which ends it. */
+	int (*begun)(struct sq_calibrate *, const struct sq_tokens *,
+	    char *err);
+	/* Each record of statistics, as it goes out. */
+	void (*seen)(struct sq_calibrate *, const struct sq_stats *);
 	struct sq_progress *progress;	/* counts tokens through blocks */
 	/* results */
 	size_t got, sample_length;	/* samples taken, tokens of each */
