@@ -176,6 +176,8 @@ list_source(const char *path)
 	}
 	for (i = 0; i < json_array_size(s->provenance); i++)
 		list_other(SQ_PROVENANCE, json_array_get(s->provenance, i), 0);
+	if (sq_tool.verbose && s->files.h.model[0] != '\0')
+		printf("model digest %s\n", s->files.h.model);
 	printf("%zu tensors, %ju bytes, %s%s%s\n", s->n, (uintmax_t)total,
 	    s->kind, s->config.arch == NULL ? "" : ", ",
 	    s->config.arch == NULL ? "" : s->config.arch->name);
