@@ -120,20 +120,20 @@ follow_profile(struct sq_pack *p, int format)
 	if (p->profile == NULL || (!ct && format != ASCEND))
 		return;
 	if (p->act == SQ_PACK_ACT_NONE)
-		switch (sq_act_kind(p->profile)) {
-		case SQ_ACT_NONE:
+		switch (sq_profile_input(p->profile)) {
+		case SQ_INPUT_NONE:
 			break;
-		case SQ_ACT_INT8_TOKEN:
+		case SQ_INPUT_INT8_TOKEN:
 			p->act = SQ_PACK_ACT_INT8;
 			break;
-		case SQ_ACT_FP8_TOKEN:
+		case SQ_INPUT_FP8_TOKEN:
 			p->act = SQ_PACK_ACT_FP8;
 			break;
 		default:
 			sq_die(SQ_EDATA, "-f %s: activations as in the "
 			    "profile, %s, are not written; --act says what "
 			    "else", formats[format],
-			    sq_act_names[sq_act_kind(p->profile)]);
+			    sq_input_names[sq_profile_input(p->profile)]);
 		}
 	if (p->profile->kv.format == (ct ? SQ_KV_FP8_E4M3 : SQ_KV_INT8))
 		p->kv = 1;

@@ -36,8 +36,8 @@ sq_pack_check_tensor(const struct sq_pack *p, const struct sq_tensor *t,
     const struct sq_slot *slot, char *err)
 {
 	struct sq_lint l = { .engine = p->engine, .ranks = p->ranks };
-	static const enum sq_act_kind act[] = { SQ_ACT_NONE,
-	    SQ_ACT_INT8_TOKEN, SQ_ACT_FP8_TOKEN };
+	static const enum sq_input_kind act[] = { SQ_INPUT_NONE,
+	    SQ_INPUT_INT8_TOKEN, SQ_INPUT_FP8_TOKEN };
 	struct sq_profile_rule rule;
 
 	if (p->profile != NULL)

@@ -10,7 +10,7 @@
 
 #define MAX_TABLE	((size_t)1 << 18)
 
-const char *const sq_act_names[] = { "none", "int8-token", "int8-tensor",
+const char *const sq_input_names[] = { "none", "int8-token", "int8-tensor",
 	"int8-static", "fp8-token", "fp8-tensor", "fp8-static", "int4-token",
 	NULL };
 
@@ -90,7 +90,7 @@ read_row_key(const char *key, const struct sq_yaml *y, struct sq_engine_row *r)
 	if (strcmp(key, "symmetric") == 0)
 		return sq_yaml_bool(y, &r->symmetric);
 	if (strcmp(key, "activations") == 0)
-		return read_set(y, sq_act_names, &r->activations);
+		return read_set(y, sq_input_names, &r->activations);
 	if (strcmp(key, "columns") == 0)
 		return sq_yaml_uint(y, &r->columns);
 	if (strcmp(key, "rows") == 0)
@@ -207,20 +207,20 @@ sq_engine_name(size_t i)
 	return sq_engines[i].name;
 }
 
-enum sq_act_kind
-sq_act_kind(const struct sq_profile *p)
+enum sq_input_kind
+sq_profile_input(const struct sq_profile *p)
 {
 	const struct sq_profile_activation *a = &p->activation;
 
 	if (p->activation_bits == 16)
-		return SQ_ACT_NONE;
+		return SQ_INPUT_NONE;
 	if (p->activation_bits == 4)
-		return SQ_ACT_INT4_TOKEN;
+		return SQ_INPUT_INT4_TOKEN;
 	if (a->format == SQ_WF_INT)
-		return !a->dynamic ? SQ_ACT_INT8_STATIC : a->granularity ==
-		    SQ_PER_TENSOR ? SQ_ACT_INT8_TENSOR : SQ_ACT_INT8_TOKEN;
-	return !a->dynamic ? SQ_ACT_FP8_STATIC : a->granularity ==
-	    SQ_PER_TENSOR ? SQ_ACT_FP8_TENSOR : SQ_ACT_FP8_TOKEN;
+		return !a->dynamic ? SQ_INPUT_INT8_STATIC : a->granularity ==
+		    SQ_PER_TENSOR ? SQ_INPUT_INT8_TENSOR : SQ_INPUT_INT8_TOKEN;
+	return !a->dynamic ? SQ_INPUT_FP8_STATIC : a->granularity ==
+	    SQ_PER_TENSOR ? SQ_INPUT_FP8_TENSOR : SQ_INPUT_FP8_TOKEN;
 }
 
 /* The formats whose groups are part of them are told apart by name alone. */
@@ -243,7 +243,7 @@ takes_group(const struct sq_engine_row *w, const struct sq_profile_rule *r)
 /* How far a row goes along: 5 is all the way. */
 static int
 agreement(const struct sq_engine_row *w, const struct sq_profile_rule *r,
-    enum sq_act_kind act)
+    enum sq_input_kind act)
 {
 	if (w->format != r->format)
 		return 0;
@@ -258,7 +258,7 @@ agreement(const struct sq_engine_row *w, const struct sq_profile_rule *r,
 
 const struct sq_engine_row *
 sq_engine_takes(const struct sq_engine *e, const struct sq_profile_rule *r,
-    enum sq_act_kind act, char *why)
+    enum sq_input_kind act, char *why)
 {
 	char group[32] = "";
 	int i, a, best = 0;
@@ -281,13 +281,13 @@ sq_engine_takes(const struct sq_engine *e, const struct sq_profile_rule *r,
 		    sq_wformat_names[r->format], r->bits);
 	else if (best == 2)
 		sq_fail(why, "does not take activations in %s with weights in "
-		    "%s of %d bits", act == SQ_ACT_NONE ? "16 bits" :
-		    sq_act_names[act], sq_wformat_names[r->format], r->bits);
+		    "%s of %d bits", act == SQ_INPUT_NONE ? "16 bits" :
+		    sq_input_names[act], sq_wformat_names[r->format], r->bits);
 	else
 		sq_fail(why, "does not take %s with weights in %s of %d bits"
 		    "%s%s", best == 3 ? "zero points" : group,
 		    sq_wformat_names[r->format], r->bits,
-		    act == SQ_ACT_NONE ? "" : " and activations in ",
-		    act == SQ_ACT_NONE ? "" : sq_act_names[act]);
+		    act == SQ_INPUT_NONE ? "" : " and activations in ",
+		    act == SQ_INPUT_NONE ? "" : sq_input_names[act]);
 	return NULL;
 }

@@ -12,11 +12,11 @@
 #define SQ_ENGINE_ROWS		32
 
 /* How the input of a matrix multiplication is rounded. */
-enum sq_act_kind { SQ_ACT_NONE, SQ_ACT_INT8_TOKEN, SQ_ACT_INT8_TENSOR,
-	SQ_ACT_INT8_STATIC, SQ_ACT_FP8_TOKEN, SQ_ACT_FP8_TENSOR,
-	SQ_ACT_FP8_STATIC, SQ_ACT_INT4_TOKEN, SQ_ACT_KINDS };
+enum sq_input_kind { SQ_INPUT_NONE, SQ_INPUT_INT8_TOKEN, SQ_INPUT_INT8_TENSOR,
+	SQ_INPUT_INT8_STATIC, SQ_INPUT_FP8_TOKEN, SQ_INPUT_FP8_TENSOR,
+	SQ_INPUT_FP8_STATIC, SQ_INPUT_INT4_TOKEN, SQ_INPUT_KINDS };
 
-extern const char *const sq_act_names[];
+extern const char *const sq_input_names[];
 
 /* One kind of weights that it takes. */
 struct sq_engine_row {
@@ -26,7 +26,7 @@ struct sq_engine_row {
 	int ngroups, per_tensor;
 	uint64_t group_multiple;	/* 0: none but those */
 	int symmetric;			/* must be */
-	unsigned activations;		/* bit k: enum sq_act_kind */
+	unsigned activations;		/* bit k: enum sq_input_kind */
 	uint64_t columns, rows;		/* of a rank: multiples of these */
 };
 
@@ -49,13 +49,13 @@ int	 sq_engine_load(struct sq_engine *, const char *name, char *err);
 /* The engines that are compiled in: i from 0; NULL when there is none. */
 const char *sq_engine_name(size_t i);
 
-enum sq_act_kind sq_act_kind(const struct sq_profile *);
+enum sq_input_kind sq_profile_input(const struct sq_profile *);
 
 /*
  * The row that takes weights of that rule with such an input: NULL with the
  * reason.
  */
 const struct sq_engine_row *sq_engine_takes(const struct sq_engine *,
-	    const struct sq_profile_rule *, enum sq_act_kind, char *why);
+	    const struct sq_profile_rule *, enum sq_input_kind, char *why);
 
 #endif

@@ -80,7 +80,7 @@ lint_kv(struct sq_lint *l, const struct sq_profile *p)
 int
 sq_lint_profile(struct sq_lint *l, const struct sq_profile *p)
 {
-	enum sq_act_kind act = sq_act_kind(p);
+	enum sq_input_kind act = sq_profile_input(p);
 	const struct sq_profile_override *o;
 	char why[SQ_ERR];
 	size_t i;
@@ -94,7 +94,7 @@ sq_lint_profile(struct sq_lint *l, const struct sq_profile *p)
 		    sq_engine_takes(l->engine, &o->rule, act, why) == NULL)
 			say(l, p, o->line, "%s", why);
 	}
-	if (!p->activation.symmetric && act != SQ_ACT_NONE &&
+	if (!p->activation.symmetric && act != SQ_INPUT_NONE &&
 	    !l->engine->activation_zeros)
 		say(l, p, sq_profile_line(p, "activation.symmetric"),
 		    "does not take zero points of activations");
@@ -128,8 +128,8 @@ place(const struct sq_slot *s)
 }
 
 static void
-lint_shape(struct sq_lint *l, const struct sq_slot *s, const struct sq_profile_rule *r,
-    const struct sq_engine_row *w)
+lint_shape(struct sq_lint *l, const struct sq_slot *s,
+    const struct sq_profile_rule *r, const struct sq_engine_row *w)
 {
 	uint64_t rows = s->dim[0], cols = s->dim[1], n = l->ranks;
 	uint64_t *part = cut_columns(s) ? &cols : &rows;
@@ -160,7 +160,7 @@ lint_shape(struct sq_lint *l, const struct sq_slot *s, const struct sq_profile_r
 
 int
 sq_lint_tensor(struct sq_lint *l, const struct sq_slot *s,
-    const struct sq_profile_rule *r, enum sq_act_kind act)
+    const struct sq_profile_rule *r, enum sq_input_kind act)
 {
 	const struct sq_engine_row *w;
 	char why[SQ_ERR];
@@ -213,7 +213,7 @@ int
 sq_lint_model(struct sq_lint *l, const struct sq_profile *p,
     const struct sq_config *c)
 {
-	enum sq_act_kind act = sq_act_kind(p);
+	enum sq_input_kind act = sq_profile_input(p);
 	const struct sq_profile_rule *r;
 	const struct sq_slot *s, *q = NULL, *gate = NULL;
 	struct sq_slot *slot;

@@ -26,7 +26,7 @@ int	 sq_lint_model(struct sq_lint *, const struct sq_profile *,
 
 /* A quantized tensor as it is. */
 int	 sq_lint_tensor(struct sq_lint *, const struct sq_slot *,
-	    const struct sq_profile_rule *, enum sq_act_kind);
+	    const struct sq_profile_rule *, enum sq_input_kind);
 
 void	 sq_lint_release(struct sq_lint *);
 

@@ -53,7 +53,6 @@ struct sq_profile_activation {
 
 struct sq_profile_kv {
 	int format, prefill_format;	/* enum sq_kv_format */
-	uint64_t group;			/* values that share a scale */
 	uint64_t sink, window;		/* tokens kept in 16 bits */
 	int hadamard;
 };

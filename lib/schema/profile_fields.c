@@ -44,8 +44,7 @@ static const struct sq_field activation[] = {
 static const struct sq_field kv[] = {
 	WORD("format", kv.format, sq_kv_format_names),
 	WORD("prefill_format", kv.prefill_format, sq_kv_format_names),
-	UINT("group_size", kv.group, 0, 65536),
-	UINT("sink", kv.sink, 0, 65536),
+	UINT("sink", kv.sink, 0, 64),
 	UINT("window", kv.window, 0, 1 << 24),
 	BOOL("hadamard", kv.hadamard),
 	END

@@ -358,9 +358,9 @@ apply_widths(struct sq_profile *p)
 	kv->format = kv_of_bits(p->kv_bits_decode);
 	kv->prefill_format = kv_of_bits(p->kv_bits_prefill);
 	if (p->kv_bits_decode == 4 || p->kv_bits_prefill == 4) {
-		kv->group = 32;
 		kv->sink = 4;
 		kv->window = 128;
+		kv->hadamard = 1;
 	}
 }
 

@@ -60,7 +60,7 @@ START_TEST(defaults)
 	ck_assert_int_eq(p.activation.format, SQ_WF_INT);
 	ck_assert_int_eq(p.activation.dynamic, 1);
 	ck_assert_int_eq(p.kv.format, SQ_KV_INT4);
-	ck_assert_uint_eq(p.kv.group, 32);
+	ck_assert_int_eq(p.kv.hadamard, 1);
 	ck_assert_uint_eq(p.kv.sink, 4);
 	ck_assert_uint_eq(p.kv.window, 128);
 	sq_profile_release(&p);
