@@ -21,7 +21,8 @@ sq_rule(const struct sq_rules *s, const char *name, int linear)
 	if (!(s->given & SQ_GIVEN_ZEROS))
 		q.symmetric = r->symmetric;
 	if (!(s->given & SQ_GIVEN_SCALE) && r->scale != SQ_SCALE_TOOL)
-		q.scale = r->scale == SQ_SCALE_MSE ? SQ_MSE : SQ_ABSMAX;
+		q.scale = r->scale == SQ_SCALE_WEIGHTED ? SQ_WEIGHTED :
+		    r->scale == SQ_SCALE_MSE ? SQ_MSE : SQ_ABSMAX;
 	if (!(s->given & SQ_GIVEN_GROUP)) {
 		q.group_rows = (size_t)r->group_rows;
 		q.group_cols = (size_t)r->group_cols;

@@ -13,7 +13,8 @@ const char *const sq_profile_backends[] = { "cuda", "ascend", "cambricon",
 	"hygon", "kunlunxin", "cpu", NULL };
 const char *const sq_algorithm_names[] = { "rtn", "gptq", "awq", "smooth",
 	"rotate", NULL };
-const char *const sq_scale_names[] = { "tool", "absmax", "mse", NULL };
+const char *const sq_scale_names[] = { "tool", "absmax", "mse",
+	"weighted", NULL };
 const char *const sq_granularity_names[] = { "token", "tensor", NULL };
 const char *const sq_kv_format_names[] = { "fp16", "bf16", "fp8_e4m3",
 	"fp8_e5m2", "int8", "int4", "int2", NULL };
