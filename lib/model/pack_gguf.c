@@ -185,6 +185,7 @@ pack_header(struct packer *k, char *err)
 	config = sq_files_find(&f, "config.json", &size);
 	k->p->progress->tensors = f.h.tensors;
 	if (sq_inventory_init(&k->inv, (const char *)config, size, err) == 0 &&
+	    sq_pack_check_model(k->p, &k->inv.config, err) == 0 &&
 	    put_keys(k, &f, err) == 0 && measure_head(k, err) == 0)
 		r = has_divisors(k) ? put_divisors(k, err) : 0;
 	sq_files_release(&f);
@@ -419,7 +420,8 @@ pack_tensor(struct packer *k, char *err)
 	uint64_t at = k->pos;
 
 	if (sq_tensor_parse(&t, k->in->desc, k->in->length, err) < 0 ||
-	    sq_inventory_add(&k->inv, &t, &slot, err) < 0)
+	    sq_inventory_add(&k->inv, &t, &slot, err) < 0 ||
+	    sq_pack_check_tensor(k->p, &t, slot, err) < 0)
 		return -1;
 	sq_progress_tensor(k->p->progress);
 	if (!is_written(k, slot)) {

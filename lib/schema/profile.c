@@ -27,6 +27,7 @@ static const struct {
 	[SQ_WF_UINT4M] = { SQ_UINT4M, 4, 32 },
 	[SQ_WF_UINT5M] = { SQ_UINT5M, 5, 32 },
 	[SQ_WF_FP4] = { SQ_FP4, 4, 16 },
+	[SQ_WF_IQ4_XS] = { SQ_IQ4_XS, 4, 32 },
 };
 
 int

@@ -6,7 +6,7 @@
 
 const char *const sq_wformat_names[] = { "none", "int", "fp8_e4m3",
 	"fp8_e5m2", "mxfp4", "q4_0", "iq4_nl", "q4_k", "q5_k", "q6_k",
-	"uint4m", "uint5m", "fp4", NULL };
+	"uint4m", "uint5m", "fp4", "iq4_xs", NULL };
 const char *const sq_sparsity_names[] = { "none", "2:4", "4:8", "block",
 	"unstructured", NULL };
 const char *const sq_profile_backends[] = { "cuda", "ascend", "cambricon",
