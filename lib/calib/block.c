@@ -8,6 +8,8 @@ sq_input_of(const struct sq_slot *s)
 {
 	if (s == NULL || !s->linear)
 		return -1;
+	if (s->expert >= 0)
+		return SQ_INPUTS + 2 * (int)s->expert + (s->role == SQ_DOWN);
 	switch (s->role) {
 	case SQ_O:
 		return SQ_IN_O;
@@ -30,7 +32,8 @@ sq_input_channels(const struct sq_config *c, int input)
 	case SQ_IN_DOWN:
 		return (size_t)c->ffn;
 	default:
-		return (size_t)c->dim;
+		return (size_t)(input > SQ_INPUTS &&
+		    (input - SQ_INPUTS) % 2 == 1 ? c->expert_ffn : c->dim);
 	}
 }
 
@@ -61,11 +64,19 @@ int
 sq_block_hold(struct sq_block *b, struct sq_in *in, const struct sq_tensor *t,
     const struct sq_slot *slot, char *err)
 {
-	struct sq_held *h = &b->held[b->n];
+	struct sq_held *h = b->held;
 
-	if (slot->layer != b->layer || b->n == SQ_HELD)
+	if (slot->layer != b->layer)
 		return sq_fail(err, "tensor '%s': not in the order of a "
 		    "forward pass", t->name);
+	if (b->n == b->room) {
+		b->room = b->room == 0 ? 24 : 2 * b->room;
+		h = realloc(h, (size_t)b->room * sizeof(*h));
+		if (h == NULL)
+			return sq_fail(err, "out of memory");
+		b->held = h;
+	}
+	h += b->n;
 	h->t = *t;
 	h->slot = slot;
 	h->payload = sq_in_payload(in, SQ_MAX_PAYLOAD);
@@ -92,4 +103,7 @@ sq_block_drop(struct sq_block *b)
 {
 	while (b->n > 0)
 		free(b->held[--b->n].payload);
+	free(b->held);
+	b->held = NULL;
+	b->room = 0;
 }

@@ -8,10 +8,15 @@
 #include "formats/fmt_stream.h"
 #include "model/model.h"
 
-#define SQ_HELD		24		/* tensors of a block at most */
-
-/* The inputs: of q, k and v; of o; of gate and up; of down. */
+/* The inputs: of q, k and v; of o; of gate and up; of down.  With experts, two
+ * more for each: of its gate and up, and of its down. */
 enum { SQ_IN_QKV, SQ_IN_O, SQ_IN_FFN, SQ_IN_DOWN, SQ_INPUTS };
+
+static inline int
+sq_inputs(const struct sq_config *c)
+{
+	return SQ_INPUTS + 2 * (int)c->experts;
+}
 
 struct sq_held {
 	struct sq_tensor t;
@@ -20,8 +25,8 @@ struct sq_held {
 };
 
 struct sq_block {
-	struct sq_held held[SQ_HELD];	/* in the order of the stream */
-	int n;
+	struct sq_held *held;		/* in the order of the stream */
+	int n, room;
 	uint64_t layer;
 };
 

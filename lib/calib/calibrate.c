@@ -38,19 +38,26 @@ now(void)
 
 /* ---- memory ---- */
 
+/* The width of a block's inner layer: all experts, or those of a token. */
+static uint64_t
+inner(const struct sq_config *c, uint64_t experts)
+{
+	return c->experts > 0 ? c->expert_ffn * experts : c->ffn;
+}
+
 /* The weights of one block, at 16 bits. */
 static uint64_t
-block_bytes(const struct sq_config *c)
+block_bytes(const struct sq_config *c, uint64_t experts)
 {
 	return 2 * (c->dim * c->head_dim * (2 * c->heads + 2 * c->kv_heads) +
-	    3 * c->dim * c->ffn);
+	    3 * c->dim * inner(c, experts));
 }
 
 static uint64_t
 forward_bytes(const struct sq_config *c, size_t rows)
 {
 	return 4 * rows * (3 * c->dim + 2 * c->head_dim *
-	    (c->heads + c->kv_heads) + 2 * c->ffn);
+	    (c->heads + c->kv_heads) + 2 * inner(c, 1));
 }
 
 /* Everything but the hidden states of all samples. */
@@ -61,7 +68,7 @@ least_memory(const struct calib *k)
 	size_t length = (size_t)k->tokens.length;
 	uint64_t block, embed = 2 * c->vocab * c->dim;
 
-	block = block_bytes(c) + forward_bytes(c, SQ_LANE_ROWS) +
+	block = block_bytes(c, c->experts) + forward_bytes(c, SQ_LANE_ROWS) +
 	    4 * length * c->dim +
 	    4 * length * c->kv_heads * c->head_dim * 2 +
 	    sq_collect_bytes(c, length, k->o->mode == SQ_CALIB_FULL,
@@ -103,6 +110,7 @@ open_runner(struct calib *k, char *err)
 		return -1;
 	k->lane.f.tap = sq_collect_tap;
 	k->lane.f.tap_arg = &k->collect;
+	k->collect.expert = &k->lane.f.expert;
 	return sq_hidden_init(&k->hidden,
 	    (size_t)(k->tokens.count / k->tokens.length), length,
 	    (size_t)c->dim, k->o->spilled, err);
@@ -183,11 +191,11 @@ count_flops(struct calib *k)
 	const struct sq_config *c = &k->inv.config;
 	uint64_t tokens = k->tokens.count, q = c->heads * c->head_dim;
 
-	k->o->flops += tokens * block_bytes(c);
+	k->o->flops += tokens * block_bytes(c, c->chosen);
 	k->o->flops += tokens * 2 * k->tokens.length * q;	/* causal */
 	if (k->o->mode == SQ_CALIB_FULL)
 		k->o->flops += tokens * (2 * c->dim * c->dim + q * q +
-		    c->ffn * c->ffn);
+		    inner(c, 1) * inner(c, c->chosen));
 }
 
 /* The finite check is here: a NaN would spread to every statistic. */
@@ -198,7 +206,7 @@ check_finite(const struct calib *k, char *err)
 	size_t i;
 	int n;
 
-	for (n = 0; n < SQ_INPUTS; n++) {
+	for (n = 0; n < k->collect.n; n++) {
 		s = &k->collect.in[n].stats;
 		for (i = 0; i < k->collect.in[n].channels; i++)
 			if (!(k->collect.in[n].abssum[i] < 1e30) ||

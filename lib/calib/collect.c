@@ -14,7 +14,7 @@ sq_collect_bytes(const struct sq_config *c, size_t length, int full,
 	size_t ch;
 	int i;
 
-	for (i = 0; i < SQ_INPUTS; i++) {
+	for (i = 0; i < sq_inputs(c); i++) {
 		ch = sq_input_channels(c, i);
 		n += ch * (5 * sizeof(float) + 3 * sizeof(double));
 		if (full)
@@ -63,9 +63,12 @@ sq_collect_init(struct sq_collect *k, struct sq_ctx *ctx,
 	memset(k, 0, sizeof(*k));
 	k->ctx = ctx;
 	k->full = full;
-	for (i = 0; i < SQ_INPUTS; i++)
-		if (input_init(k, &k->in[i], sq_input_channels(c, i), length, prec,
-		    err) < 0)
+	k->n = sq_inputs(c);
+	if ((k->in = calloc((size_t)k->n, sizeof(*k->in))) == NULL)
+		return sq_fail(err, "out of memory");
+	for (i = 0; i < k->n; i++)
+		if (input_init(k, &k->in[i], sq_input_channels(c, i), length,
+		    prec, err) < 0)
 			goto err;
 	k->kv.is_kv = 1;
 	k->kv.heads = c->kv_heads;
@@ -90,7 +93,7 @@ sq_collect_release(struct sq_collect *k)
 {
 	int i;
 
-	for (i = 0; i < SQ_INPUTS; i++) {
+	for (i = 0; k->in != NULL && i < k->n; i++) {
 		k->in[i].stats.h = NULL;	/* the gram's */
 		sq_stats_release(&k->in[i].stats);
 		sq_gram_release(&k->in[i].gram);
@@ -98,6 +101,7 @@ sq_collect_release(struct sq_collect *k)
 		free(k->in[i].abssum);
 		free(k->in[i].square);
 	}
+	free(k->in);
 	sq_stats_release(&k->kv);
 	memset(k, 0, sizeof(*k));
 }
@@ -118,8 +122,10 @@ sq_collect_reset(struct sq_collect *k)
 	struct sq_collect_input *in;
 	int i;
 
-	for (i = 0; i < SQ_INPUTS; i++) {
+	for (i = 0; i < k->n; i++) {
 		in = &k->in[i];
+		in->tokens = 0;
+		in->stats.h = k->full ? in->gram.h : NULL;
 		fill(in->stats.min, in->channels, FLT_MAX);
 		fill(in->stats.max, in->channels, -FLT_MAX);
 		memset(in->sum, 0, in->channels * sizeof(double));
@@ -170,6 +176,7 @@ take_input(struct sq_collect *k, struct sq_collect_input *in,
 
 	if (sq_moments(k->ctx, x, &m) != 0)
 		return sq_fail(k->err, "no kernel for statistics");
+	in->tokens += x->rows;
 	if (k->full)
 		return sq_gram_take(&in->gram, x, k->err);
 	add_squares(in->square, x);
@@ -181,8 +188,12 @@ sq_collect_tap(void *arg, enum sq_role role, size_t layer,
     const struct sq_mat *x)
 {
 	struct sq_collect *k = arg;
+	int e = k->expert == NULL ? -1 : (int)*k->expert;
 
 	(void)layer;
+	if (e >= 0)
+		return take_input(k, &k->in[SQ_INPUTS + 2 * e +
+		    (role == SQ_DOWN)], x);
 	switch (role) {
 	case SQ_Q:
 		return take_input(k, &k->in[SQ_IN_QKV], x);
@@ -203,16 +214,38 @@ sq_collect_tap(void *arg, enum sq_role role, size_t layer,
 	}
 }
 
+/* Experts get some of the tokens, or none. */
+static int
+end_sample(struct sq_gram *g, int expert, char *err)
+{
+	if (g->have == 0)
+		return 0;
+	if (expert)
+		sq_gram_pad(g);
+	return sq_gram_add(g, err);
+}
+
 int
 sq_collect_sample(struct sq_collect *k, size_t tokens, char *err)
 {
 	int i;
 
-	for (i = 0; k->full && i < SQ_INPUTS; i++)
-		if (sq_gram_add(&k->in[i].gram, err) < 0)
+	for (i = 0; k->full && i < k->n; i++)
+		if (end_sample(&k->in[i].gram, i >= SQ_INPUTS, err) < 0)
 			return -1;
 	k->tokens += tokens;
 	return 0;
+}
+
+/* An expert that no token went to: everything is 0. */
+static void
+none_seen(struct sq_collect_input *in)
+{
+	fill(in->stats.min, in->channels, 0);
+	fill(in->stats.max, in->channels, 0);
+	fill(in->stats.mean, in->channels, 0);
+	fill(in->stats.absmean, in->channels, 0);
+	fill(in->stats.hdiag, in->channels, 0);
 }
 
 void
@@ -222,14 +255,21 @@ sq_collect_finish(struct sq_collect *k)
 	size_t j;
 	int i;
 
-	for (i = 0; i < SQ_INPUTS; i++) {
+	for (i = 0; i < k->n; i++) {
 		in = &k->in[i];
-		in->stats.tokens = k->tokens;
+		in->stats.tokens = in->tokens;
+		/* an expert's H of few tokens says little */
+		if (i >= SQ_INPUTS && in->tokens < in->channels)
+			in->stats.h = NULL;
+		if (in->tokens == 0) {
+			none_seen(in);
+			continue;
+		}
 		for (j = 0; j < in->channels; j++) {
 			in->stats.mean[j] = (float)(in->sum[j] /
-			    (double)k->tokens);
+			    (double)in->tokens);
 			in->stats.absmean[j] = (float)(in->abssum[j] /
-			    (double)k->tokens);
+			    (double)in->tokens);
 			in->stats.hdiag[j] = (float)in->square[j];
 		}
 	}

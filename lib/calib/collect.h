@@ -14,13 +14,16 @@ struct sq_collect_input {
 	size_t channels;
 	struct sq_stats stats;		/* h points into gram */
 	double *sum, *abssum, *square;	/* [channels] */
+	uint64_t tokens;
 	struct sq_gram gram;		/* with H only */
 };
 
 struct sq_collect {
 	struct sq_ctx *ctx;
 	int full;			/* with H, not its diagonal alone */
-	struct sq_collect_input in[SQ_INPUTS];
+	struct sq_collect_input *in;	/* [n] */
+	int n;
+	const int64_t *expert;		/* of the forward pass, or NULL */
 	struct sq_stats kv;
 	uint64_t tokens;
 	char err[SQ_ERR];		/* why the tap said -1 */

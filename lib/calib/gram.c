@@ -128,6 +128,17 @@ sq_gram_take(struct sq_gram *g, const struct sq_mat *x, char *err)
 	return 0;
 }
 
+void
+sq_gram_pad(struct sq_gram *g)
+{
+	size_t size = sq_dtype_size(type_of(g->prec)), c;
+
+	for (c = 0; c < g->channels; c++)
+		memset((char *)g->x + (c * g->length + g->have) * size, 0,
+		    (g->length - g->have) * size);
+	g->have = g->length;
+}
+
 struct band {
 	struct sq_gram *g;
 	size_t row, rows;

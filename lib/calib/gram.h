@@ -39,6 +39,9 @@ uint64_t sq_gram_bytes(size_t channels, size_t length, enum sq_prec);
 /* The next tokens of the sample: [tokens][C], F32. */
 int	 sq_gram_take(struct sq_gram *, const struct sq_mat *x, char *err);
 
+/* The sample has fewer tokens than others: the rest of it is zeros. */
+void	 sq_gram_pad(struct sq_gram *);
+
 /* The samples of both are whole: to += X Y^T, [C][C], with X from the first
  * one, whose sample ends. */
 int	 sq_gram_cross(struct sq_gram *, const struct sq_gram *, float *to,

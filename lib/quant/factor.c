@@ -108,19 +108,31 @@ take(struct sq_in *in, struct sq_out *out, void *buf, size_t n, char *err)
 	return 0;
 }
 
+/* Passes what comes before the last n floats of the payload. */
+static int
+skip_to(struct sq_in *in, struct sq_out *out, void *buf, size_t size,
+    uint64_t n, char *err)
+{
+	uint64_t skip = in->length - n * sizeof(float);
+	size_t i;
+
+	for (; skip > 0; skip -= i) {
+		i = skip < size ? (size_t)skip : size;
+		if (take(in, out, buf, i, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static int
 read_rows(struct sq_factor *f, struct sq_in *in, struct sq_out *out,
     float *row, char *err)
 {
-	uint64_t skip = in->length - sq_triangle(f->n) * sizeof(float);
-	size_t i, n;
+	size_t i;
 
-	for (; skip > 0; skip -= n) {
-		n = skip < f->n * sizeof(float) ? (size_t)skip :
-		    f->n * sizeof(float);
-		if (take(in, out, row, n, err) < 0)
-			return -1;
-	}
+	if (skip_to(in, out, row, f->n * sizeof(float), sq_triangle(f->n),
+	    err) < 0)
+		return -1;
 	for (i = 0; i < f->n; i++) {
 		if (take(in, out, row, (f->n - i) * sizeof(float), err) < 0)
 			return -1;
@@ -129,18 +141,40 @@ read_rows(struct sq_factor *f, struct sq_in *in, struct sq_out *out,
 	return 0;
 }
 
-int
-sq_factor_read(struct sq_factor *f, struct sq_in *in, struct sq_out *out,
-    char *err)
+/* Of inputs that were never seen, each one counts the same. */
+static int
+read_diagonal(struct sq_factor *f, struct sq_in *in, struct sq_out *out,
+    float *row, char *err)
 {
-	float *row = malloc(f->n * sizeof(*row));
+	float *d = row + f->n;
+	size_t i, seen = 0;
+
+	if (skip_to(in, out, row, f->n * sizeof(float), f->n, err) < 0 ||
+	    take(in, out, d, f->n * sizeof(float), err) < 0)
+		return -1;
+	for (i = 0; i < f->n; i++)
+		seen += d[i] > 0;
+	memset(row, 0, f->n * sizeof(float));
+	for (i = 0; i < f->n; i++) {
+		row[0] = seen == 0 ? 1 : d[i];
+		sq_factor_row(f, i, row);
+	}
+	return 0;
+}
+
+int
+sq_factor_read(struct sq_factor *f, int full, struct sq_in *in,
+    struct sq_out *out, char *err)
+{
+	float *row = malloc(2 * f->n * sizeof(*row));
 	int r = -1;
 
 	if (row == NULL)
 		return sq_fail(err, "out of memory");
 	if (out != NULL && sq_out_begin_copy(out, in) < 0)
 		sq_fail(err, "%s", out->err);
-	else if (read_rows(f, in, out, row, err) == 0)
+	else if ((full ? read_rows(f, in, out, row, err) :
+	    read_diagonal(f, in, out, row, err)) == 0)
 		r = out != NULL && sq_out_end(out) < 0 ?
 		    sq_fail(err, "%s", out->err) : 0;
 	free(row);

@@ -66,9 +66,9 @@ uint64_t sq_factor_bytes(size_t n, int keep);
 /* Row i of H from its diagonal on: n - i values. */
 void	 sq_factor_row(struct sq_factor *, size_t i, const float *row);
 
-/* All of them, from the STATS record that in has just read, which has H and is
- * passed on to out, unless that is NULL. */
-int	 sq_factor_read(struct sq_factor *, struct sq_in *in,
+/* All of them, from the STATS record that in has just read, which has H (full)
+ * or its diagonal, and is passed on to out, unless that is NULL. */
+int	 sq_factor_read(struct sq_factor *, int full, struct sq_in *in,
 	    struct sq_out *out, char *err);
 
 /*

@@ -112,6 +112,14 @@ prepare(struct sq_gptq_layer *l, const struct sq_tensor *t, char *err)
 	return sq_gptq_init(&l->gptq, threads, err);
 }
 
+/* Fewer tokens than channels, as an expert may have seen: there is no H worth
+ * the name, and the diagonal has to do. */
+static int
+is_rare(const struct sq_stats *s)
+{
+	return s->tokens < s->channels;
+}
+
 int
 sq_gptq_stats(struct sq_gptq_layer *l, struct sq_in *in, struct sq_out *out,
     char *err)
@@ -128,7 +136,7 @@ sq_gptq_stats(struct sq_gptq_layer *l, struct sq_in *in, struct sq_out *out,
 		    "another model: %s, not %s", name, l->stats.model,
 		    l->model);
 	l->seen = 1;
-	if (!l->full)
+	if (!l->full && !is_rare(&l->stats))
 		return out == NULL || sq_out_copy(out, in) == 0 ? 0 :
 		    sq_fail(err, "%s", out->err);
 	need = sq_gptq_memory(l, 1, l->stats.channels, 2, 1);
@@ -137,7 +145,7 @@ sq_gptq_stats(struct sq_gptq_layer *l, struct sq_in *in, struct sq_out *out,
 		    "least %juM", name, (uintmax_t)(need + 0xfffff) >> 20);
 	if (sq_factor_init(&l->factor, (size_t)l->stats.channels,
 	    l->sweeps > 0, err) < 0 ||
-	    sq_factor_read(&l->factor, in, out, err) < 0)
+	    sq_factor_read(&l->factor, l->full, in, out, err) < 0)
 		return -1;
 	if (sq_factor_make(&l->factor, l->lapack, l->ctx->pool, l->order,
 	    l->damp, why) < 0)
@@ -163,7 +171,7 @@ sq_gptq_tensor(struct sq_gptq_layer *l, const struct sq_tensor *t,
 	if (!l->seen || !concerns(&l->stats, t->name))
 		return sq_fail(err, "tensor '%s': no statistics before it; "
 		    "sq-calibrate makes them", t->name);
-	if (!l->full)
+	if (!l->full && !is_rare(&l->stats))
 		return sq_fail(err, "tensor '%s': its statistics have the "
 		    "diagonal of H alone; sq-calibrate --stats full makes all "
 		    "of it", t->name);

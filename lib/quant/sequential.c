@@ -406,7 +406,10 @@ bind_whole(struct sq_sequential *s, struct sq_block *copy)
 	const struct sq_block *b = &s->block;
 	struct sq_held *h;
 
-	*copy = (struct sq_block){ .layer = b->layer };
+	*copy = (struct sq_block){ .layer = b->layer, .room = b->n };
+	copy->held = calloc((size_t)b->n + 1, sizeof(*copy->held));
+	if (copy->held == NULL)
+		return sq_fail(s->err, "out of memory");
 	for (; copy->n < b->n; copy->n++) {
 		h = &copy->held[copy->n];
 		*h = b->held[copy->n];
@@ -486,6 +489,9 @@ sq_sequential_tokens(struct sq_sequential *s)
 		return sq_fail(s->err, "%s: %s", f->name, f->in.err);
 	if (sq_tokens_write(&s->tokens, &f->out) < 0)
 		return sq_fail(s->err, "stdout: %s", f->out.err);
+	if (f->inv.config.experts > 0)
+		return sq_fail(s->err, "--sequential: not for a mixture of "
+		    "experts");
 	if (samples(s) < HOLD)
 		return sq_fail(s->err, "--sequential: needs at least %d "
 		    "samples, not %zu", HOLD, samples(s));
