@@ -13,6 +13,8 @@
 #ifndef SQ_QUANT_TARGET_H
 #define SQ_QUANT_TARGET_H
 
+#include <stddef.h>
+
 #include "base/err.h"
 #include "base/lapack.h"
 #include "base/pool.h"
