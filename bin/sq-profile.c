@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/tool.h"
+#include "model/scale_range.h"
 #include "model/source.h"
 #include "schema/lint.h"
 
@@ -75,6 +76,28 @@ show(const struct options *o, const char *key)
 	sq_profile_release(&p);
 }
 
+/* A model that is quantized already may have scales that are of no use there. */
+static size_t
+check_scales(const struct sq_engine *e, const struct sq_source *model)
+{
+	uint64_t beyond;
+	size_t i, found = 0;
+	char err[SQ_ERR];
+
+	for (i = 0; e->f16_scales && i < model->n; i++) {
+		if (sq_scales_beyond_f16(model, &model->tensor[i], &beyond,
+		    err) < 0)
+			sq_die(SQ_EDATA, "%s", err);
+		if (beyond == 0)
+			continue;
+		printf("%s computes with scales in F16, and %ju of '%s' are "
+		    "beyond\n", e->name, (uintmax_t)beyond,
+		    model->tensor[i].t.name);
+		found++;
+	}
+	return found;
+}
+
 /* Prints what the engine would refuse: how much that is. */
 static size_t
 hold_against(const char *name, const struct sq_profile *p,
@@ -98,7 +121,7 @@ hold_against(const char *name, const struct sq_profile *p,
 		printf("%s\n", l.problem[i]);
 	found = l.found;
 	sq_lint_release(&l);
-	return found;
+	return found + (model == NULL ? 0 : check_scales(&e, model));
 }
 
 static int

@@ -142,6 +142,8 @@ read_key(const char *key, const struct sq_yaml *y, struct sq_engine *e,
 		return sq_yaml_bool(y, &e->head);
 	if (strcmp(key, "activation_zeros") == 0)
 		return sq_yaml_bool(y, &e->activation_zeros);
+	if (strcmp(key, "f16_scales") == 0)
+		return sq_yaml_bool(y, &e->f16_scales);
 	if (strcmp(key, "kv_exact") == 0)
 		return sq_yaml_bool(y, &e->kv_exact);
 	if (strcmp(key, "engine") != 0 || y->kind != SQ_YAML_SCALAR ||

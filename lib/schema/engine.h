@@ -38,6 +38,7 @@ struct sq_engine {
 	int activation_zeros;		/* zero points of activations */
 	int kv_exact;			/* keeps some tokens in 16 bits, and
 					   rotates queries and keys */
+	int f16_scales;			/* computes with scales in F16 */
 	unsigned sparsity, kv;		/* bits by enum */
 	struct sq_engine_row row[SQ_ENGINE_ROWS];
 	int nrows;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/scale_range.h"
 #include "schema/lint.h"
 #include "schema/profile.h"
 
@@ -302,6 +303,20 @@ START_TEST(engines)
 }
 END_TEST
 
+/* F16 ends at 65504, and what is not above half its least value is 0. */
+START_TEST(scales)
+{
+	float f[] = { 1, 65504, 65536, -1e9f, 6e-8f, 1e-8f, 0, -1e-9f };
+	uint16_t b[] = { 0x3f80, 0x4780, 0x4800, 0x3380, 0x3280, 0x8000 };
+
+	ck_assert_uint_eq(sq_beyond_f16(SQ_F32, f, 8), 4);
+	ck_assert_uint_eq(sq_beyond_f16(SQ_F32, f, 2), 0);
+	/* 1, 65536, 131072, 2^-24, 2^-26, -0 */
+	ck_assert_uint_eq(sq_beyond_f16(SQ_BF16, b, 6), 3);
+	ck_assert_uint_eq(sq_beyond_f16(SQ_F16, b, 6), 0);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -317,6 +332,7 @@ main(void)
 	tcase_add_test(t, bad);
 	tcase_add_test(t, lint);
 	tcase_add_test(t, engines);
+	tcase_add_test(t, scales);
 	suite_add_tcase(s, t);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);
