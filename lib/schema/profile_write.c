@@ -165,6 +165,20 @@ sq_profile_text(const struct sq_profile *p)
 	return text;
 }
 
+char *
+sq_profile_kv_spec(const struct sq_profile *p)
+{
+	const struct sq_profile_kv *kv = &p->kv;
+	char *text;
+
+	if (p->kv_bits_decode == 16 || asprintf(&text,
+	    "%s,sink=%ju,window=%ju,%shadamard", sq_kv_format_names[kv->format],
+	    (uintmax_t)kv->sink, (uintmax_t)kv->window,
+	    kv->hadamard ? "" : "no-") < 0)
+		return NULL;
+	return text;
+}
+
 /* Lists of words without brackets, texts without quotes: for shells. */
 static void
 put_plain(FILE *out, const struct sq_profile *p, const struct sq_field *f)

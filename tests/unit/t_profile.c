@@ -169,6 +169,7 @@ value_is(const struct sq_profile *p, const char *key, const char *want)
 START_TEST(values)
 {
 	struct sq_profile p = good(VECTORS "/good/all.yaml");
+	char *spec;
 
 	value_is(&p, "weight_bits", "4");
 	value_is(&p, "sparsity_pattern", "2:4");
@@ -185,6 +186,14 @@ START_TEST(values)
 	value_is(&p, "weight_bits.x", NULL);
 	value_is(&p, "overrides", NULL);
 	value_is(&p, "", NULL);
+	sq_profile_release(&p);
+	p = good("kv4");
+	spec = sq_profile_kv_spec(&p);
+	ck_assert_str_eq(spec, "int4,sink=4,window=128,hadamard");
+	free(spec);
+	sq_profile_release(&p);
+	p = good("w4a16");
+	ck_assert_ptr_null(sq_profile_kv_spec(&p));
 	sq_profile_release(&p);
 }
 END_TEST
