@@ -114,17 +114,34 @@ cut_columns(const struct sq_slot *s)
 	return s->role == SQ_O || s->role == SQ_DOWN;
 }
 
-/* The name without its layer, for messages that hold for all layers. */
-static const char *
+struct place {
+	char name[SQ_NAME];
+};
+
+/* The name without its layer and expert, for messages that hold for all. */
+static struct place
 place(const struct sq_slot *s)
 {
 	const char *p = strstr(s->name, "layers.");
+	struct place at;
+	char *to = at.name;
 
-	if (p == NULL)
-		return s->name;
-	p += strcspn(p, "0123456789");
-	p += strspn(p, "0123456789");
-	return *p == '.' ? p + 1 : s->name;
+	if (p != NULL) {
+		p += strlen("layers.");
+		p += strspn(p, "0123456789.");
+	} else {
+		p = s->name;
+	}
+	while (*p != '\0') {
+		*to++ = *p++;
+		if (to - at.name >= 8 && memcmp(to - 8, "experts.", 8) == 0 &&
+		    s->expert >= 0) {
+			*to++ = '*';
+			p += strspn(p, "0123456789");
+		}
+	}
+	*to = '\0';
+	return at;
 }
 
 static void
@@ -139,7 +156,7 @@ lint_shape(struct sq_lint *l, const struct sq_slot *s,
 		snprintf(of, sizeof(of), " of a rank of %ju", (uintmax_t)n);
 		if (*part % n != 0) {
 			say(l, NULL, 0, "cannot cut '%s' of %ju x %ju into %ju "
-			    "ranks", place(s), (uintmax_t)rows,
+			    "ranks", place(s).name, (uintmax_t)rows,
 			    (uintmax_t)cols, (uintmax_t)n);
 			return;
 		}
@@ -148,14 +165,14 @@ lint_shape(struct sq_lint *l, const struct sq_slot *s,
 	if (r->group_cols != 0 && cols % r->group_cols != 0 &&
 	    (n > 1 || l->engine->tensor_parallel || w->columns != 0))
 		say(l, NULL, 0, "'%s': %ju columns%s are not a multiple of the "
-		    "group, %ju", place(s), (uintmax_t)cols, of,
+		    "group, %ju", place(s).name, (uintmax_t)cols, of,
 		    (uintmax_t)r->group_cols);
 	if (w->columns != 0 && cols % w->columns != 0)
 		say(l, NULL, 0, "'%s': %ju columns%s are not a multiple of %ju",
-		    place(s), (uintmax_t)cols, of, (uintmax_t)w->columns);
+		    place(s).name, (uintmax_t)cols, of, (uintmax_t)w->columns);
 	if (w->rows != 0 && rows % w->rows != 0)
 		say(l, NULL, 0, "'%s': %ju rows%s are not a multiple of %ju",
-		    place(s), (uintmax_t)rows, of, (uintmax_t)w->rows);
+		    place(s).name, (uintmax_t)rows, of, (uintmax_t)w->rows);
 }
 
 int
@@ -168,7 +185,7 @@ sq_lint_tensor(struct sq_lint *l, const struct sq_slot *s,
 	if (!s->linear && !l->engine->head)
 		say(l, NULL, 0, "does not take a quantized '%s'", s->name);
 	if ((w = sq_engine_takes(l->engine, r, act, why)) == NULL)
-		say(l, NULL, 0, "'%s': %s", place(s), why);
+		say(l, NULL, 0, "'%s': %s", place(s).name, why);
 	else if (s->linear)
 		lint_shape(l, s, r, w);
 	return l->failed ? -1 : 0;
@@ -192,7 +209,7 @@ lint_together(struct sq_lint *l, const struct sq_profile *p,
 	if (!same_rule(sq_profile_find(p, a->name, 1, NULL),
 	    sq_profile_find(p, b->name, 1, NULL)))
 		say(l, p, 0, "lays '%s' and '%s' together, which the profile "
-		    "treats differently", a->name, place(b));
+		    "treats differently", a->name, place(b).name);
 }
 
 static void

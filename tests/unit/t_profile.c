@@ -257,6 +257,13 @@ static const char llama[] = "{\"architectures\": [\"LlamaForCausalLM\"],"
     "\"num_hidden_layers\": 3, \"vocab_size\": 1000,"
     "\"num_attention_heads\": 12, \"num_key_value_heads\": 4}";
 
+static const char qwen3moe[] = "{\"architectures\":"
+    "[\"Qwen3MoeForCausalLM\"], \"hidden_size\": 256,"
+    "\"num_hidden_layers\": 2, \"vocab_size\": 1000, \"head_dim\": 64,"
+    "\"num_attention_heads\": 4, \"num_key_value_heads\": 4,"
+    "\"num_experts\": 8, \"num_experts_per_tok\": 2,"
+    "\"moe_intermediate_size\": 96, \"intermediate_size\": 512}";
+
 START_TEST(lint)
 {
 	char all[4096];
@@ -282,6 +289,13 @@ START_TEST(lint)
 	    all, 4096) > 3, 1);
 	ck_assert_ptr_nonnull(strstr(all, "lays"));
 	ck_assert_uint_eq(problems("cpu", "w4a8kv4", 1, &c, all, 4096), 0);
+	/* One line for all experts. */
+	ck_assert_int_eq(sq_config_parse(&c, qwen3moe, strlen(qwen3moe), err),
+	    0);
+	ck_assert_uint_eq(problems("vllm", "w4a16", 1, &c, all, 4096), 4);
+	ck_assert_msg(strstr(all, "'mlp.experts.*.down_proj.weight': 96 "
+	    "columns are not a multiple of the group, 128") != NULL, "%s",
+	    all);
 }
 END_TEST
 
