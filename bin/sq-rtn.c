@@ -69,6 +69,21 @@ wants_twin(const struct filter *f, const struct sq_tensor *t,
 	    sq_select_named(&f->f.select, "lm_head.weight");
 }
 
+/* What a profile may ask for, but not of this tool. */
+static int
+can_do(struct filter *f, const char *name)
+{
+	const struct sq_qrule *r = &f->rtn.chunks.rule;
+
+	if (!sq_grid_is_int(r->grid) && r->grid != SQ_FP8_E4M3)
+		return sq_fail(f->f.err, "tensor '%s': sq-rtn does not round "
+		    "to %s; sq-gptq may", name, sq_grid_name(r->grid));
+	if (r->scale == SQ_WEIGHTED)
+		return sq_fail(f->f.err, "tensor '%s': weighted scales are "
+		    "those of sq-gptq", name);
+	return 0;
+}
+
 static int
 tensor(struct sq_filter *s, const struct sq_tensor *t,
     const struct sq_slot *slot)
@@ -85,11 +100,14 @@ tensor(struct sq_filter *s, const struct sq_tensor *t,
 	}
 	if (wants_twin(f, t, slot)) {
 		f->rtn.chunks.rule = sq_rule(&s->rules, "lm_head.weight", 0);
+		if (can_do(f, "lm_head.weight") < 0)
+			return -1;
 		f->head = sq_rtn_twin(&f->rtn, t, "lm_head.weight", &s->in,
 		    &s->out, s->err);
 		r = f->head == NULL ? -1 : 1;
 	} else if ((r = sq_filter_wants(s, t, slot)) > 0 &&
-	    sq_rtn_tensor(&f->rtn, t, &s->in, &s->out, s->err) < 0)
+	    (can_do(f, t->name) < 0 ||
+	    sq_rtn_tensor(&f->rtn, t, &s->in, &s->out, s->err) < 0))
 		r = -1;
 	if (r > 0)
 		say_made(f);

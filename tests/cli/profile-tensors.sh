@@ -102,3 +102,10 @@ for t in "mlp.down_proj -b 8 -g 0" "self_attn.k_proj -b 3 -g 64 --asym" \
 done
 exits 1 sq-rtn -p nothing -m "$model"
 says "'nothing': no such preset"
+
+# What a profile may ask for, but not of sq-rtn.
+exits 1 sq-rtn -p q4_k -m "$model"
+says 'sq-rtn does not round to q4_k'
+sed 's/^extensions:/&\n  scale: weighted/' p.yaml >./w.yaml
+exits 1 sq-rtn -p ./w.yaml -m "$model"
+says 'weighted scales are those of sq-gptq'
