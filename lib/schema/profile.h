@@ -148,9 +148,9 @@ char	*sq_profile_value(const struct sq_profile *, const char *key);
 int	 sq_profile_rule_text(const struct sq_profile_rule *, const char *key,
 	    char buf[32]);
 
-/* How the cache is kept while decoding, as sq-kv(5) writes it: malloc'd; NULL
- * when it is in 16 bits, or without memory. */
-char	*sq_profile_kv_spec(const struct sq_profile *);
+/* How the cache is kept while decoding, or while a prompt is read, as a policy
+ * of sq-kv(5): malloc'd; NULL when it is in 16 bits, or without memory. */
+char	*sq_profile_kv_spec(const struct sq_profile *, int prefill);
 
 /* The presets: i from 0; NULL when there is none. */
 const char *sq_profile_preset(size_t i);

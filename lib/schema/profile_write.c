@@ -166,13 +166,14 @@ sq_profile_text(const struct sq_profile *p)
 }
 
 char *
-sq_profile_kv_spec(const struct sq_profile *p)
+sq_profile_kv_spec(const struct sq_profile *p, int prefill)
 {
 	const struct sq_profile_kv *kv = &p->kv;
+	int format = prefill ? kv->prefill_format : kv->format;
 	char *text;
 
-	if (p->kv_bits_decode == 16 || asprintf(&text,
-	    "%s,sink=%ju,window=%ju,%shadamard", sq_kv_format_names[kv->format],
+	if (format == SQ_KV_FP16 || format == SQ_KV_BF16 || asprintf(&text,
+	    "%s,sink=%ju,window=%ju,%shadamard", sq_kv_format_names[format],
 	    (uintmax_t)kv->sink, (uintmax_t)kv->window,
 	    kv->hadamard ? "" : "no-") < 0)
 		return NULL;

@@ -188,12 +188,17 @@ START_TEST(values)
 	value_is(&p, "", NULL);
 	sq_profile_release(&p);
 	p = good("kv4");
-	spec = sq_profile_kv_spec(&p);
+	spec = sq_profile_kv_spec(&p, 0);
 	ck_assert_str_eq(spec, "int4,sink=4,window=128,hadamard");
 	free(spec);
 	sq_profile_release(&p);
+	p = good(VECTORS "/good/kv.yaml");
+	spec = sq_profile_kv_spec(&p, 1);
+	ck_assert_str_eq(spec, "fp8_e5m2,sink=0,window=0,no-hadamard");
+	free(spec);
+	sq_profile_release(&p);
 	p = good("w4a16");
-	ck_assert_ptr_null(sq_profile_kv_spec(&p));
+	ck_assert_ptr_null(sq_profile_kv_spec(&p, 0));
 	sq_profile_release(&p);
 }
 END_TEST
