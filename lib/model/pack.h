@@ -9,6 +9,7 @@
 #include "base/progress.h"
 #include "formats/fmt_stream.h"
 #include "kernels/kern.h"
+#include "model/mask_seen.h"
 #include "model/profile_made.h"
 #include "schema/lint.h"
 
@@ -75,7 +76,8 @@ int	 sq_pack_check_tensor(const struct sq_pack *,
  * tool had and that still holds; else what the weights tell.  *out is the
  * caller's to release.  -1 with the reason. */
 int	 sq_pack_profile(const struct sq_pack *, struct sq_profile *out,
-	    const struct sq_profile_made *, const json_t *provenance,
+	    const struct sq_profile_made *, const struct sq_mask_seen *,
+	    const json_t *provenance,
 	    uint64_t context, char *err);
 
 /* The archive member that holds a part of a tensor: sqa(5), Members. */

@@ -70,10 +70,30 @@ inherit_profile(struct sq_profile *p, const struct sq_profile_made *made,
 	return 0;
 }
 
+/* Masks are what they are; a profile that was asked for must say the same. */
+static int
+tell_sparsity(const struct sq_pack *k, struct sq_profile *p,
+    const struct sq_mask_seen *masks, char *err)
+{
+	int is = sq_mask_pattern(masks), want = p->sparsity_pattern;
+
+	/* 2:4 is 4:8 as well, and blocks are not looked for. */
+	if (k->profile != NULL && want != SQ_SPARSE_NONE && is != want &&
+	    !(want == SQ_SPARSE_4_8 && is == SQ_SPARSE_2_4) &&
+	    !(is != SQ_SPARSE_NONE && want >= SQ_SPARSE_BLOCK))
+		return sq_fail(err, "the masks are %s, not %s as the profile "
+		    "says", sq_sparsity_names[is], sq_sparsity_names[want]);
+	if (k->profile == NULL || want == SQ_SPARSE_NONE)
+		p->sparsity_pattern = is;
+	if (p->sparsity_pattern == is || is != SQ_SPARSE_NONE)
+		p->sparsity_ratio = sq_mask_ratio(masks);
+	return 0;
+}
+
 int
 sq_pack_profile(const struct sq_pack *k, struct sq_profile *p,
-    const struct sq_profile_made *made, const json_t *provenance,
-    uint64_t context, char *err)
+    const struct sq_profile_made *made, const struct sq_mask_seen *masks,
+    const json_t *provenance, uint64_t context, char *err)
 {
 	char *text;
 	int r;
@@ -94,5 +114,5 @@ sq_pack_profile(const struct sq_pack *k, struct sq_profile *p,
 	if (p->max_sequence_length > context)
 		p->max_sequence_length = context;
 	tell_history(p, provenance);
-	return 0;
+	return tell_sparsity(k, p, masks, err);
 }

@@ -17,6 +17,7 @@ struct packer {
 	struct sq_sqa_out *out;
 	struct sq_inventory inv;
 	struct sq_profile_made made;
+	struct sq_mask_seen masks;
 	struct sq_profile profile;
 	json_t *tensors, *provenance;
 	char model[SQ_DIGEST];
@@ -101,8 +102,11 @@ pack_part(struct packer *k, const struct sq_tensor *t,
 {
 	char name[2 * SQ_NAME];
 	uint64_t left = part->length;
+	int mask = strcmp(part->name, "mask") == 0;
 	size_t n;
 
+	if (mask)
+		sq_mask_seen_tensor(&k->masks, t);
 	sq_pack_member_name(name, part->name, t->name);
 	if (sq_sqa_begin(k->out, name, left, 1, err) < 0)
 		return -1;
@@ -110,6 +114,8 @@ pack_part(struct packer *k, const struct sq_tensor *t,
 		n = left < PIECE ? (size_t)left : PIECE;
 		if (sq_in_read(k->in, k->piece, n) < 0)
 			return sq_fail(err, "%s", k->in->err);
+		if (mask)
+			sq_mask_seen_add(&k->masks, k->piece, n);
 		if (sq_sqa_write(k->out, k->piece, n, err) < 0)
 			return -1;
 		sq_progress_add(k->p->progress, n);
@@ -222,11 +228,16 @@ preset(const struct packer *k)
 }
 
 static char *
-kernel_meta(void)
+kernel_meta(const struct packer *k)
 {
 	json_t *o = json_pack("{s:s,s:{}}", "layout", "rows", "prepacked");
-	char *text = sq_json_pretty(o);
+	char *text;
 
+	if (k->masks.weights > 0)
+		json_object_set_new(o, "sparsity", json_pack("{s:s,s:f}",
+		    "pattern", sq_sparsity_names[sq_mask_pattern(&k->masks)],
+		    "ratio", sq_mask_ratio(&k->masks)));
+	text = sq_json_pretty(o);
 	json_decref(o);
 	return text;
 }
@@ -244,12 +255,12 @@ static int
 pack_rest(struct packer *k, char *err)
 {
 	if (sq_inventory_complete(&k->inv, err) < 0 ||
-	    sq_pack_profile(k->p, &k->profile, &k->made, k->provenance,
-	    k->inv.config.context, err) < 0)
+	    sq_pack_profile(k->p, &k->profile, &k->made, &k->masks,
+	    k->provenance, k->inv.config.context, err) < 0)
 		return -1;
 	own_provenance(k);
 	if (add_text(k, "tensors.json", sq_json_pretty(k->tensors), err) < 0 ||
-	    add_text(k, "kernel_meta.json", kernel_meta(), err) < 0 ||
+	    add_text(k, "kernel_meta.json", kernel_meta(k), err) < 0 ||
 	    add_text(k, "kv_schema.json", kv_schema(k), err) < 0 ||
 	    add_text(k, "profile.yaml", sq_profile_text(&k->profile),
 	    err) < 0 ||

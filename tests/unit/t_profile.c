@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/mask_seen.h"
 #include "model/scale_range.h"
 #include "schema/lint.h"
 #include "schema/profile.h"
@@ -345,6 +346,27 @@ START_TEST(scales)
 }
 END_TEST
 
+/* Rows of 12 columns: a byte and a half, padded. */
+START_TEST(masks)
+{
+	struct sq_tensor t = { .ndim = 2, .dim = { 2, 12 } };
+	struct sq_mask_seen m = { 0 };
+
+	ck_assert_int_eq(sq_mask_pattern(&m), SQ_SPARSE_NONE);
+	sq_mask_seen_tensor(&m, &t);
+	sq_mask_seen_add(&m, (const unsigned char *)"\x53\x0c\xa6\x09", 4);
+	ck_assert_int_eq(sq_mask_pattern(&m), SQ_SPARSE_2_4);
+	ck_assert_double_eq(sq_mask_ratio(&m), 0.5);
+	sq_mask_seen_tensor(&m, &t);
+	sq_mask_seen_add(&m, (const unsigned char *)"\x71\x0c\xf0\x09", 4);
+	ck_assert_int_eq(sq_mask_pattern(&m), SQ_SPARSE_4_8);
+	sq_mask_seen_tensor(&m, &t);
+	sq_mask_seen_add(&m, (const unsigned char *)"\xff\x00\x01\x00", 4);
+	ck_assert_int_eq(sq_mask_pattern(&m), SQ_SPARSE_UNSTRUCTURED);
+	ck_assert_double_eq_tol(sq_mask_ratio(&m), 1 - 33. / 72, 1e-12);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -361,6 +383,7 @@ main(void)
 	tcase_add_test(t, lint);
 	tcase_add_test(t, engines);
 	tcase_add_test(t, scales);
+	tcase_add_test(t, masks);
 	suite_add_tcase(s, t);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);
