@@ -100,11 +100,12 @@ sq_quantized_init(struct sq_quantized *q, int dirfd, char **config, size_t *n,
 {
 	char *text;
 	json_t *o;
+	char why[SQ_ERR];
 	int r;
 
 	memset(q, 0, sizeof(*q));
-	if ((o = sq_json_object(*config, *n, err)) == NULL)
-		return -1;
+	if ((o = sq_json_object(*config, *n, why)) == NULL)
+		return sq_fail(err, "config.json: %s", why);
 	q->type = model_type(o);
 	r = find_kind(q, dirfd, o, err);
 	if (r == 0 && json_object_get(o, "quantization_config") != NULL) {

@@ -67,7 +67,7 @@ tail -1 out | grep -qx '21 tensors, 213632 bytes, safetensors'
 exits 1 sq-ls nothing-there
 says "sq-ls: 'nothing-there': No such file or directory"
 exits 1 sq-ls "$root/LICENSE"
-says 'neither a safetensors file nor an artifact nor a stream'
+says 'neither a safetensors file nor GGUF nor an artifact nor a stream'
 exits 1 sq-ls </dev/null
 says 'sq-ls: stdin: the input is empty'
 head -c 5000 b.sq >cut.sq
