@@ -76,6 +76,18 @@ show(const struct options *o, const char *key)
 	sq_profile_release(&p);
 }
 
+/* Prints the problems, and forgets them: how many there were. */
+static size_t
+say(struct sq_lint *l)
+{
+	size_t i, found = l->found;
+
+	for (i = 0; i < l->found; i++)
+		printf("%s\n", l->problem[i]);
+	sq_lint_release(l);
+	return found;
+}
+
 /* A model that is quantized already may have scales that are of no use there. */
 static size_t
 check_scales(const struct sq_engine *e, const struct sq_source *model)
@@ -106,7 +118,6 @@ hold_against(const char *name, const struct sq_profile *p,
 	struct sq_lint l = { .ranks = ranks };
 	struct sq_engine e;
 	char err[SQ_ERR];
-	size_t i, found;
 
 	if (sq_engine_load(&e, name, err) < 0)
 		sq_die(SQ_EUSAGE, "--engine %s", err);
@@ -117,11 +128,20 @@ hold_against(const char *name, const struct sq_profile *p,
 	if (sq_lint_profile(&l, p) < 0 || (model != NULL &&
 	    sq_lint_model(&l, p, &model->config) < 0))
 		sq_die(SQ_EDATA, "out of memory");
-	for (i = 0; i < l.found; i++)
-		printf("%s\n", l.problem[i]);
-	found = l.found;
-	sq_lint_release(&l);
-	return found + (model == NULL ? 0 : check_scales(&e, model));
+	return say(&l) + (model == NULL ? 0 : check_scales(&e, model));
+}
+
+/* The profile alone, on the hardware that it is meant for. */
+static size_t
+hold_alone(const struct sq_profile *p)
+{
+	struct sq_lint l;
+	char err[SQ_ERR];
+
+	if (sq_profile_validate(p, sq_profile_backends[p->kernel_backend], &l,
+	    err) < 0)
+		sq_die(SQ_EDATA, "%s", err);
+	return say(&l);
 }
 
 static int
@@ -137,7 +157,9 @@ validate(const struct options *o)
 	if (o->model != NULL &&
 	    (model = sq_source_open(o->model, err)) == NULL)
 		sq_die(SQ_EDATA, "%s", err);
-	if (o->nengines == 0)
+	if (o->nengines == 0 && model == NULL && o->ranks == 1)
+		found = hold_alone(&p);
+	else if (o->nengines == 0)
 		found = hold_against(sq_profile_backends[p.kernel_backend],
 		    &p, model, o->ranks);
 	for (i = 0; i < o->nengines; i++)

@@ -19,6 +19,10 @@ done
 sq-profile show -p ./all.yaml | cmp - all.yaml
 [ "$(sq-profile show -p w8a8-int8 algorithm)" = "smooth gptq" ]
 [ "$(sq-profile show -p w4a8kv4 kv.window)" = 128 ]
+exits 0 sq-profile validate -p w4a8kv4
+sed "s/kernel_backend: cpu/kernel_backend: kunlunxin/" all.yaml >chip.yaml
+exits 1 sq-profile validate -p ./chip.yaml
+grep -q "^./chip.yaml:[0-9]*: kunlunxin has no cache in int4" out
 exits 1 sq-profile show -p w4a16 no.such
 says "'no.such': no such key"
 
