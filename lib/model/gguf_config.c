@@ -94,6 +94,27 @@ put_name(struct sq_gguf_out *o, const struct sq_config *c, const json_t *conf)
 	sq_gguf_put_string(o, "general.name", name, strlen(name));
 }
 
+/* Every layer has experts there, and the weights of the chosen have sum 1. */
+static int
+put_experts(struct keys *k, const struct sq_config *c, char *err)
+{
+	uint64_t i;
+
+	if (c->experts == 0)
+		return 0;
+	for (i = 0; i < c->layers; i++)
+		if (!sq_config_has_experts(c, i))
+			return sq_fail(err, "GGUF has no keys for layers "
+			    "without experts");
+	if (!c->renormalize)
+		return sq_fail(err, "GGUF has no keys for experts whose "
+		    "weights do not sum to 1");
+	put_count(k, "expert_count", c->experts);
+	put_count(k, "expert_used_count", c->chosen);
+	put_count(k, "expert_feed_forward_length", c->expert_ffn);
+	return 0;
+}
+
 int
 sq_gguf_put_config(struct sq_gguf_out *o, const struct sq_config *c,
     const json_t *conf, char *err)
@@ -119,6 +140,8 @@ sq_gguf_put_config(struct sq_gguf_out *o, const struct sq_config *c,
 	put_real(&k, "attention.layer_norm_rms_epsilon", c->eps);
 	put_count(&k, "vocab_size", c->vocab);
 	put_rope(&k, c);
+	if (put_experts(&k, c, err) < 0)
+		return -1;
 	return k.bad ? sq_fail(err, "a size is too great for GGUF") : 0;
 }
 
@@ -170,6 +193,8 @@ set_counts(json_t *o, const struct sq_gguf *g, struct keys *k, char *err)
 		{ "attention.key_length", "head_dim", 0 },
 		{ "feed_forward_length", "intermediate_size", 1 },
 		{ "context_length", "max_position_embeddings", 1 },
+		{ "expert_used_count", "num_experts_per_tok", 0 },
+		{ "expert_feed_forward_length", "moe_intermediate_size", 0 },
 	};
 	uint64_t v;
 	size_t i;
@@ -307,7 +332,9 @@ set_rest(json_t *o, const struct sq_gguf *g, struct keys *k, char *err)
 		return sq_fail(err, "key '%s' is missing", k->key);
 	for (i = 0; i < g->n; i++)
 		bf16 |= g->tensor[i].kind->type == SQ_GGUF_BF16;
-	json_object_set_new(o, "model_type", json_string(k->arch));
+	json_object_set_new(o, "model_type", json_string(
+	    json_object_get(o, "num_local_experts") != NULL ? "mixtral" :
+	    strcmp(k->arch, "qwen3moe") == 0 ? "qwen3_moe" : k->arch));
 	json_object_set_new(o, "vocab_size",
 	    json_integer((json_int_t)embed->dim[0]));
 	json_object_set_new(o, "hidden_act", json_string("silu"));
@@ -324,12 +351,24 @@ set_rest(json_t *o, const struct sq_gguf *g, struct keys *k, char *err)
 	return 0;
 }
 
+static void
+set_experts(json_t *o, const char *hf, uint64_t experts)
+{
+	int mixtral = strcmp(hf, "MixtralForCausalLM") == 0;
+
+	json_object_set_new(o, mixtral ? "num_local_experts" : "num_experts",
+	    json_integer((json_int_t)experts));
+	if (!mixtral)
+		json_object_set_new(o, "norm_topk_prob", json_true());
+}
+
 json_t *
 sq_gguf_config(const struct sq_gguf *g, char *err)
 {
 	struct sq_gguf_str arch;
 	struct keys k = { .out = NULL };
 	const char *hf;
+	uint64_t experts = 0;
 	char name[64];
 	json_t *o;
 
@@ -339,16 +378,19 @@ sq_gguf_config(const struct sq_gguf *g, char *err)
 	}
 	snprintf(name, sizeof(name), "%.*s", (int)(arch.n < 63 ? arch.n : 63),
 	    arch.p);
-	if ((hf = sq_gguf_hf_arch(&arch)) == NULL) {
+	k.arch = name;
+	get_count(g, &k, "expert_count", &experts);
+	if ((hf = sq_gguf_hf_arch(&arch, experts > 0)) == NULL) {
 		sq_fail(err, "architecture '%s' is not supported", name);
 		return NULL;
 	}
-	k.arch = name;
 	if ((o = json_pack("{s:[s]}", "architectures", hf)) == NULL) {
 		sq_fail(err, "out of memory");
 		return NULL;
 	}
 	set_name(o, g, &arch);
+	if (experts > 0 && experts <= SQ_MAX_EXPERTS)
+		set_experts(o, hf, experts);
 	if (set_counts(o, g, &k, err) == 0 && set_rope(o, g, &k, err) == 0 &&
 	    set_rest(o, g, &k, err) == 0)
 		return o;

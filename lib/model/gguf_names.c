@@ -7,11 +7,14 @@
 /* The first with a name there is the one that it stands for. */
 static const struct {
 	const char *hf, *gguf;
+	int experts;
 } archs[] = {
-	{ "LlamaForCausalLM", "llama" },
-	{ "MistralForCausalLM", "llama" },
-	{ "Qwen2ForCausalLM", "qwen2" },
-	{ "Qwen3ForCausalLM", "qwen3" },
+	{ "LlamaForCausalLM", "llama", 0 },
+	{ "MistralForCausalLM", "llama", 0 },
+	{ "MixtralForCausalLM", "llama", 1 },
+	{ "Qwen2ForCausalLM", "qwen2", 0 },
+	{ "Qwen3ForCausalLM", "qwen3", 0 },
+	{ "Qwen3MoeForCausalLM", "qwen3moe", 1 },
 };
 
 #define NARCHS	(sizeof(archs) / sizeof(archs[0]))
@@ -23,6 +26,7 @@ static const char *const roles[] = {
 	[SQ_O] = "attn_output", [SQ_FFN_NORM] = "ffn_norm",
 	[SQ_GATE] = "ffn_gate", [SQ_UP] = "ffn_up", [SQ_DOWN] = "ffn_down",
 	[SQ_NORM] = "output_norm", [SQ_HEAD] = "output",
+	[SQ_ROUTER] = "ffn_gate_inp",
 };
 
 const char *
@@ -37,12 +41,12 @@ sq_gguf_arch(const struct sq_config *c)
 }
 
 const char *
-sq_gguf_hf_arch(const struct sq_gguf_str *arch)
+sq_gguf_hf_arch(const struct sq_gguf_str *arch, int experts)
 {
 	size_t i;
 
 	for (i = 0; i < NARCHS; i++)
-		if (arch->n == strlen(archs[i].gguf) &&
+		if (archs[i].experts == experts && arch->n == strlen(archs[i].gguf) &&
 		    memcmp(arch->p, archs[i].gguf, arch->n) == 0)
 			return archs[i].hf;
 	return NULL;
@@ -56,8 +60,9 @@ sq_gguf_slot_name(const struct sq_slot *s, char name[SQ_GGUF_NAME])
 	if (s->role == SQ_EMBED || s->role == SQ_NORM || s->role == SQ_HEAD)
 		snprintf(name, SQ_GGUF_NAME, "%s.%s", roles[s->role], end);
 	else
-		snprintf(name, SQ_GGUF_NAME, "blk.%ju.%s.%s",
-		    (uintmax_t)s->layer, roles[s->role], end);
+		snprintf(name, SQ_GGUF_NAME, "blk.%ju.%s%s.%s",
+		    (uintmax_t)s->layer, roles[s->role],
+		    s->expert < 0 ? "" : "_exps", end);
 }
 
 uint64_t

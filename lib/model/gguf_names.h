@@ -11,13 +11,15 @@
 
 #define SQ_GGUF_ROPE	"rope_freqs.weight"	/* divisors of frequencies */
 
-/* "llama", "qwen2", "qwen3", or NULL. */
+/* "llama", "qwen2", "qwen3", "qwen3moe", or NULL. */
 const char *sq_gguf_arch(const struct sq_config *);
 
-/* The name in architectures that goes with it, or NULL. */
-const char *sq_gguf_hf_arch(const struct sq_gguf_str *arch);
+/* The name in architectures that goes with it, with experts or without, or
+ * NULL. */
+const char *sq_gguf_hf_arch(const struct sq_gguf_str *arch, int experts);
 
-/* The tensor's name there. */
+/* The tensor's name there; that of an expert is a slice of one that has all of
+ * a layer. */
 void	 sq_gguf_slot_name(const struct sq_slot *, char name[SQ_GGUF_NAME]);
 
 /* Heads whose rows change their order: 0 for all but q and k of "llama". */

@@ -32,6 +32,12 @@ struct packer {
 	size_t file_type;		/* where it is in the head */
 	uint64_t weights[64];		/* of linear layers, by type */
 	unsigned char *piece;
+	/* the experts of a layer, whose tensors are slices of three */
+	unsigned char *held;		/* data that wait for a place, or NULL */
+	size_t nheld, room;
+	int holding;
+	const struct sq_gguf_kind *kind[3];
+	uint64_t size[3], place[3];	/* of a slice; of the first, in data */
 };
 
 /* ---- the beginning ---- */
@@ -105,6 +111,20 @@ has_divisors(const struct packer *k)
 	return k->inv.config.rope.kind == SQ_ROPE_LLAMA3;
 }
 
+/* A slot's tensor in the list; the experts of a layer are one. */
+static uint64_t
+put_info(const struct packer *k, struct sq_gguf_out *o,
+    const struct sq_slot *s, const struct sq_gguf_kind *kind)
+{
+	uint64_t dim[3] = { k->inv.config.experts, s->dim[0], s->dim[1] };
+	char name[SQ_GGUF_NAME];
+
+	sq_gguf_slot_name(s, name);
+	if (s->expert < 0)
+		return sq_gguf_put_tensor(o, name, s->ndim, s->dim, kind);
+	return sq_gguf_put_tensor(o, name, 3, dim, kind);
+}
+
 /* The size of the head: the list of tensors has places for types, whatever
  * these will be. */
 static int
@@ -112,7 +132,6 @@ measure_head(struct packer *k, char *err)
 {
 	const struct sq_gguf_kind *f32 = sq_gguf_kind(SQ_GGUF_F32);
 	struct sq_gguf_out o = { .n = 0 };
-	char name[SQ_GGUF_NAME];
 	uint64_t dim = k->inv.config.head_dim / 2;
 	const struct sq_slot *s;
 	size_t i;
@@ -121,10 +140,9 @@ measure_head(struct packer *k, char *err)
 		sq_gguf_put_tensor(&o, SQ_GGUF_ROPE, 1, &dim, f32);
 	for (i = 0; i < k->inv.n; i++) {
 		s = &k->inv.slot[i];
-		if (!is_written(k, s))
+		if (!is_written(k, s) || s->expert > 0)
 			continue;
-		sq_gguf_slot_name(s, name);
-		sq_gguf_put_tensor(&o, name, s->ndim, s->dim, f32);
+		put_info(k, &o, s, f32);
 	}
 	k->head = (k->out.n + o.n + SQ_GGUF_ALIGN - 1) / SQ_GGUF_ALIGN *
 	    SQ_GGUF_ALIGN;
@@ -136,9 +154,29 @@ measure_head(struct packer *k, char *err)
 	    sq_fail_errno(err, "output") : 0;
 }
 
+/* To the end of what is held. */
+static int
+hold(struct packer *k, const void *p, size_t n, char *err)
+{
+	unsigned char *held = k->held;
+	size_t room = k->nheld + n;
+
+	if (room > k->room) {
+		if ((held = realloc(held, room)) == NULL)
+			return sq_fail(err, "out of memory");
+		k->held = held;
+		k->room = room;
+	}
+	memcpy(k->held + k->nheld, p, n);
+	k->nheld += n;
+	return 0;
+}
+
 static int
 put_data(struct packer *k, const void *p, size_t n, char *err)
 {
+	if (k->holding)
+		return hold(k, p, n, err);
 	k->pos += n;
 	return sq_write_full(k->fd, p, n) < 0 ?
 	    sq_fail_errno(err, "output") : 0;
@@ -213,7 +251,7 @@ choose(const struct packer *k, const struct sq_tensor *t,
 {
 	const struct sq_gguf_kind *held, *want = k->p->gguf;
 
-	if (t->ndim == 1)
+	if (t->ndim == 1 || slot->role == SQ_ROUTER)
 		return sq_gguf_kind(SQ_GGUF_F32);
 	if (want != NULL && (want->grid == SQ_DENSE ||
 	    (slot->linear && rounds_to(want, t))))
@@ -392,24 +430,87 @@ done:
 }
 
 static int
-put_tensor(struct packer *k, const struct sq_tensor *t,
-    const struct sq_slot *slot, char *err)
+put_matrix(struct packer *k, const struct sq_tensor *t,
+    const struct sq_slot *slot, const struct sq_gguf_kind *kind, char *err)
 {
-	const struct sq_gguf_kind *kind = choose(k, t, slot);
 	uint64_t heads = sq_gguf_permuted(&k->inv.config, slot);
-	char name[SQ_GGUF_NAME];
-	int r;
 
 	if (slot->linear)
 		k->weights[kind->type] += sq_tensor_count(t);
-	sq_gguf_slot_name(slot, name);
-	sq_gguf_put_tensor(&k->out, name, t->ndim, t->dim, kind);
 	if (t->grid == SQ_DENSE && kind->dtype == t->type &&
 	    kind->grid == SQ_DENSE && heads == 0 && t->nparts == 1)
-		r = pass(k, t, err);
+		return pass(k, t, err);
+	return convert(k, t, kind, heads, err);
+}
+
+/* The three tensors of a layer's experts get their places. */
+static int
+place_experts(struct packer *k, const struct sq_slot *gate, char *err)
+{
+	uint64_t experts = k->inv.config.experts;
+	int j;
+
+	for (j = 0; j < 3; j++)
+		k->place[j] = put_info(k, &k->out, gate + j, k->kind[j]);
+	k->pos = k->out.data;
+	for (j = 0; j < 3; j++)
+		if (k->place[j] + experts * k->size[j] > k->pos)
+			return sq_fail(err, "experts of different sizes");
+	return lseek(k->fd, (off_t)(k->head + k->pos), SEEK_SET) < 0 ?
+	    sq_fail_errno(err, "output") : 0;
+}
+
+/*
+ * Gate, up and down of expert after expert come; in the file, all gates are
+ * one tensor, and so on.  Where they begin is known when the first expert has
+ * come: what it has is held that long.
+ */
+static int
+put_expert(struct packer *k, const struct sq_tensor *t,
+    const struct sq_slot *slot, char *err)
+{
+	const struct sq_gguf_kind *kind = choose(k, t, slot);
+	int which = slot->role == SQ_GATE ? 0 : slot->role == SQ_UP ? 1 : 2, j;
+	uint64_t e = (uint64_t)slot->expert;
+	size_t before, at = 0;
+
+	if (e == 0) {
+		k->kind[which] = kind;
+		if (which == 0)
+			k->nheld = 0;
+	} else if (k->kind[which] != kind)
+		return sq_fail(err, "tensor '%s': not of the type that the "
+		    "first expert has", t->name);
 	else
-		r = convert(k, t, kind, heads, err);
-	return r < 0 ? -1 : pad(k, err);
+		k->nheld = 0;
+	before = k->nheld;
+	k->holding = 1;
+	if (put_matrix(k, t, slot, kind, err) < 0)
+		return -1;
+	k->holding = 0;
+	k->size[which] = k->nheld - before;
+	if (e == 0 && which < 2)
+		return 0;
+	if (e == 0 && place_experts(k, slot - 2, err) < 0)
+		return -1;
+	for (j = e == 0 ? 0 : which; j <= which; at += k->size[j++])
+		if (sq_pwrite_full(k->fd, k->held + at, (size_t)k->size[j],
+		    (off_t)(k->head + k->place[j] + e * k->size[j])) < 0)
+			return sq_fail_errno(err, "output");
+	return 0;
+}
+
+static int
+put_tensor(struct packer *k, const struct sq_tensor *t,
+    const struct sq_slot *slot, char *err)
+{
+	const struct sq_gguf_kind *kind;
+
+	if (slot->expert >= 0)
+		return put_expert(k, t, slot, err);
+	kind = choose(k, t, slot);
+	put_info(k, &k->out, slot, kind);
+	return put_matrix(k, t, slot, kind, err) < 0 ? -1 : pad(k, err);
 }
 
 static int
@@ -498,5 +599,6 @@ done:
 	sq_gguf_out_release(&k.out);
 	sq_inventory_release(&k.inv);
 	free(k.piece);
+	free(k.held);
 	return r;
 }

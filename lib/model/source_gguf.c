@@ -20,6 +20,7 @@
 struct from {
 	const struct sq_gguf_info *info;
 	uint64_t heads;			/* whose rows change their order */
+	uint64_t at, length;		/* in the file: all of it, or a slice */
 };
 
 /* ---- the small files ---- */
@@ -118,7 +119,7 @@ make(const struct sq_source *s, const struct sq_source_tensor *t, int part,
 		}
 	size = t->t.part[part].length / rows;
 	for (i = 0; i < rows; i++) {
-		blocks = s->gguf->map + info->offset + info->length / rows *
+		blocks = s->gguf->map + f->at + f->length / rows *
 		    sq_gguf_row(i, rows, f->heads);
 		row[part] = (uint8_t *)buf + i * size;
 		if (sq_gguf_row_get(info->kind, blocks, cols, row) < 0) {
@@ -148,18 +149,24 @@ value_type(const struct sq_gguf *g)
 	return SQ_F16;
 }
 
+/* expert: which slice of a tensor that has those of all, or -1. */
 static int
 add(struct sq_source *s, const struct sq_gguf_info *info, const char *name,
-    uint64_t heads, char *err)
+    uint64_t heads, int64_t expert, char *err)
 {
 	struct sq_source_tensor *t = &s->tensor[s->n];
 	struct from *f = (struct from *)s->from + s->n;
+	uint64_t slices = expert < 0 ? 1 : info->dim[0];
 
 	memset(t, 0, sizeof(*t));
 	memcpy(t->t.name, name, strlen(name) + 1);
 	t->t.type = value_type(s->gguf);
-	t->t.ndim = info->ndim;
-	memcpy(t->t.dim, info->dim, sizeof(info->dim));
+	if (expert >= 0 && (info->ndim != 3 || (uint64_t)expert >= slices))
+		return sq_fail(err, "tensor '%s': not one matrix for each "
+		    "expert", info->name);
+	t->t.ndim = info->ndim - (expert >= 0);
+	memcpy(t->t.dim, info->dim + (expert >= 0),
+	    (size_t)t->t.ndim * sizeof(t->t.dim[0]));
 	sq_gguf_describe(info->kind, &t->t);
 	if (sq_tensor_check(&t->t, err) < 0)
 		return -1;
@@ -167,8 +174,10 @@ add(struct sq_source *s, const struct sq_gguf_info *info, const char *name,
 	    t->t.dim[0] / heads % 2 != 0))
 		return sq_fail(err, "tensor '%s': rows that are no pairs of "
 		    "heads", info->name);
-	*f = (struct from){ info, heads };
-	t->offset[0] = info->offset;
+	*f = (struct from){ info, heads, info->offset, info->length / slices };
+	if (expert >= 0)
+		f->at += (uint64_t)expert * f->length;
+	t->offset[0] = f->at;
 	t->from = f;
 	t->make = heads == 0 && t->t.grid == SQ_DENSE ? NULL : make;
 	s->n++;
@@ -228,7 +237,8 @@ list_tensors(struct sq_source *s, struct sq_inventory *v,
 			continue;
 		taken[t - list] = 1;
 		if (add(s, *t, v->slot[i].name, sq_gguf_permuted(&v->config,
-		    &v->slot[i]), err) < 0 || sq_inventory_add(v,
+		    &v->slot[i]), v->slot[i].expert, err) < 0 ||
+		    sq_inventory_add(v,
 		    &s->tensor[s->n - 1].t, &slot, err) < 0)
 			return -1;
 	}
@@ -237,10 +247,21 @@ list_tensors(struct sq_source *s, struct sq_inventory *v,
 	for (i = 0; i < g->n; i++)
 		if (!taken[i] && (v == NULL ||
 		    strcmp(list[i]->name, SQ_GGUF_ROPE) != 0) &&
-		    add(s, list[i], list[i]->name, 0, err) < 0)
+		    add(s, list[i], list[i]->name, 0, -1, err) < 0)
 			return -1;
 	s->files.h.tensors = s->n;
 	return 0;
+}
+
+/* For n tensors, before the first. */
+static int
+room(struct sq_source *s, size_t n)
+{
+	free(s->tensor);
+	free(s->from);
+	s->tensor = calloc(n + 1, sizeof(*s->tensor));
+	s->from = calloc(n + 1, sizeof(struct from));
+	return s->tensor == NULL || s->from == NULL ? -1 : 0;
 }
 
 /* Of what the file has, in the order of the stream. */
@@ -248,19 +269,19 @@ static int
 digest(struct sq_source *s, const void *config, size_t size, char *err)
 {
 	struct sq_model_digest d;
-	const struct sq_gguf_info *t;
+	const struct from *f;
 	const uint8_t *p;
 	size_t i, n;
 
 	if (sq_model_digest_init(&d, config, size) < 0)
 		return sq_fail(err, "out of memory");
 	for (i = 0; i < s->n; i++) {
-		t = ((const struct from *)s->from)[i].info;
-		p = s->gguf->map + t->offset;
-		n = t->length < SQ_DIGEST_SAMPLE ? (size_t)t->length :
+		f = (const struct from *)s->from + i;
+		p = s->gguf->map + f->at;
+		n = f->length < SQ_DIGEST_SAMPLE ? (size_t)f->length :
 		    SQ_DIGEST_SAMPLE;
-		sq_model_digest_add(&d, t->name, t->kind->name, t->ndim,
-		    t->dim, p, p + t->length - n, n);
+		sq_model_digest_add(&d, f->info->name, f->info->kind->name,
+		    f->info->ndim, f->info->dim, p, p + f->length - n, n);
 	}
 	sq_model_digest_end(&d, s->files.h.model);
 	return 0;
@@ -276,10 +297,7 @@ read_all(struct sq_source *s, char *err)
 	size_t size;
 	int r = -1;
 
-	s->tensor = calloc(s->gguf->n + 1, sizeof(*s->tensor));
-	s->from = calloc(s->gguf->n + 1, sizeof(struct from));
-	if (list == NULL || taken == NULL || s->tensor == NULL ||
-	    s->from == NULL) {
+	if (list == NULL || taken == NULL || room(s, s->gguf->n) < 0) {
 		sq_fail(err, "out of memory");
 		goto done;
 	}
@@ -293,6 +311,11 @@ read_all(struct sq_source *s, char *err)
 	if (sq_inventory_init(&v, (const char *)config, size, err) < 0)
 		goto done;
 	s->config = v.config;
+	if (room(s, v.n + s->gguf->n) < 0) {
+		sq_inventory_release(&v);
+		sq_fail(err, "out of memory");
+		goto done;
+	}
 	r = list_tensors(s, &v, list, taken, err);
 	sq_inventory_release(&v);
 	if (r == 0)

@@ -20,11 +20,27 @@ equal() {
 
 # Dense, of every architecture: all values are what they were.
 for m in "$model" "$root"/tests/data/tiny/*/; do
-	case $m in *moe*|*mixtral*) continue ;; esac
+	case $m in *qwen3-moe*) continue ;; esac
 	sq-pack -m "$m" -f gguf -o m.gguf
 	again m.gguf
 	equal "$m" m.gguf
 done
+
+# Experts: a slice each of three tensors, which have one type.
+tiny=$root/tests/data/tiny
+exits 1 sq-pack -m "$tiny/qwen3-moe" -f gguf -o no.gguf
+says 'layers without experts'
+sq-rtn -q -b 4 -g 32 --only '*w[13]*' -m "$tiny/mixtral" >e.sq
+sq-pack -f gguf -o e.gguf <e.sq
+again e.gguf
+sq-import e.gguf >f.sq
+equal e.sq f.sq
+lists e.gguf 'experts.3.w3.weight *int4'
+lists e.gguf 'experts.3.w2.weight *BF16'
+sq-rtn -q -b 4 -g 32 --only '*experts.1.w1*' -m "$tiny/mixtral" >e.sq
+exits 1 sq-pack -f gguf -o no.gguf <e.sq
+says 'not of the type that the first expert has'
+absent no.gguf
 
 # What tokens and logits come to is what counts in the end.
 sq-pack -m "$model" -f gguf -o m.gguf
