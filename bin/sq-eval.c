@@ -10,25 +10,43 @@
 #include "base/tool.h"
 #include "eval/layers.h"
 #include "eval/perplexity.h"
+#include "eval/task_all.h"
 #include "formats/fmt_csv.h"
 #include "model/files.h"
 
 static const char usage[] =
     "[-qv] [-j N] [-k LEVEL] [--csv] [--f32] [--layers] "
     "[--length N] [--protocol windows|llama] [--reference MODEL] "
-    "[--tokens N] -t TEXT [-t TEXT]... MODEL ...";
+    "[--tokens N] -t TEXT [-t TEXT]... MODEL ...\n"
+    "[-qv] [-j N] [-k LEVEL] [--batch N] [--csv] [--depths N] [--each N] "
+    "[--f32] [--items FILE] [--lengths MIN:MAX] [--limit N] [--make N] "
+    "[--no-bos] [--reference MODEL] [--seed N] [--shots N] --task KIND=FILE "
+    "[--task KIND=FILE]... MODEL ...";
 
-enum { OPT_CSV = SQ_OPT(0), OPT_F32, OPT_LAYERS, OPT_LENGTH, OPT_PROTOCOL,
-	OPT_REFERENCE, OPT_TOKENS };
+enum { OPT_BATCH = SQ_OPT(0), OPT_CSV, OPT_DEPTHS, OPT_EACH, OPT_F32,
+	OPT_ITEMS, OPT_LAYERS, OPT_LENGTH, OPT_LENGTHS, OPT_LIMIT, OPT_MAKE,
+	OPT_NO_BOS, OPT_PROTOCOL, OPT_REFERENCE, OPT_SEED, OPT_SHOTS, OPT_TASK,
+	OPT_TOKENS };
 
 static const struct option longopts[] = {
 	SQ_LONG,
+	{ "batch", required_argument, NULL, OPT_BATCH },
 	{ "csv", no_argument, NULL, OPT_CSV },
+	{ "depths", required_argument, NULL, OPT_DEPTHS },
+	{ "each", required_argument, NULL, OPT_EACH },
 	{ "f32", no_argument, NULL, OPT_F32 },
+	{ "items", required_argument, NULL, OPT_ITEMS },
 	{ "layers", no_argument, NULL, OPT_LAYERS },
 	{ "length", required_argument, NULL, OPT_LENGTH },
+	{ "lengths", required_argument, NULL, OPT_LENGTHS },
+	{ "limit", required_argument, NULL, OPT_LIMIT },
+	{ "make", required_argument, NULL, OPT_MAKE },
+	{ "no-bos", no_argument, NULL, OPT_NO_BOS },
 	{ "protocol", required_argument, NULL, OPT_PROTOCOL },
 	{ "reference", required_argument, NULL, OPT_REFERENCE },
+	{ "seed", required_argument, NULL, OPT_SEED },
+	{ "shots", required_argument, NULL, OPT_SHOTS },
+	{ "task", required_argument, NULL, OPT_TASK },
 	{ "text", required_argument, NULL, 't' },
 	{ "tokens", required_argument, NULL, OPT_TOKENS },
 	{ NULL, 0, NULL, 0 }
@@ -43,6 +61,7 @@ struct eval {
 	struct sq_ctx ctx;
 	struct sq_ppl ppl;
 	struct sq_progress progress;
+	struct sq_tasks tasks;
 	const char *text[MAX_TEXTS];
 	int ntexts, csv, layers;
 	size_t tokens, length;
@@ -98,7 +117,8 @@ print_header(const struct eval *e)
 		    "layer", "error", "cosine");
 	else if (e->csv)
 		printf("model,text,protocol,tokens,nll,nll_stderr,ppl,kl,"
-		    "top1\n");
+		    "top1,kl_stderr,delta,delta_stderr,p,lost,won,"
+		    "model_digest,precision\n");
 	else
 		printf("%-24s %-20s %9s %9s %9s %10s %10s %7s\n", "model",
 		    "text", "tokens", "nll", "+-", "ppl", "kl", "top1");
@@ -109,9 +129,17 @@ print_row(const struct eval *e, const char *model, const char *text,
     const struct sq_ppl_result *r)
 {
 	char nll[32], se[32], ppl[32], kl[32], top1[32], n[32];
+	char more[6][32], digest[SQ_DIGEST];
+	const double v[] = { r->kl_stderr, r->delta, r->delta_stderr, r->p,
+	    r->lost, r->won };
 	const char *f[] = { model, text, protocols[e->ppl.protocol], n, nll,
-	    se, ppl, kl, top1 };
+	    se, ppl, kl, top1, more[0], more[1], more[2], more[3], more[4],
+	    more[5], digest, e->ppl.prec == SQ_PREC_F32 ? "f32" : "bf16" };
 	size_t i;
+
+	sq_source_identity(e->ppl.model->source, digest);
+	for (i = 0; i < 6; i++)
+		number(more[i], i == 3 ? "%.4g" : "%.8f", v[i]);
 
 	snprintf(n, sizeof(n), "%ju", (uintmax_t)r->tokens);
 	number(nll, e->csv ? "%.7f" : "%.5f", r->nll);
@@ -211,10 +239,102 @@ eval_model(struct eval *e, const char *path)
 	sq_model_free(m);
 }
 
+static void
+ask_model(struct eval *e, const char *path, int baseline)
+{
+	struct sq_model *m = open_model(path);
+	char err[SQ_ERR];
+
+	sq_tool_progress(&e->progress);
+	e->progress.unit = "items";
+	if (sq_tasks_model(&e->tasks, m, path, baseline, err) < 0) {
+		sq_progress_end(&e->progress);
+		sq_die(SQ_EDATA, "%s", err);
+	}
+	sq_model_free(m);
+}
+
+/* "MIN:MAX", or one length. */
+static void
+lengths(struct sq_task_options *o, char *arg)
+{
+	char *colon = strchr(arg, ':');
+
+	if (colon != NULL)
+		*colon++ = '\0';
+	o->least = (size_t)sq_arg_long("--lengths", arg, 128, 1 << 24);
+	o->most = colon == NULL ? o->least : (size_t)sq_arg_long("--lengths",
+	    colon, (long)o->least, 1 << 24);
+}
+
+/* One of the options of tasks: 0 when it is none. */
+static int
+task_option(struct sq_tasks *t, int c, char *arg)
+{
+	struct sq_task_options *o = &t->options;
+	char err[SQ_ERR];
+
+	switch (c) {
+	case OPT_BATCH:
+		t->batch = (size_t)sq_arg_long("--batch", arg, 1, 512);
+		return 1;
+	case OPT_DEPTHS:
+		o->depths = (size_t)sq_arg_long("--depths", arg, 1, 1000);
+		return 1;
+	case OPT_EACH:
+		o->each = (size_t)sq_arg_long("--each", arg, 1, 1000);
+		return 1;
+	case OPT_ITEMS:
+		t->items = arg;
+		return 1;
+	case OPT_LENGTHS:
+		lengths(o, arg);
+		return 1;
+	case OPT_LIMIT:
+		o->limit = (size_t)sq_arg_long("--limit", arg, 1, 1L << 40);
+		return 1;
+	case OPT_MAKE:
+		o->make = (size_t)sq_arg_long("--make", arg, 1, 1 << 20);
+		return 1;
+	case OPT_NO_BOS:
+		t->bos = 0;
+		return 1;
+	case OPT_SEED:
+		o->seed = (uint64_t)sq_arg_long("--seed", arg, 0, INT64_MAX);
+		return 1;
+	case OPT_SHOTS:
+		o->shots = (size_t)sq_arg_long("--shots", arg, 0, 100);
+		return 1;
+	case OPT_TASK:
+		if (sq_tasks_want(t, arg, err) < 0)
+			sq_die(SQ_EUSAGE, "--task: %s", err);
+		return 1;
+	}
+	return 0;
+}
+
+static void
+ask_all(struct eval *e, const char *reference, char *model[])
+{
+	e->tasks.ctx = &e->ctx;
+	e->tasks.prec = e->ppl.prec;
+	e->tasks.csv = e->csv;
+	e->tasks.progress = &e->progress;
+	e->tasks.out = stdout;
+	sq_task_header(stdout, e->csv);
+	if (reference != NULL)
+		ask_model(e, reference, 1);
+	for (; *model != NULL; model++)
+		ask_model(e, *model, 0);
+	sq_tasks_release(&e->tasks);
+}
+
 int
 main(int argc, char *argv[])
 {
-	struct eval e = { .length = WINDOW, .ppl.prec = SQ_PREC_BF16 };
+	struct eval e = { .length = WINDOW, .ppl.prec = SQ_PREC_BF16,
+	    .tasks = { .bos = 1, .options = { .least = 1024, .most = 1024,
+	    .depths = 5, .each = 4 } } };
 	const char *reference = NULL;
 	const struct sq_kern *kern;
 	char err[SQ_ERR];
@@ -254,9 +374,10 @@ main(int argc, char *argv[])
 			    1L << 40);
 			break;
 		default:
-			sq_tool_option(c);
+			if (!task_option(&e.tasks, c, optarg))
+				sq_tool_option(c);
 		}
-	if (optind == argc || e.ntexts == 0)
+	if (optind == argc || (e.ntexts == 0) == (e.tasks.n == 0))
 		sq_usage();
 	if (e.layers && reference == NULL)
 		sq_die(SQ_EUSAGE, "--layers needs a --reference");
@@ -268,6 +389,11 @@ main(int argc, char *argv[])
 	sq_note("kernels: level %s", kern->name);
 	e.ppl.ctx = &e.ctx;
 	e.ppl.progress = &e.progress;
+	if (e.tasks.n > 0) {
+		ask_all(&e, reference, argv + optind);
+		sq_flush();
+		return SQ_OK;
+	}
 	if (reference != NULL)
 		e.ppl.reference = open_model(reference);
 	print_header(&e);

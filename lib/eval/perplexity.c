@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "eval/perplexity.h"
+#include "eval/significance.h"
 #include "model/lane.h"
 
 #define LOGITS	((size_t)8 << 20)	/* values of logits at a time */
@@ -18,11 +19,11 @@ struct job {
 	const struct sq_ppl *p;
 	struct runner m, ref;
 	size_t step;			/* rows of logits at a time */
-	float *nll, *kl;
+	float *nll, *ref_nll, *kl;
 	uint32_t *top, *ref_top;
 	/* sums over scored tokens */
-	uint64_t tokens, agree;
-	double sum, sum2, kl_sum, kl_sum2;
+	uint64_t tokens, agree, lost, won;
+	double sum, sum2, kl_sum, kl_sum2, delta_sum, delta_sum2;
 };
 
 static int
@@ -63,8 +64,9 @@ logits(struct runner *r, size_t row, size_t n, char *err)
 }
 
 static int
-add_scores(struct job *j, size_t n, char *err)
+add_scores(struct job *j, const uint32_t *target, size_t n, char *err)
 {
+	double delta;
 	size_t i;
 
 	for (i = 0; i < n; i++) {
@@ -78,6 +80,11 @@ add_scores(struct job *j, size_t n, char *err)
 		j->agree += j->top[i] == j->ref_top[i];
 		j->kl_sum += j->kl[i];
 		j->kl_sum2 += (double)j->kl[i] * j->kl[i];
+		delta = (double)j->nll[i] - j->ref_nll[i];
+		j->delta_sum += delta;
+		j->delta_sum2 += delta * delta;
+		j->lost += j->ref_top[i] == target[i] && j->top[i] != target[i];
+		j->won += j->ref_top[i] != target[i] && j->top[i] == target[i];
 	}
 	j->tokens += n;
 	return 0;
@@ -99,12 +106,12 @@ score(struct job *j, size_t row, size_t n, const uint32_t *target, char *err)
 		if (j->p->reference != NULL) {
 			if (logits(&j->ref, row, m, err) < 0)
 				return -1;
-			if (sq_nll(c, &j->ref.logits, NULL, NULL,
+			if (sq_nll(c, &j->ref.logits, target, j->ref_nll,
 			    j->ref_top) != 0 || sq_kl(c, &j->ref.logits,
 			    &j->m.logits, j->kl) != 0)
 				return sq_fail(err, "no kernel for 'kl'");
 		}
-		if (add_scores(j, m, err) < 0)
+		if (add_scores(j, target, m, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -149,11 +156,12 @@ open_job(struct job *j, const struct sq_ppl *p, char *err)
 	j->step = LOGITS / vocab < 16 ? 16 : LOGITS / vocab;
 	j->step = j->step > SQ_LANE_ROWS ? SQ_LANE_ROWS : j->step;
 	j->nll = malloc(j->step * sizeof(*j->nll));
+	j->ref_nll = malloc(j->step * sizeof(*j->ref_nll));
 	j->kl = malloc(j->step * sizeof(*j->kl));
 	j->top = malloc(j->step * sizeof(*j->top));
 	j->ref_top = malloc(j->step * sizeof(*j->ref_top));
-	if (j->nll == NULL || j->kl == NULL || j->top == NULL ||
-	    j->ref_top == NULL)
+	if (j->nll == NULL || j->ref_nll == NULL || j->kl == NULL ||
+	    j->top == NULL || j->ref_top == NULL)
 		return sq_fail(err, "out of memory");
 	if (runner_open(&j->m, p, p->model, j->step, err) < 0)
 		return -1;
@@ -180,10 +188,17 @@ finish(const struct job *j, struct sq_ppl_result *r)
 	r->tokens = j->tokens;
 	r->nll = mean(j->sum, j->sum2, j->tokens, &r->nll_stderr);
 	r->kl = r->kl_stderr = r->top1 = NAN;
+	r->delta = r->delta_stderr = r->p = r->lost = r->won = NAN;
 	if (j->p->reference == NULL)
 		return;
 	r->kl = mean(j->kl_sum, j->kl_sum2, j->tokens, &r->kl_stderr);
 	r->top1 = (double)j->agree / (double)j->tokens;
+	r->delta = mean(j->delta_sum, j->delta_sum2, j->tokens,
+	    &r->delta_stderr);
+	r->p = r->delta_stderr == 0 ? r->delta == 0 :
+	    sq_p_of_z(r->delta / r->delta_stderr);
+	r->lost = (double)j->lost / (double)j->tokens;
+	r->won = (double)j->won / (double)j->tokens;
 }
 
 static int
@@ -225,6 +240,7 @@ sq_ppl_run(const struct sq_ppl *p, const uint32_t *ids, size_t n,
 	runner_close(&j.m);
 	runner_close(&j.ref);
 	free(j.nll);
+	free(j.ref_nll);
 	free(j.kl);
 	free(j.top);
 	free(j.ref_top);

@@ -35,6 +35,11 @@ struct sq_ppl_result {
 	double nll, nll_stderr;		/* nats for a token */
 	double kl, kl_stderr;		/* NAN without a reference */
 	double top1;			/* likewise */
+	/* against the reference, token by token: the difference of the nll
+	 * with its standard error and the chance of one as large (two-sided);
+	 * the share of tokens that the reference's first choice had right and
+	 * the model's has not, and the other way round */
+	double delta, delta_stderr, p, lost, won;
 };
 
 /* 0, or -1 with the reason: too few tokens, numbers that are not finite. */

@@ -439,3 +439,14 @@ sq_forward_logits(struct sq_forward *f, size_t row, size_t n,
 		return -1;
 	return linear(f, &f->model->head, &h, logits, err);
 }
+
+size_t
+sq_forward_bytes(const struct sq_forward *f)
+{
+	const struct sq_config *c = &f->model->config;
+	uint64_t row = 3 * c->dim + 2 * (c->heads + c->kv_heads) *
+	    c->head_dim + 2 * widest(c);
+
+	return f->max_rows * (size_t)row * sizeof(float) + (c->experts > 0 ?
+	    moe_floats(c, f->max_rows) * sizeof(float) : 0);
+}

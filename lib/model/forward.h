@@ -53,6 +53,9 @@ int	 sq_forward_init(struct sq_forward *, const struct sq_model *,
 	    struct sq_ctx *, enum sq_prec, size_t max_rows, char *err);
 void	 sq_forward_release(struct sq_forward *);
 
+/* Bytes of the activations that it keeps for a batch. */
+size_t	 sq_forward_bytes(const struct sq_forward *);
+
 /*
  * From now on a block leaves behind all that a backward pass needs: normed
  * and ffn_normed, q, k and v as attention takes them (q_raw, k_raw: before

@@ -8,6 +8,7 @@
 
 #include "base/io.h"
 #include "formats/fmt_gguf.h"
+#include "formats/fmt_json.h"
 #include "formats/fmt_safetensors.h"
 #include "formats/fmt_sqa.h"
 #include "model/source.h"
@@ -257,4 +258,23 @@ sq_source_map(struct sq_source *s, const struct sq_source_tensor *t, int part,
 		s->size = (uint64_t)st.st_size;
 	}
 	return s->map + t->offset[part];
+}
+
+void
+sq_source_identity(const struct sq_source *s, char text[SQ_DIGEST])
+{
+	char *done = s->provenance == NULL ? NULL :
+	    sq_json_text(s->provenance);
+	XXH3_state_t *h = XXH3_createState();
+
+	text[0] = '\0';
+	if (h != NULL) {
+		XXH3_128bits_reset(h);
+		XXH3_128bits_update(h, s->files.h.model, SQ_DIGEST - 1);
+		if (done != NULL && json_array_size(s->provenance) > 1)
+			XXH3_128bits_update(h, done, strlen(done));
+		sq_digest_text(text, XXH3_128bits_digest(h));
+	}
+	XXH3_freeState(h);
+	free(done);
 }

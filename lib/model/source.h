@@ -70,6 +70,10 @@ void	 sq_source_close(struct sq_source *);
  */
 int	 sq_stream_fd(const char *path);
 
+/* What tells it from others: a digest of the model that it comes from and of all
+ * that was done to it. */
+void	 sq_source_identity(const struct sq_source *, char text[SQ_DIGEST]);
+
 /* The tensor of that name, or NULL. */
 const struct sq_source_tensor *sq_source_find(const struct sq_source *,
 	    const char *name);

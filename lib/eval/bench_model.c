@@ -1,0 +1,326 @@
+/* Requests to a model, timed; see bench_model.h. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <sys/resource.h>
+
+#include "base/rng.h"
+#include "eval/bench_model.h"
+#include "eval/energy.h"
+#include "model/forward.h"
+
+#define ROWS	512			/* tokens of a pass */
+#define PAGE	64
+
+/* Values that are collected, and summed up at the end. */
+struct series {
+	double *v;
+	size_t n, cap;
+};
+
+struct job {
+	const struct sq_bench_model *b;
+	struct sq_forward f;
+	struct sq_kvcache cache;
+	struct sq_kvseq *kv;		/* [batch] */
+	struct sq_feed *feed;
+	uint32_t *ids, *next;		/* prompts; the last token of each */
+	double *first, *last;		/* of each request, seconds */
+	struct sq_mat logits;
+	struct series ttft, tpot, itl, e2e, out, total, joules;
+};
+
+static double
+now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int
+add(struct series *s, double v)
+{
+	double *p;
+
+	if (s->n == s->cap) {
+		s->cap = s->cap == 0 ? 64 : 2 * s->cap;
+		if ((p = realloc(s->v, s->cap * sizeof(*p))) == NULL)
+			return -1;
+		s->v = p;
+	}
+	s->v[s->n++] = v;
+	return 0;
+}
+
+static int
+by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* The nearest rank; s is in order. */
+static double
+rank(const struct series *s, double share)
+{
+	size_t i = (size_t)ceil(share * (double)s->n);
+
+	return s->n == 0 ? NAN : s->v[i == 0 ? 0 : i - 1];
+}
+
+static double
+mean(const struct series *s)
+{
+	double sum = 0;
+	size_t i;
+
+	for (i = 0; i < s->n; i++)
+		sum += s->v[i];
+	return s->n == 0 ? NAN : sum / (double)s->n;
+}
+
+/* Logits of n rows from `row' on, and what each says next. */
+static int
+pick(struct job *j, size_t row, size_t n, uint32_t *next, char *err)
+{
+	j->logits.rows = n;
+	if (sq_forward_logits(&j->f, row, n, &j->logits, err) < 0)
+		return -1;
+	if (sq_nll(j->b->ctx, &j->logits, NULL, NULL, next) != 0)
+		return sq_fail(err, "no kernel for 'nll'");
+	return 0;
+}
+
+static int
+prefill(struct job *j, size_t i, char *err)
+{
+	const struct sq_bench_model *b = j->b;
+	struct sq_feed feed = { .kv = &j->kv[i] };
+	size_t at;
+
+	for (at = 0; at < b->prompt; at += feed.n) {
+		feed.ids = j->ids + i * b->prompt + at;
+		feed.n = b->prompt - at < ROWS ? b->prompt - at : ROWS;
+		if (sq_forward(&j->f, &feed, 1, err) < 0)
+			return -1;
+	}
+	return pick(j, j->f.x.rows - 1, 1, &j->next[i], err);
+}
+
+static int
+decode(struct job *j, char *err)
+{
+	const struct sq_bench_model *b = j->b;
+	size_t i, step;
+	double t;
+
+	for (step = 1; step < b->generate; step++) {
+		for (i = 0; i < b->batch; i++)
+			j->feed[i] = (struct sq_feed){ &j->kv[i],
+			    &j->next[i], 1 };
+		if (sq_forward(&j->f, j->feed, b->batch, err) < 0 ||
+		    pick(j, 0, b->batch, j->next, err) < 0)
+			return -1;
+		t = now();
+		for (i = 0; i < b->batch; i++) {
+			if (add(&j->itl, 1e3 * (t - j->last[i])) < 0)
+				return sq_fail(err, "out of memory");
+			j->last[i] = t;
+		}
+	}
+	return 0;
+}
+
+static int
+collect(struct job *j, double start, double joules, char *err)
+{
+	const struct sq_bench_model *b = j->b;
+	double end = 0, made = (double)(b->batch * b->generate);
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < b->batch; i++) {
+		end = fmax(end, j->last[i]);
+		r |= add(&j->ttft, 1e3 * (j->first[i] - start));
+		r |= add(&j->e2e, 1e3 * (j->last[i] - start));
+		if (b->generate > 1)
+			r |= add(&j->tpot, 1e3 * (j->last[i] - j->first[i]) /
+			    (double)(b->generate - 1));
+	}
+	r |= add(&j->out, made / (end - start));
+	r |= add(&j->total, (made + (double)(b->batch * b->prompt)) /
+	    (end - start));
+	if (!isnan(joules))
+		r |= add(&j->joules, joules / made);
+	return r < 0 ? sq_fail(err, "out of memory") : 0;
+}
+
+static int
+one_run(struct job *j, int counts, char *err)
+{
+	double start = now(), joules = sq_energy();
+	size_t i;
+
+	if (!counts)
+		j->itl.n = 0;
+	for (i = 0; i < j->b->batch; i++) {
+		sq_kvseq_clear(&j->kv[i]);
+		if (prefill(j, i, err) < 0)
+			return -1;
+		j->first[i] = j->last[i] = now();
+	}
+	if (decode(j, err) < 0)
+		return -1;
+	joules = sq_energy() - joules;
+	if (counts)
+		return collect(j, start, joules, err);
+	j->itl.n = 0;
+	return 0;
+}
+
+/* Bytes of all weights that a step reads, and of those that it does not. */
+static double
+weight_bytes(const struct sq_model *m)
+{
+	double sum = 0;
+	size_t i;
+
+	for (i = 0; i < m->source->n; i++)
+		sum += (double)m->source->tensor[i].t.length;
+	return sum;
+}
+
+static void
+spread(const struct series *s, const char *name, sq_bench_figure_fn *put,
+    void *arg)
+{
+	static const struct {
+		const char *name;
+		double share;
+	} ranks[] = { { "p50", .5 }, { "p90", .9 }, { "p99", .99 } };
+	char metric[32];
+	size_t i;
+
+	if (s->n == 0)
+		return;
+	qsort(s->v, s->n, sizeof(*s->v), by_value);
+	put(arg, name, mean(s), "ms");
+	for (i = 0; i < 3; i++) {
+		snprintf(metric, sizeof(metric), "%s_%s", name, ranks[i].name);
+		put(arg, metric, rank(s, ranks[i].share), "ms");
+	}
+}
+
+static void
+report(struct job *j, sq_bench_figure_fn *put, void *arg)
+{
+	const struct sq_bench_model *b = j->b;
+	double kv = (double)(sq_kvcache_token_bytes(&j->cache) * b->batch *
+	    (b->prompt + b->generate));
+	struct rusage u;
+
+	spread(&j->ttft, "ttft", put, arg);
+	spread(&j->tpot, "tpot", put, arg);
+	spread(&j->itl, "itl", put, arg);
+	spread(&j->e2e, "e2e", put, arg);
+	qsort(j->out.v, j->out.n, sizeof(double), by_value);
+	qsort(j->total.v, j->total.n, sizeof(double), by_value);
+	put(arg, "throughput", rank(&j->out, .5), "tok/s");
+	put(arg, "throughput_total", rank(&j->total, .5), "tok/s");
+	put(arg, "memory_weights", weight_bytes(b->model), "bytes");
+	put(arg, "memory_kv", kv, "bytes");
+	put(arg, "memory_activations", (double)sq_forward_bytes(&j->f),
+	    "bytes");
+	getrusage(RUSAGE_SELF, &u);
+	put(arg, "memory_peak", (double)u.ru_maxrss * 1024, "bytes");
+	if (j->joules.n > 0)
+		put(arg, "energy", mean(&j->joules), "J/token");
+}
+
+static int
+open_job(struct job *j, const struct sq_bench_model *b, char *err)
+{
+	const struct sq_config *c = &b->model->config;
+	struct sq_kv kv = { .type = sq_forward_kv_type(b->prec),
+	    .heads = (size_t)c->kv_heads, .dim = (size_t)c->head_dim,
+	    .page = PAGE };
+	size_t each = b->prompt + b->generate, i, n = b->batch * b->prompt;
+	size_t rows = b->batch > ROWS ? b->batch : ROWS;
+	struct sq_rng rng = { b->seed };
+
+	j->b = b;
+	if (b->prompt == 0 || b->batch == 0 || b->generate == 0)
+		return sq_fail(err, "nothing to do");
+	if (each > c->context)
+		return sq_fail(err, "%zu tokens are more than the context of "
+		    "%ju", each, (uintmax_t)c->context);
+	j->kv = calloc(b->batch, sizeof(*j->kv));
+	j->feed = calloc(b->batch, sizeof(*j->feed));
+	j->next = calloc(b->batch, sizeof(*j->next));
+	j->first = calloc(b->batch, sizeof(*j->first));
+	j->last = calloc(b->batch, sizeof(*j->last));
+	j->ids = calloc(n, sizeof(*j->ids));
+	j->logits = (struct sq_mat){ malloc(b->batch * (size_t)c->vocab *
+	    sizeof(float)), SQ_F32, b->batch, (size_t)c->vocab,
+	    (size_t)c->vocab };
+	if (j->kv == NULL || j->feed == NULL || j->next == NULL ||
+	    j->first == NULL || j->last == NULL || j->ids == NULL ||
+	    j->logits.p == NULL)
+		return sq_fail(err, "out of memory");
+	for (i = 0; i < n; i++)
+		j->ids[i] = (uint32_t)(sq_rng_next(&rng) % c->vocab);
+	each = (each + PAGE - 1) / PAGE * PAGE;
+	if (sq_forward_init(&j->f, b->model, b->ctx, b->prec, rows, err) < 0 ||
+	    sq_kvcache_init(&j->cache, &kv, (size_t)c->layers,
+	    b->batch * each, err) < 0)
+		return -1;
+	for (i = 0; i < b->batch; i++)
+		if (sq_kvseq_init(&j->kv[i], &j->cache, each, err) < 0)
+			return -1;
+	return 0;
+}
+
+static void
+close_job(struct job *j)
+{
+	size_t i;
+
+	for (i = 0; j->kv != NULL && i < j->b->batch; i++)
+		sq_kvseq_release(&j->kv[i]);
+	sq_kvcache_release(&j->cache);
+	sq_forward_release(&j->f);
+	free(j->kv);
+	free(j->feed);
+	free(j->next);
+	free(j->first);
+	free(j->last);
+	free(j->ids);
+	free(j->logits.p);
+	free(j->ttft.v);
+	free(j->tpot.v);
+	free(j->itl.v);
+	free(j->e2e.v);
+	free(j->out.v);
+	free(j->total.v);
+	free(j->joules.v);
+}
+
+int
+sq_bench_model(const struct sq_bench_model *b, sq_bench_figure_fn *put,
+    void *arg, char *err)
+{
+	struct job j = { 0 };
+	size_t i;
+	int r = open_job(&j, b, err);
+
+	for (i = 0; r == 0 && i <= b->runs; i++)
+		r = one_run(&j, i > 0, err);
+	if (r == 0)
+		report(&j, put, arg);
+	close_job(&j);
+	return r;
+}

@@ -1,0 +1,70 @@
+#!/bin/bash
+# Tasks: figures that must come out, the log that a run goes on from, refusals.
+set -eu -o pipefail
+. "$(dirname "$0")/lib.sh"
+
+# What the model itself writes is what it must find likeliest and write again.
+said=$(sq-run -n 6 --greedy --f32 "$model" "The history of the city")
+line=${said%%$'\n'*}
+printf '{"context": "The history of the city", "continuation": "%s"}\n' \
+    "${line# }" >l.jsonl
+sq-eval -q --csv --f32 --task lambada=l.jsonl "$model" >out.csv
+grep -q ',all,acc,1,1.000000,' out.csv || fail "$(cat out.csv)"
+
+# A right answer, by any number of questions at a time.
+for i in 1 2 3 4 5 6 7 8 9; do
+	printf '{"prompt": "The history of the city", "answer": "%s"}\n' \
+	    "${line# }"
+	printf '{"prompt": "Once upon", "answer": "nothing like it %d"}\n' $i
+done >f.jsonl
+for b in 1 5 16; do
+	sq-eval -q --csv --f32 --make 6 --batch $b --task free=f.jsonl \
+	    "$model" >b$b.csv
+	same b1.csv b$b.csv
+done
+grep -q ',all,exact,18,0.500000,' b1.csv || fail "$(cat b1.csv)"
+
+# Compared with itself nothing differs; with a damaged model something may.
+sq-import "$model" | sq-rtn -q -b 2 -g 0 | sq-pack -q -o bad.sqa
+sq-eval -q --csv --f32 --make 6 --task free=f.jsonl --reference "$model" \
+    "$model" bad.sqa >c.csv
+grep ",all,exact,18,0.500000,.*,0.000000,1.000000," c.csv >list
+[ "$(wc -l <list)" -eq 1 ] || fail "$(cat c.csv)"
+grep "^bad.sqa.*,all,exact,18,0.000000,.*,-0.500000,0.00" c.csv >list ||
+    fail "$(cat c.csv)"
+
+# A log that was cut off is gone on from, and gives the same figures.
+ask() {
+	sq-eval -q --csv --f32 --make 6 --task free=f.jsonl --items items.csv \
+	    "$model"
+}
+ask >all.csv
+cp items.csv whole.csv
+head -c $(($(size items.csv) / 2)) whole.csv >items.csv
+ask >again.csv
+same all.csv again.csv
+same whole.csv items.csv
+ask >third.csv
+same all.csv third.csv
+same whole.csv items.csv
+
+# A needle for each length and depth, the same for the same seed.
+needle() {
+	sq-eval -q --csv --task needle="$root/LICENSE" --lengths 256:512 \
+	    --depths 3 --each 1 "$@" "$model"
+}
+needle >n.csv
+for g in 256,0.00 256,0.50 512,1.00; do
+	grep -q "\"$g\",exact,1," n.csv || fail "$(cat n.csv)"
+done
+
+exits 1 sq-eval --task choice=absent "$model"
+last_says sq-eval absent
+exits 2 sq-eval --task other=f.jsonl "$model"
+exits 2 sq-eval --task choice "$model"
+exits 2 sq-eval --task free=f.jsonl -t f.jsonl "$model"
+echo '{"prompt": 1}' >bad.jsonl
+exits 1 sq-eval --task free=bad.jsonl "$model"
+last_says sq-eval "bad.jsonl': line 1: .*prompt"
+exits 1 sq-eval --task needle="$root/LICENSE" --lengths 65536 "$model"
+last_says sq-eval "too short"
