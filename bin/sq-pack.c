@@ -159,6 +159,12 @@ pack(struct sq_pack *p, int format, int fd, const char *input,
 	p->progress = &progress;
 	r = pack_to[format](p, &in, file.fd, err);
 	sq_progress_end(&progress);
+	if (r < 0 && p->finished > 0) {
+		sq_outfile_leave(&file);
+		sq_die(SQ_EDATA, "'%s' not written: %s; '%s.part' has %ju "
+		    "finished files for the next run", path, err, path,
+		    (uintmax_t)p->finished);
+	}
 	if (r < 0) {
 		sq_outfile_abort(&file);
 		sq_die(SQ_EDATA, "'%s' not written: %s", path, err);
@@ -254,5 +260,8 @@ main(int argc, char *argv[])
 	    "instead of %ju; %ju other records left out", path,
 	    (uintmax_t)p.tensors, (uintmax_t)p.quantized, (uintmax_t)p.after,
 	    (uintmax_t)p.before, (uintmax_t)p.dropped);
+	if (p.reused > 0)
+		sq_note("%ju bytes were there from an earlier run",
+		    (uintmax_t)p.reused);
 	return SQ_OK;
 }

@@ -70,7 +70,7 @@ sq_gptq_get_zeros(uint8_t *zeros, const uint32_t *qzeros, size_t rows,
 		for (i = 0; i < rows; i++) {
 			z = stored_zero(qzeros, words, g, i, bits) + less;
 			zeros[i * groups + g] = (uint8_t)z;
-			bad |= z > 255;
+			bad |= z >> bits;
 		}
 	return -bad;
 }

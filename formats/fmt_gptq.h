@@ -36,7 +36,7 @@ void	 sq_gptq_transpose16(uint16_t *to, const uint16_t *from, size_t rows,
 int	 sq_gptq_put_zeros(uint32_t *qzeros, const uint8_t *zeros, size_t rows,
 	    size_t groups, int bits, int less, int *worst);
 
-/* -1 when one does not fit into 8 bits. */
+/* -1 when one is 2^b, which readers of version 1 take for different things. */
 int	 sq_gptq_get_zeros(uint8_t *zeros, const uint32_t *qzeros, size_t rows,
 	    size_t groups, int bits, int less);
 

@@ -103,6 +103,8 @@ struct sq_st_hint {
 struct sq_st_out {
 	char err[SQ_ERR];	/* the first failure; it stays */
 	uint64_t total;		/* bytes of tensors so far */
+	uint64_t reused;	/* of them, those that an earlier run wrote */
+	size_t finished;	/* shards that are whole */
 	size_t tensors;		/* begun so far */
 	/* private */
 	int state;
@@ -114,6 +116,7 @@ struct sq_st_out {
 	uint64_t room;		/* where the data of this shard begin */
 	uint64_t have;		/* bytes of data in it */
 	uint64_t left;		/* of the current tensor */
+	int looking;		/* all of the file so far was there before */
 	FILE *head;		/* the header of this shard, growing */
 	char *text;
 	size_t text_len;
@@ -125,7 +128,8 @@ struct sq_st_out {
  * STEM.safetensors when `limit' bytes of data (0: no limit) hold all, else
  * STEM-00001-of-0000N.safetensors ... and STEM.safetensors.index.json; a tensor
  * larger than the limit gets a shard of its own.  stem is "model" for
- * Transformers.  hint may be NULL.  0, or -1 with the reason in o->err; in
+ * Transformers.  Shards are called STEM-00001.tmp ... until the end; where there
+ * is such a file, what is right in it is not written again.  hint may be NULL.  0, or -1 with the reason in o->err; in
  * either case o is released by sq_st_out_release().
  */
 int	 sq_st_out_open_dir(struct sq_st_out *o, int dirfd, const char *stem,

@@ -103,9 +103,19 @@ open_dir(const char *path)
 	return d;
 }
 
-/* Removes a directory and the plain files in it; sq makes no deeper ones. */
+static int
+is_tmp(const char *name)
+{
+	size_t n = strlen(name);
+
+	return n > 4 && strcmp(name + n - 4, ".tmp") == 0;
+}
+
+enum { ALL, TMP, NOT_TMP };
+
+/* Removes plain files of a directory; sq makes no deeper ones. */
 static void
-remove_dir(const char *path)
+remove_files(const char *path, int which)
 {
 	DIR *d = open_dir(path);
 	struct dirent *e;
@@ -113,13 +123,22 @@ remove_dir(const char *path)
 	if (d == NULL)
 		return;
 	while ((e = readdir(d)) != NULL)
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+		if (strcmp(e->d_name, ".") != 0 &&
+		    strcmp(e->d_name, "..") != 0 &&
+		    (which == ALL || is_tmp(e->d_name) == (which == TMP)))
 			unlinkat(dirfd(d), e->d_name, 0);
 	closedir(d);
+}
+
+static void
+remove_dir(const char *path)
+{
+	remove_files(path, ALL);
 	rmdir(path);
 }
 
-/* Is it a directory of plain files, and `mark' one of them, or an empty one? */
+/* Is it a directory of plain files, and `mark' (NULL: any) one of them, or an
+ * empty one? */
 static int
 replaceable(const char *path, const char *mark)
 {
@@ -134,7 +153,7 @@ replaceable(const char *path, const char *mark)
 		if (fstatat(dirfd(d), e->d_name, &st,
 		    AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
 			others++;
-		marked |= strcmp(e->d_name, mark) == 0;
+		marked |= mark == NULL || strcmp(e->d_name, mark) == 0;
 		files++;
 	}
 	if (d != NULL)
@@ -156,13 +175,15 @@ sq_outdir_open(struct sq_outfile *o, const char *path, const char *mark)
 		    path);
 		goto err;
 	}
-	remove_dir(o->part);		/* what a killed run left */
-	if (mkdir(o->part, 0777) < 0) {
+	remove_files(o->part, NOT_TMP);	/* what a killed run left */
+	rmdir(o->part);			/* when that was all */
+	if (mkdir(o->part, 0777) < 0 && (errno != EEXIST ||
+	    !replaceable(o->part, NULL))) {
 		sq_fail_errno(o->err, "'%s'", o->part);
 		goto err;
 	}
 	o->named = 1;
-	o->fd = open(o->part, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	o->fd = open(o->part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (o->fd < 0) {
 		sq_fail_errno(o->err, "'%s'", o->part);
 		sq_outfile_abort(o);
@@ -197,6 +218,7 @@ give_name(struct sq_outfile *o)
 static int
 swap_dir(struct sq_outfile *o)
 {
+	remove_files(o->part, TMP);
 	if (rename(o->part, o->path) == 0)
 		return 0;
 	if (errno != EEXIST && errno != ENOTEMPTY)
@@ -249,4 +271,11 @@ sq_outfile_abort(struct sq_outfile *o)
 	else if (o->named)
 		unlink(o->part);
 	release(o);
+}
+
+void
+sq_outfile_leave(struct sq_outfile *o)
+{
+	if (o->path != NULL)
+		release(o);
 }

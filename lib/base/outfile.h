@@ -20,8 +20,13 @@ struct sq_outfile {
 /* 0, or -1 with the reason in o->err; o is released by either close below. */
 int	 sq_outfile_open(struct sq_outfile *o, const char *path);
 
-/* The same; an earlier directory is replaced only when it is empty, or has
- * plain files alone and one called `mark': nobody loses another directory. */
+/*
+ * The same; an earlier directory is replaced only when it is empty, or has
+ * plain files alone and one called `mark': nobody loses another directory.  Of
+ * an OUT.part that an earlier run has left, the files called *.tmp stay, so
+ * that who writes them again can look whether they are right already; a commit
+ * removes those that still have such a name.
+ */
 int	 sq_outdir_open(struct sq_outfile *o, const char *path,
 	    const char *mark);
 
@@ -31,5 +36,8 @@ int	 sq_outfile_commit(struct sq_outfile *o);
 /* Gives up: what was written goes away, and o is closed.  Harmless on an o that
  * was committed, or failed to open. */
 void	 sq_outfile_abort(struct sq_outfile *o);
+
+/* Gives up, but OUT.part, a directory, stays for the next run. */
+void	 sq_outfile_leave(struct sq_outfile *o);
 
 #endif

@@ -43,6 +43,9 @@ struct sq_pack {
 	uint64_t tensors, quantized;
 	uint64_t before, after;		/* bytes of the tensors */
 	uint64_t dropped;		/* records with no place in the output */
+	uint64_t reused;		/* bytes that an earlier run has left */
+	uint64_t finished;		/* files of tensors that are whole: also
+					   after a failure */
 };
 
 /* in is open and nothing has been read; fd: an open file. */

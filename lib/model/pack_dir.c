@@ -469,6 +469,8 @@ sq_pack_dir(struct sq_pack *p, const struct sq_dir_kind *kind,
 	else
 		r = finish(&k, err);
 done:
+	p->reused = k.out.reused;
+	p->finished = k.out.finished;
 	sq_st_out_release(&k.out);
 	sq_inventory_release(&k.inv);
 	sq_files_release(&k.files);
