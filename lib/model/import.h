@@ -6,11 +6,17 @@
 
 #include "base/progress.h"
 #include "formats/fmt_stream.h"
+#include "kernels/kern.h"
 #include "model/source.h"
 
-/* HEADER, tensors, provenance, END: 0, or -1 with the reason. */
+/*
+ * HEADER, tensors, provenance, END: 0, or -1 with the reason.  dense: what
+ * turns quantized tensors into their values, in the type that they had; NULL:
+ * they stay as they are.
+ */
 int	 sq_import(const struct sq_source *, struct sq_out *,
-	    const char *version, struct sq_progress *, char *err);
+	    struct sq_ctx *dense, const char *version, struct sq_progress *,
+	    char *err);
 
 /*
  * For tools that take -m: the descriptor of a stream, or the read end of a pipe
