@@ -232,6 +232,7 @@ main(void)
 	SRunner *sr;
 	int failed;
 
+	tcase_set_timeout(tc, 60);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, good_vectors);
 	tcase_add_test(tc, bad_vectors);
