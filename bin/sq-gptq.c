@@ -313,6 +313,7 @@ main(int argc, char *argv[])
 		sq_die(SQ_EUSAGE, "%s", err);
 	if (sq_filter_open(&f.f, SQ_VERSION) < 0)
 		sq_die(SQ_EDATA, "%s", f.f.err);
+	f.sequential |= f.f.profile.sequential;
 	if ((l->lapack = sq_lapack_open(kern->name, err)) == NULL)
 		sq_die(SQ_EDATA, "%s", err);
 	if (sq_ctx_init(&ctx, kern, sq_pool_new(sq_tool.threads)) < 0)

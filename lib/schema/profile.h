@@ -73,6 +73,7 @@ struct sq_profile {
 	/* extensions */
 	char *id, *description;
 	int algorithm[SQ_ALGS], nalgorithms;	/* in the order of a pipeline */
+	int sequential;			/* gptq through the quantized prefix */
 	struct sq_profile_rule rule;	/* of linear layers */
 	struct sq_profile_activation activation;
 	struct sq_profile_kv kv;

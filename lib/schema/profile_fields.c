@@ -56,6 +56,7 @@ const struct sq_field sq_extension_fields[] = {
 	TEXT("description", description),
 	{ .name = "algorithm", .type = SQ_FIELD_ALGORITHM,
 	    .words = sq_algorithm_names },
+	BOOL("sequential", sequential),
 	RULE("format"),
 	RULE("bits"),
 	RULE("group_size"),

@@ -103,9 +103,18 @@ done
 exits 1 sq-rtn -p nothing -m "$model"
 says "'nothing': no such preset"
 
-# What a profile may ask for, but not of sq-rtn.
 exits 1 sq-rtn -p q4_k -m "$model"
 says 'sq-rtn does not round to q4_k'
 sed 's/^extensions:/&\n  scale: weighted/' p.yaml >./w.yaml
 exits 1 sq-rtn -p ./w.yaml -m "$model"
 says 'weighted scales are those of sq-gptq'
+
+# A profile can ask for the quantized prefix, too.
+sq-calibrate -q -m "$model" -t "$root/LICENSE" --samples 8 --length 16 >seq.sq
+sed 's/^extensions:/&\n  sequential: true/; /overrides/,$d' p.yaml >./s.yaml
+sq-gptq -q -p ./s.yaml <seq.sq >a.sq 2>/dev/null
+sq-gptq -q -b 4 -g 64 --sequential <seq.sq >b.sq 2>/dev/null
+sq-gptq -q -b 4 -g 64 <seq.sq >c.sq 2>/dev/null
+alike a.sq b.sq $p.3.mlp.down_proj.weight
+! cmp -s <(sq-cat a.sq $p.3.mlp.down_proj.weight) \
+    <(sq-cat c.sq $p.3.mlp.down_proj.weight) || fail "not sequential"

@@ -181,6 +181,7 @@ START_TEST(values)
 	value_is(&p, "extensions.activation.granularity", "tensor");
 	value_is(&p, "accuracy_limit", "0.02");
 	value_is(&p, "group_size", "64");
+	value_is(&p, "sequential", "true");
 	value_is(&p, "kv", NULL);
 	value_is(&p, "kv.", NULL);
 	value_is(&p, "kv.x", NULL);
