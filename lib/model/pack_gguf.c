@@ -3,6 +3,7 @@
  * size follows from the configuration and the tokenizer, is written last, when
  * the types of the tensors are known.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -71,6 +72,35 @@ put_template(struct packer *k, const struct sq_files *f)
 	json_decref(o);
 }
 
+/* The second token that ends an answer, of generation_config.json: the end of a
+ * turn. */
+static void
+put_turn_end(struct packer *k, const struct sq_files *f)
+{
+	json_t *o = file_json(f, "generation_config.json"), *v;
+	size_t i;
+
+	json_array_foreach(json_object_get(o, "eos_token_id"), i, v)
+		if (json_is_integer(v) && json_integer_value(v) >= 0 &&
+		    (uint64_t)json_integer_value(v) < k->inv.config.vocab &&
+		    json_integer_value(v) != k->inv.config.eos) {
+			sq_gguf_put_u32(&k->out, "tokenizer.ggml.eot_token_id",
+			    (uint32_t)json_integer_value(v));
+			break;
+		}
+	json_decref(o);
+}
+
+static void
+put_maker(struct packer *k)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "%s %s", k->p->tool, k->p->version);
+	sq_gguf_put_string(&k->out, "general.quantized_by", text,
+	    strlen(text));
+}
+
 static int
 put_keys(struct packer *k, const struct sq_files *f, char *err)
 {
@@ -87,9 +117,11 @@ put_keys(struct packer *k, const struct sq_files *f, char *err)
 		goto done;
 	sq_gguf_put_u32(&k->out, "general.file_type", 0);
 	k->file_type = k->out.n - 4;
+	put_maker(k);
 	if (sq_gguf_put_tokenizer(&k->out, &k->inv.config, tok, conf,
 	    k->p->gguf_pre, err) < 0)
 		goto done;
+	put_turn_end(k, f);
 	put_template(k, f);
 	r = k->out.failed ? sq_fail(err, "out of memory") : 0;
 done:

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "formats/fmt_gguf.h"
 #include "formats/fmt_json.h"
 #include "model/gguf_config.h"
@@ -76,6 +77,20 @@ tokenizer_config(const struct sq_gguf *g)
 	return o;
 }
 
+/* The tokens that end an answer; NULL when it is the configuration's alone. */
+static json_t *
+generation_config(const struct sq_gguf *g)
+{
+	uint64_t eos, turn;
+
+	if (sq_gguf_uint(g, "tokenizer.ggml.eos_token_id", &eos) < 0 ||
+	    sq_gguf_uint(g, "tokenizer.ggml.eot_token_id", &turn) < 0 ||
+	    eos > UINT32_MAX || turn > UINT32_MAX)
+		return NULL;
+	return json_pack("{s:[I, I]}", "eos_token_id", (json_int_t)eos,
+	    (json_int_t)turn);
+}
+
 static int
 make_files(struct sq_source *s, char *err)
 {
@@ -88,11 +103,47 @@ make_files(struct sq_source *s, char *err)
 		return why[0] == '\0' ? 0 : sq_fail(err, "%s", why);
 	if (add_file(s, "tokenizer.json", o, 0, err) < 0)
 		return -1;
+	if ((o = generation_config(s->gguf)) != NULL &&
+	    add_file(s, "generation_config.json", o, 1, err) < 0)
+		return -1;
 	return add_file(s, "tokenizer_config.json", tokenizer_config(s->gguf),
 	    1, err);
 }
 
 /* ---- the tensors ---- */
+
+/* The rows of part `part' to out, from blocks in memory. */
+static int
+turn(const struct sq_tensor *t, const struct from *f, const uint8_t *blocks,
+    int part, uint8_t *out, uint8_t *row[SQ_PARTS])
+{
+	const struct sq_gguf_info *info = f->info;
+	uint64_t cols = info->dim[info->ndim - 1], i, rows = t->dim[0], size;
+
+	if (info->ndim == 1)		/* a permuted vector */
+		cols = 1;
+	size = t->part[part].length / rows;
+	for (i = 0; i < rows; i++) {
+		row[part] = out + i * size;
+		if (sq_gguf_row_get(info->kind, blocks + f->length / rows *
+		    sq_gguf_row(i, rows, f->heads), cols, row) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+read_blocks(const struct sq_source *s, const struct from *f, uint8_t *blocks,
+    char *err)
+{
+	ssize_t n = sq_pread_full(s->gguf->fd, blocks, (size_t)f->length,
+	    (off_t)f->at);
+
+	if (n < 0)
+		return sq_fail_errno(err, "'%s'", f->info->name);
+	return (uint64_t)n == f->length ? 0 : sq_fail(err, "'%s': the file "
+	    "has become shorter", f->info->name);
+}
 
 /* One whole part, row after row in the model's order. */
 static int
@@ -100,39 +151,25 @@ make(const struct sq_source *s, const struct sq_source_tensor *t, int part,
     void *buf, char *err)
 {
 	const struct from *f = t->from;
-	const struct sq_gguf_info *info = f->info;
-	uint64_t cols = info->dim[info->ndim - 1], rows, i, size;
-	uint8_t *row[SQ_PARTS] = { NULL };
-	const uint8_t *blocks;
-	int p, r = -1;
+	uint8_t *row[SQ_PARTS] = { NULL }, *blocks = malloc((size_t)f->length);
+	int p, r = -1, bad = blocks == NULL;
 
-	if (info->ndim == 1) {		/* a permuted vector */
-		rows = cols;
-		cols = 1;
-	} else
-		rows = t->t.dim[0];
-	for (p = 0; p < t->t.nparts; p++)
-		if (p != part && (row[p] = malloc((size_t)(
-		    t->t.part[p].length / rows))) == NULL) {
-			sq_fail(err, "out of memory");
-			goto done;
-		}
-	size = t->t.part[part].length / rows;
-	for (i = 0; i < rows; i++) {
-		blocks = s->gguf->map + f->at + f->length / rows *
-		    sq_gguf_row(i, rows, f->heads);
-		row[part] = (uint8_t *)buf + i * size;
-		if (sq_gguf_row_get(info->kind, blocks, cols, row) < 0) {
-			sq_fail(err, "tensor '%s': a scale that is not "
-			    "finite", info->name);
-			goto done;
-		}
+	for (p = 0; p < t->t.nparts; p++) {
+		if (p == part)
+			continue;
+		row[p] = malloc((size_t)(t->t.part[p].length / t->t.dim[0]));
+		bad |= row[p] == NULL;
 	}
-	r = 0;
-done:
+	if (bad)
+		sq_fail(err, "out of memory");
+	else if (read_blocks(s, f, blocks, err) == 0)
+		r = turn(&t->t, f, blocks, part, buf, row) == 0 ? 0 :
+		    sq_fail(err, "tensor '%s': a scale that is not finite",
+		    f->info->name);
 	row[part] = NULL;
 	for (p = 0; p < t->t.nparts; p++)
 		free(row[p]);
+	free(blocks);
 	return r;
 }
 

@@ -26,6 +26,20 @@ for m in "$model" "$root"/tests/data/tiny/*/; do
 	equal "$m" m.gguf
 done
 
+# The chat template and the end of a turn come back.
+cp -r "$model" chat
+chmod -R u+w chat
+echo '{"eos_token_id": [0, 7]}' >chat/generation_config.json
+printf '{%% for m in messages %%}{{ m }}\n{%% endfor %%}' >chat/chat_template.jinja
+sq-pack -m chat -f gguf -o chat.gguf
+again chat.gguf
+sq-import chat.gguf | sq-pack -f hf -o back
+tr -d ' \n' <back/generation_config.json >is
+echo -n '{"eos_token_id":[0,7]}' >was
+same was is
+grep -qF '{% for m in messages %}{{ m }}\n' back/tokenizer_config.json ||
+    fail "$(cat back/tokenizer_config.json)"
+
 # Experts: a slice each of three tensors, which have one type.
 tiny=$root/tests/data/tiny
 exits 1 sq-pack -m "$tiny/qwen3-moe" -f gguf -o no.gguf
