@@ -5,16 +5,19 @@
 #include "base/tool.h"
 #include "quant/filter.h"
 #include "quant/sequential.h"
+#include "quant/tune_run.h"
 
 static const char usage[] =
     "[-qvz] [-b BITS] [-g SIZE] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] "
-    "[-p PROFILE] [--asym] [--damp FRACTION] [--drop-stats] [--except GLOB]... "
-    "[--fixed-scales] [--only GLOB]... [--order natural|act] "
-    "[--scale absmax|mse|weighted] [--sequential] [--sweeps N]";
+    "[-p PROFILE] [--asym] [--damp FRACTION] [--drop-stats] "
+    "[--except GLOB]... [--f32] [--fixed-scales] [--only GLOB]... "
+    "[--order natural|act] [--scale absmax|mse|weighted] [--sequential] "
+    "[--state FILE] [--sweeps N] [--tune STEPS] [--tune-batch SAMPLES]";
 
 enum {
-	OPT_ASYM = SQ_OPT(0), OPT_DAMP, OPT_DROP, OPT_FIXED, OPT_ORDER,
-	OPT_SCALE, OPT_SEQUENTIAL, OPT_SWEEPS
+	OPT_ASYM = SQ_OPT(0), OPT_DAMP, OPT_DROP, OPT_F32, OPT_FIXED,
+	OPT_ORDER, OPT_SCALE, OPT_SEQUENTIAL, OPT_STATE, OPT_SWEEPS, OPT_TUNE,
+	OPT_BATCH
 };
 
 static const struct option longopts[] = {
@@ -24,12 +27,16 @@ static const struct option longopts[] = {
 	{ "bits", required_argument, NULL, 'b' },
 	{ "damp", required_argument, NULL, OPT_DAMP },
 	{ "drop-stats", no_argument, NULL, OPT_DROP },
+	{ "f32", no_argument, NULL, OPT_F32 },
 	{ "fixed-scales", no_argument, NULL, OPT_FIXED },
 	{ "group", required_argument, NULL, 'g' },
 	{ "order", required_argument, NULL, OPT_ORDER },
 	{ "scale", required_argument, NULL, OPT_SCALE },
 	{ "sequential", no_argument, NULL, OPT_SEQUENTIAL },
+	{ "state", required_argument, NULL, OPT_STATE },
 	{ "sweeps", required_argument, NULL, OPT_SWEEPS },
+	{ "tune", required_argument, NULL, OPT_TUNE },
+	{ "tune-batch", required_argument, NULL, OPT_BATCH },
 	{ NULL, 0, NULL, 0 }
 };
 
@@ -39,6 +46,7 @@ static const char *const orders[] = { "natural", "act", NULL };
 struct filter {
 	struct sq_filter f;		/* first: it is cast back */
 	struct sq_gptq_layer layer;
+	struct sq_tune_run tune;	/* tune.tune.steps 0: not wanted */
 	int drop;			/* statistics are not passed on */
 	int sequential;
 	struct sq_sequential *seq;
@@ -203,8 +211,75 @@ open_sequential(struct filter *f)
 	struct sq_sequential_set set = { &f->f, &f->layer, SQ_PREC_BF16,
 	    say_input, say_made, f };
 
-	if (f->sequential && (f->seq = sq_sequential_new(&set)) == NULL)
+	if (f->sequential && f->tune.tune.steps == 0 &&
+	    (f->seq = sq_sequential_new(&set)) == NULL)
 		sq_die(SQ_EDATA, "out of memory");
+}
+
+/* ---- tuning ---- */
+
+static int
+tune_begin(struct sq_filter *s)
+{
+	struct filter *f = (struct filter *)s;
+
+	memcpy(f->layer.model, s->digest, sizeof(s->digest));
+	return 0;
+}
+
+static int
+tune_record(struct sq_filter *s)
+{
+	return sq_tune_run_record(&((struct filter *)s)->tune);
+}
+
+static int
+tune_tensor(struct sq_filter *s, const struct sq_tensor *t,
+    const struct sq_slot *slot)
+{
+	return sq_tune_run_tensor(&((struct filter *)s)->tune, t, slot);
+}
+
+static int
+tune_end(struct sq_filter *s)
+{
+	return sq_tune_run_end(&((struct filter *)s)->tune);
+}
+
+static void
+say_tuned(void *arg, const struct sq_tune_run *r, int reused)
+{
+	(void)arg;
+	if (reused)
+		sq_note("block %ju: reused from '%s'", (uintmax_t)r->block,
+		    r->state_path);
+	else
+		sq_note("block %ju: error %.4e, tuned %.4e at step %d of %d",
+		    (uintmax_t)r->block, r->tune.before, r->tune.after,
+		    r->tune.best, r->tune.steps);
+}
+
+static void
+set_tune(struct filter *f, json_t *o)
+{
+	struct sq_tune_run *r = &f->tune;
+	struct sq_filter *s = &f->f;
+
+	if (r->tune.steps == 0)
+		return;
+	json_object_set_new(o, "f32", json_boolean(r->prec == SQ_PREC_F32));
+	json_object_set_new(o, "tune", json_integer(r->tune.steps));
+	json_object_set_new(o, "tune-batch",
+	    json_integer((json_int_t)r->tune.batch));
+	r->filter = s;
+	r->layer = &f->layer;
+	r->told = say_tuned;
+	if (sq_tune_run_init(r, s->err) < 0)
+		sq_die(SQ_EDATA, "%s", s->err);
+	s->begin = tune_begin;
+	s->tensor = tune_tensor;
+	s->record = tune_record;
+	s->end = tune_end;
 }
 
 static void
@@ -226,6 +301,7 @@ run(struct filter *f)
 	s->tensor = tensor;
 	s->record = record;
 	s->end = end;
+	set_tune(f, o);
 	if (sq_filter_run(s) < 0 || sq_filter_finish(s, "sq-gptq", SQ_VERSION,
 	    o, l->ctx->kern->name) < 0)
 		sq_die(SQ_EDATA, "%s", s->err);
@@ -266,6 +342,20 @@ option(struct filter *f, int c)
 		l->order = sq_arg_choice("--order", optarg, orders) ? SQ_ACT :
 		    SQ_NATURAL;
 		break;
+	case OPT_F32:
+		f->tune.prec = SQ_PREC_F32;
+		break;
+	case OPT_STATE:
+		f->tune.state_path = optarg;
+		break;
+	case OPT_TUNE:
+		f->tune.tune.steps = (int)sq_arg_long("--tune", optarg, 1,
+		    1000000);
+		break;
+	case OPT_BATCH:
+		f->tune.tune.batch = (size_t)sq_arg_long("--tune-batch",
+		    optarg, 1, 1 << 20);
+		break;
 	case OPT_SCALE:
 		rules->usual.scale = (enum sq_scale_rule)sq_arg_choice(
 		    "--scale", optarg, scales);
@@ -294,7 +384,8 @@ main(int argc, char *argv[])
 	struct filter f = { .layer = { .order = SQ_ACT, .damp = 0.01,
 	    .sweeps = 4, .refit = 1 }, .f.rules.usual = { .grid = SQ_INT4,
 	    .scale = SQ_WEIGHTED, .symmetric = 1, .group_rows = 1,
-	    .group_cols = 128 } };
+	    .group_cols = 128 },
+	    .tune = { .prec = SQ_PREC_BF16, .tune = { .batch = 4 } } };
 	struct sq_gptq_layer *l = &f.layer;
 	struct sq_progress progress;
 	const struct sq_kern *kern;

@@ -5,6 +5,7 @@
 #ifndef SQ_BASE_RNG_H
 #define SQ_BASE_RNG_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 struct sq_rng {
@@ -26,6 +27,20 @@ static inline double
 sq_rng_uniform(struct sq_rng *r)
 {
 	return (double)(sq_rng_next(r) >> 11) * 0x1p-53;
+}
+
+/* The n elements of a in a random order (Fisher, Yates). */
+static inline void
+sq_rng_shuffle(struct sq_rng *r, size_t *a, size_t n)
+{
+	size_t i, other, t;
+
+	for (i = n; i > 1; i--) {
+		other = (size_t)(sq_rng_next(r) % i);
+		t = a[i - 1];
+		a[i - 1] = a[other];
+		a[other] = t;
+	}
 }
 
 #endif

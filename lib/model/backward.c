@@ -16,6 +16,24 @@
 
 #define PAGE	64			/* tokens of a KV page */
 
+struct sq_linear *
+sq_layer_linear(struct sq_layer *l, int i)
+{
+	struct sq_linear *const all[SQ_LINEARS] = { &l->q, &l->k, &l->v,
+	    &l->o, &l->gate, &l->up, &l->down };
+
+	return all[i];
+}
+
+struct sq_linear_grad *
+sq_layer_linear_grad(struct sq_layer_grad *g, int i)
+{
+	struct sq_linear_grad *const all[SQ_LINEARS] = { &g->q, &g->k, &g->v,
+	    &g->o, &g->gate, &g->up, &g->down };
+
+	return all[i];
+}
+
 static size_t
 most(size_t a, size_t b)
 {

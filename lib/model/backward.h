@@ -22,6 +22,13 @@ struct sq_layer_grad {
 	struct sq_linear_grad q, k, v, o, gate, up, down;
 };
 
+/* The linear layers of a block, and their gradients, in the order of a forward
+ * pass. */
+#define SQ_LINEARS	7
+
+struct sq_linear *sq_layer_linear(struct sq_layer *, int i);
+struct sq_linear_grad *sq_layer_linear_grad(struct sq_layer_grad *, int i);
+
 struct sq_backward {
 	struct sq_forward f;		/* f.x: input, output */
 	size_t samples, length;

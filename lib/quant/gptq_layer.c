@@ -222,3 +222,9 @@ sq_gptq_matrix(struct sq_gptq_layer *l, const struct sq_tensor *t,
 	free(*payload);
 	return sq_fail(err, "tensor '%s': its weights %s", t->name, why);
 }
+
+int
+sq_gptq_concerns(const struct sq_gptq_layer *l, const char *name)
+{
+	return l->seen && l->full && concerns(&l->stats, name);
+}

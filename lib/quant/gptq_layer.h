@@ -55,6 +55,9 @@ int	 sq_gptq_matrix(struct sq_gptq_layer *, const struct sq_tensor *t,
 	    const float *w, struct sq_tensor *made, unsigned char **payload,
 	    char *err);
 
+/* The state is of a tensor of that name, and has H. */
+int	 sq_gptq_concerns(const struct sq_gptq_layer *, const char *name);
+
 /* Forgets the state. */
 void	 sq_gptq_forget(struct sq_gptq_layer *);
 

@@ -1,0 +1,66 @@
+/*
+ * A weight whose rounding and scales are learned.
+ *
+ * Each weight has a place u on the axis of the codes, and each group the log a
+ * of a factor on its first scale s0:
+ *
+ *	w = s (round(u) - z),  s = s0 exp(a) rounded to F16
+ *
+ * Rounding passes the gradient on as if it were not there, where u is within
+ * the codes; so a step moves u by what w would have it, and s by what the
+ * codes as they are would have it.  Steps are Adam's (Kingma, Ba 2014).
+ */
+#ifndef SQ_QUANT_TUNE_WEIGHT_H
+#define SQ_QUANT_TUNE_WEIGHT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "kernels/kern.h"
+
+struct sq_tune_weight {
+	size_t rows, cols, group, across;	/* columns, groups of a row */
+	int bits;
+	float *w, *g;			/* [rows][cols]: weight, gradient */
+	/* private */
+	struct sq_pool *pool;
+	float *u, *u1, *u2;		/* [rows][cols]: place, its moments */
+	float *a, *a1, *a2;		/* [rows][across] */
+	uint16_t *s0, *best_s;
+	uint8_t *z, *best;		/* z NULL: symmetric */
+	float *mem;
+};
+
+/* How far a step goes, at most or so: on the axis of codes, in ln s. */
+struct sq_tune_rate {
+	int step;			/* 1 .. */
+	float place, scale;
+};
+
+/* Bytes that one takes. */
+uint64_t sq_tune_weight_bytes(size_t rows, size_t cols, size_t group);
+
+/*
+ * From the dense weight (F32, without gaps) and how it was quantized: u begins
+ * where the weight lies, but within `slack' of its code.
+ */
+int	 sq_tune_weight_init(struct sq_tune_weight *, struct sq_pool *,
+	    const struct sq_mat *dense, const struct sq_qrule *,
+	    const struct sq_qdst *, float slack, char *err);
+void	 sq_tune_weight_release(struct sq_tune_weight *);
+
+/* w from u and a. */
+void	 sq_tune_weight_apply(struct sq_tune_weight *);
+
+/* A step along g, which becomes 0. */
+void	 sq_tune_weight_step(struct sq_tune_weight *,
+	    const struct sq_tune_rate *);
+
+/* Notes codes and scales as they are now; codes and scales (the places of
+ * a struct sq_qdst) of what was noted last. */
+void	 sq_tune_weight_note(struct sq_tune_weight *);
+void	 sq_tune_weight_noted(const struct sq_tune_weight *,
+	    const struct sq_qdst *);
+
+#endif
