@@ -17,7 +17,7 @@
 #define REACH	2.0f
 #define LONGEST	0.01f
 #define SCALE	0.004f
-#define SLACK	0.45f
+#define SLACK	0.48f
 
 int
 sq_tune_run_init(struct sq_tune_run *r, char *err)
