@@ -1,0 +1,212 @@
+/* sq-distill: a student learns from its teacher; lib/distill/distill.h. */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "base/pool.h"
+#include "base/tool.h"
+#include "distill/distill_run.h"
+
+#define MAX_TEXT	((size_t)1 << 30)
+
+static const char usage[] =
+    "[-qvz] [-j N] [-k LEVEL] [-M SIZE] [-m STUDENT] [-t TEXT] "
+    "[--config FILE] [--f32] [--preset response|layer|self] [--state FILE] "
+    "[--steps N] --teacher MODEL";
+
+enum { OPT_CONFIG = SQ_OPT(0), OPT_F32, OPT_PRESET, OPT_STATE, OPT_STEPS,
+	OPT_TEACHER };
+
+static const struct option longopts[] = {
+	SQ_LONG,
+	{ "config", required_argument, NULL, OPT_CONFIG },
+	{ "f32", no_argument, NULL, OPT_F32 },
+	{ "model", required_argument, NULL, 'm' },
+	{ "preset", required_argument, NULL, OPT_PRESET },
+	{ "state", required_argument, NULL, OPT_STATE },
+	{ "steps", required_argument, NULL, OPT_STEPS },
+	{ "student", required_argument, NULL, 'm' },
+	{ "teacher", required_argument, NULL, OPT_TEACHER },
+	{ "text", required_argument, NULL, 't' },
+	{ "zstd", no_argument, NULL, 'z' },
+	{ NULL, 0, NULL, 0 }
+};
+
+struct args {
+	struct sq_filter f;		/* first: it is cast back */
+	struct sq_distill_run run;
+	struct sq_distill_config config;
+	const char *file, *text, *teacher;
+	int preset;			/* -1: the file's */
+	uint64_t steps;			/* 0: the file's */
+};
+
+static int
+record(struct sq_filter *f)
+{
+	return sq_distill_run_record(&((struct args *)f)->run);
+}
+
+static int
+tensor(struct sq_filter *f, const struct sq_tensor *t,
+    const struct sq_slot *slot)
+{
+	return sq_distill_run_tensor(&((struct args *)f)->run, t, slot);
+}
+
+static int
+end(struct sq_filter *f)
+{
+	return sq_distill_run_end(&((struct args *)f)->run);
+}
+
+static void
+say(void *arg, const struct sq_distill *d)
+{
+	(void)arg;
+	sq_note("step %ju of %ju: divergence %.6f, loss %.5f on samples that "
+	    "are not learned from", (uintmax_t)d->step,
+	    (uintmax_t)d->config->steps, d->kl, d->nll);
+}
+
+static void
+read_config(struct args *a)
+{
+	struct sq_distill_config *c = &a->config;
+	char err[SQ_ERR], *text;
+	size_t len;
+
+	sq_distill_defaults(c);
+	if (a->file != NULL) {
+		text = sq_read_file(AT_FDCWD, a->file, 1 << 20, &len, err);
+		if (text == NULL)
+			sq_die(SQ_EDATA, "%s", err);
+		if (sq_distill_parse(c, text, len, err) < 0)
+			sq_die(SQ_EDATA, "%s: %s", a->file, err);
+		free(text);
+	}
+	if (a->preset >= 0)
+		c->preset = (enum sq_distill_preset)a->preset;
+	if (a->steps > 0)
+		c->steps = a->steps;
+	if (a->text == NULL)
+		a->text = c->text;
+	if (a->text != NULL) {
+		a->run.text = sq_read_file(AT_FDCWD, a->text, MAX_TEXT,
+		    &a->run.text_len, err);
+		if (a->run.text == NULL)
+			sq_die(SQ_EDATA, "%s", err);
+	}
+}
+
+static json_t *
+options(const struct args *a)
+{
+	const struct sq_distill_config *c = &a->config;
+	json_t *o = json_pack("{s:s,s:I,s:I,s:I,s:f,s:f,s:f,s:f,s:f,s:b,s:s}",
+	    "preset", sq_distill_presets()[c->preset],
+	    "steps", (json_int_t)c->steps, "batch", (json_int_t)c->batch,
+	    "warmup", (json_int_t)c->warmup, "lr", c->lr,
+	    "weight_decay", c->weight_decay, "temperature", c->temperature,
+	    "ce", c->ce, "hidden", c->hidden,
+	    "f32", a->run.distill.prec == SQ_PREC_F32,
+	    "teacher", a->run.distill.teacher->source->files.h.model);
+	json_t *map = json_array();
+	size_t i;
+
+	for (i = 0; i < c->nlayers; i++)
+		json_array_append_new(map, json_pack("[I,I]",
+		    (json_int_t)c->layer[i].student,
+		    (json_int_t)c->layer[i].teacher));
+	json_object_set_new(o, "layers", map);
+	return o;
+}
+
+static void
+option(struct args *a, int c)
+{
+	switch (c) {
+	case 'm':
+		a->f.model = optarg;
+		break;
+	case 't':
+		a->text = optarg;
+		break;
+	case 'z':
+		a->f.compress = 1;
+		break;
+	case OPT_CONFIG:
+		a->file = optarg;
+		break;
+	case OPT_F32:
+		a->run.distill.prec = SQ_PREC_F32;
+		break;
+	case OPT_PRESET:
+		a->preset = sq_arg_choice("--preset", optarg,
+		    sq_distill_presets());
+		break;
+	case OPT_STATE:
+		a->run.distill.state_path = optarg;
+		break;
+	case OPT_STEPS:
+		a->steps = (uint64_t)sq_arg_long("--steps", optarg, 1,
+		    1 << 30);
+		break;
+	case OPT_TEACHER:
+		a->teacher = optarg;
+		break;
+	default:
+		sq_tool_option(c);
+	}
+}
+
+int
+main(int argc, char *argv[])
+{
+	struct args a = { .preset = -1,
+	    .run.distill.prec = SQ_PREC_BF16 };
+	struct sq_distill *d = &a.run.distill;
+	struct sq_progress progress;
+	const struct sq_kern *kern;
+	struct sq_ctx ctx;
+	char err[SQ_ERR];
+	int c;
+
+	sq_tool_init(argv[0], usage);
+	while ((c = getopt_long(argc, argv, SQ_SHORT "m:t:z", longopts,
+	    NULL)) != -1)
+		option(&a, c);
+	if (optind != argc || a.teacher == NULL)
+		sq_usage();
+	sq_need_pipe();
+	if ((kern = sq_kern_find(sq_tool.kernel, err)) == NULL)
+		sq_die(SQ_EUSAGE, "%s", err);
+	read_config(&a);
+	if (sq_filter_open(&a.f, SQ_VERSION) < 0)
+		sq_die(SQ_EDATA, "%s", a.f.err);
+	if ((d->teacher = sq_model_open(a.teacher, err)) == NULL)
+		sq_die(SQ_EDATA, "%s", err);
+	if (sq_ctx_init(&ctx, kern, sq_pool_new(sq_tool.threads)) < 0)
+		sq_die(SQ_EDATA, "out of memory");
+	ctx.fell = sq_tool_fell;
+	d->ctx = &ctx;
+	d->config = &a.config;
+	d->told = say;
+	a.run.filter = &a.f;
+	a.run.memory = sq_tool.memory;
+	a.f.progress = &progress;
+	a.f.tensor = tensor;
+	a.f.record = record;
+	a.f.end = end;
+	sq_tool_progress(&progress);
+	if (sq_filter_run(&a.f) < 0 || sq_filter_finish(&a.f, "sq-distill",
+	    SQ_VERSION, options(&a), kern->name) < 0)
+		sq_die(SQ_EDATA, "%s", a.f.err);
+	sq_progress_end(&progress);
+	sq_distill_run_release(&a.run);
+	sq_model_free(d->teacher);
+	sq_distill_config_release(&a.config);
+	free(a.run.text);
+	return SQ_OK;
+}

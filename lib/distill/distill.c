@@ -1,0 +1,564 @@
+/* Distillation; see distill.h. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "distill/distill.h"
+#include "distill/distill_state.h"
+
+#define ROWS		128		/* of logits at a time */
+#define HELD_OUT	16		/* one sample of so many */
+
+struct sq_distill_work {
+	struct sq_backward t, s;	/* teacher, student: a sample each */
+	size_t length, layers, dim, vocab;
+	float *entry;			/* [layers + 1][length][dim] */
+	int64_t *map;			/* [layers]: teacher's layer, or -1 */
+	size_t mapped;
+	float *want;			/* [layers][length][dim], as mapped */
+	float *dx, *dh;			/* [length][dim] */
+	float *tl, *sl, *dl;		/* [ROWS][vocab] */
+	float *tlse, *slse, *kl, *nll;	/* [ROWS] */
+	void *head;			/* transposed, [dim][vocab] */
+	double kl_sum, nll_sum;
+	size_t held, learned;		/* samples; the first are held out */
+	size_t *order;
+	uint64_t epoch;			/* that `order' is of */
+};
+
+uint64_t
+sq_distill_bytes(const struct sq_config *t, const struct sq_config *s,
+    size_t length)
+{
+	uint64_t weights = s->layers * (s->dim * s->head_dim * 2 *
+	    (s->heads + s->kv_heads) + 3 * s->dim * s->ffn);
+
+	return 16 * weights + sq_backward_bytes(t, 1, length) +
+	    sq_backward_bytes(s, 1, length) + 4 * length * s->dim *
+	    (2 * s->layers + 3) + 4 * s->vocab * (3 * ROWS + s->dim);
+}
+
+/* ---- the beginning ---- */
+
+static int
+no_kernel(char *err, enum sq_op op)
+{
+	return sq_fail(err, "no kernel for this case of '%s'", sq_op_name(op));
+}
+
+/* A dense weight becomes a parameter. */
+static int
+take_linear(struct sq_distill *d, struct sq_linear *l,
+    struct sq_linear_grad *g, char *err)
+{
+	struct sq_mat m = { NULL, SQ_F32, l->w.rows, l->w.cols, l->w.cols };
+	size_t n = m.rows * m.cols;
+
+	if (l->w.data == NULL || l->w.grid != SQ_DENSE)
+		return 0;
+	if ((m.p = sq_params_add(&d->params, n, 1)) == NULL)
+		return sq_fail(err, "out of memory");
+	if (sq_dequantize(d->ctx, &l->w, 0, &m) != 0)
+		return no_kernel(err, SQ_OP_dequantize);
+	l->w.type = SQ_F32;
+	l->w.data = m.p;
+	g->w = (float *)m.p + n;
+	return 0;
+}
+
+/* A vector, too: *v was the model's own memory, and stays its copy. */
+static int
+take_vector(struct sq_distill *d, float **v, size_t n, float **g, char *err)
+{
+	float *p;
+
+	if (*v == NULL)
+		return 0;
+	if ((p = sq_params_add(&d->params, n, 0)) == NULL)
+		return sq_fail(err, "out of memory");
+	memcpy(p, *v, n * sizeof(*p));
+	free(*v);
+	*v = p;
+	*g = p + n;
+	return 0;
+}
+
+static int
+take_layer(struct sq_distill *d, struct sq_layer *l, struct sq_layer_grad *g,
+    char *err)
+{
+	const struct sq_config *c = &d->student->config;
+	struct sq_linear_grad *lg;
+	struct sq_linear *lin;
+	int i;
+
+	for (i = 0; i < SQ_LINEARS; i++) {
+		lin = sq_layer_linear(l, i);
+		lg = sq_layer_linear_grad(g, i);
+		if (take_linear(d, lin, lg, err) < 0 ||
+		    take_vector(d, &lin->bias, lin->w.rows, &lg->bias,
+		    err) < 0)
+			return -1;
+	}
+	if (take_vector(d, &l->attn_norm, (size_t)c->dim, &g->attn_norm,
+	    err) < 0 ||
+	    take_vector(d, &l->ffn_norm, (size_t)c->dim, &g->ffn_norm,
+	    err) < 0 ||
+	    take_vector(d, &l->q_norm, (size_t)c->head_dim, &g->q_norm,
+	    err) < 0)
+		return -1;
+	return take_vector(d, &l->k_norm, (size_t)c->head_dim, &g->k_norm,
+	    err);
+}
+
+/* Which of the teacher's layers each of the student's is held against. */
+static int
+set_map(struct sq_distill *d, struct sq_distill_work *k, char *err)
+{
+	const struct sq_distill_config *c = d->config;
+	uint64_t nt = d->teacher->config.layers, i, s, t;
+
+	for (i = 0; i < k->layers; i++)
+		k->map[i] = -1;
+	if (c->preset == SQ_RESPONSE && c->nlayers == 0)
+		return 0;
+	if (d->teacher->config.dim != k->dim)
+		return sq_fail(err, "hidden states of %ju and of %zu channels "
+		    "cannot be compared: use the preset 'response'",
+		    (uintmax_t)d->teacher->config.dim, k->dim);
+	if (c->preset == SQ_SELF && nt != k->layers)
+		return sq_fail(err, "the preset 'self' is for a teacher of as "
+		    "many layers: %zu, not %ju", k->layers, (uintmax_t)nt);
+	for (i = 0; i < (c->nlayers > 0 ? c->nlayers : k->layers); i++) {
+		s = c->nlayers > 0 ? c->layer[i].student : i;
+		t = c->nlayers > 0 ? c->layer[i].teacher :
+		    (i + 1) * nt / k->layers - 1;
+		if (s >= k->layers || t >= nt)
+			return sq_fail(err, "layers %ju: %ju: there is no "
+			    "such layer", (uintmax_t)s, (uintmax_t)t);
+		k->mapped += k->map[s] < 0;
+		k->map[s] = (int64_t)t;
+	}
+	return 0;
+}
+
+static int
+set_head(struct sq_distill *d, struct sq_distill_work *k, char *err)
+{
+	const struct sq_weight *w = &d->student->head.w;
+	struct sq_mat f = { NULL, SQ_F32, w->rows, w->cols, w->cols };
+	struct sq_mat t = { NULL, d->prec == SQ_PREC_BF16 ? SQ_BF16 : SQ_F32,
+	    w->cols, w->rows, w->rows };
+	int r = 0;
+
+	f.p = malloc(w->rows * w->cols * sizeof(float));
+	t.p = k->head = malloc(w->rows * w->cols * sizeof(float));
+	if (f.p == NULL || t.p == NULL)
+		r = sq_fail(err, "out of memory");
+	else if (sq_dequantize(d->ctx, w, 0, &f) != 0)
+		r = no_kernel(err, SQ_OP_dequantize);
+	else if (sq_transpose(d->ctx, &f, &t) != 0)
+		r = no_kernel(err, SQ_OP_transpose);
+	free(f.p);
+	return r;
+}
+
+static int
+set_memory(struct sq_distill_work *k, char *err)
+{
+	size_t one = k->length * k->dim, v = ROWS * k->vocab, i;
+
+	k->entry = malloc((k->layers + 1) * one * sizeof(float));
+	k->want = malloc(k->layers * one * sizeof(float));
+	k->dx = malloc(2 * one * sizeof(float));
+	k->tl = malloc(3 * v * sizeof(float));
+	k->tlse = malloc(4 * ROWS * sizeof(float));
+	k->map = malloc(k->layers * sizeof(*k->map));
+	k->order = malloc(k->learned * sizeof(*k->order));
+	if (k->entry == NULL || k->want == NULL || k->dx == NULL ||
+	    k->tl == NULL || k->tlse == NULL || k->map == NULL ||
+	    k->order == NULL)
+		return sq_fail(err, "out of memory");
+	k->dh = k->dx + one;
+	k->sl = k->tl + v;
+	k->dl = k->sl + v;
+	k->slse = k->tlse + ROWS;
+	k->kl = k->slse + ROWS;
+	k->nll = k->kl + ROWS;
+	for (i = 0; i < k->learned; i++)
+		k->order[i] = k->held + i;
+	k->epoch = UINT64_MAX;
+	return 0;
+}
+
+int
+sq_distill_init(struct sq_distill *d, char *err)
+{
+	const struct sq_config *c = &d->student->config;
+	struct sq_distill_work *k = calloc(1, sizeof(*k));
+	size_t samples = (size_t)(d->tokens->count / d->tokens->length), i;
+
+	d->grad = calloc((size_t)c->layers, sizeof(*d->grad));
+	if ((d->work = k) == NULL || d->grad == NULL)
+		return sq_fail(err, "out of memory");
+	if (d->teacher->config.vocab != c->vocab)
+		return sq_fail(err, "a teacher of %ju tokens for a student of "
+		    "%ju", (uintmax_t)d->teacher->config.vocab,
+		    (uintmax_t)c->vocab);
+	k->length = (size_t)d->tokens->length;
+	k->layers = (size_t)c->layers;
+	k->dim = (size_t)c->dim;
+	k->vocab = (size_t)c->vocab;
+	k->held = samples / HELD_OUT;
+	if (k->held == 0 && samples > 1)
+		k->held = 1;
+	k->learned = samples - k->held;
+	if (set_memory(k, err) < 0 || set_map(d, k, err) < 0 ||
+	    sq_backward_init(&k->t, d->teacher, d->ctx, d->prec, 1, k->length,
+	    err) < 0 ||
+	    sq_backward_init(&k->s, d->student, d->ctx, d->prec, 1, k->length,
+	    err) < 0 || set_head(d, k, err) < 0)
+		return -1;
+	for (i = 0; i < k->layers; i++)
+		if (take_layer(d, &d->student->layer[i], &d->grad[i], err) < 0)
+			return -1;
+	if (take_vector(d, &d->student->norm, k->dim, &d->norm_grad, err) < 0)
+		return -1;
+	return sq_distill_load(d, err);
+}
+
+/* The student gives back the vectors that params own. */
+static void
+leave(struct sq_model *m)
+{
+	struct sq_layer *l;
+	size_t i;
+	int n;
+
+	for (i = 0; i < m->config.layers; i++) {
+		l = &m->layer[i];
+		l->attn_norm = l->ffn_norm = l->q_norm = l->k_norm = NULL;
+		for (n = 0; n < SQ_LINEARS; n++)
+			sq_layer_linear(l, n)->bias = NULL;
+	}
+	m->norm = NULL;
+}
+
+void
+sq_distill_release(struct sq_distill *d)
+{
+	struct sq_distill_work *k = d->work;
+
+	if (k != NULL) {
+		sq_backward_release(&k->t);
+		sq_backward_release(&k->s);
+		free(k->entry);
+		free(k->want);
+		free(k->dx);
+		free(k->tl);
+		free(k->tlse);
+		free(k->map);
+		free(k->order);
+		free(k->head);
+		free(k);
+	}
+	if (d->params.n > 0)
+		leave(d->student);
+	sq_params_release(&d->params);
+	free(d->grad);
+	d->work = NULL;
+	d->grad = NULL;
+}
+
+/* ---- a sample ---- */
+
+static int
+teach(struct sq_distill *d, const uint32_t *ids, char *err)
+{
+	struct sq_distill_work *k = d->work;
+	size_t one = k->length * k->dim, l, s;
+
+	if (sq_backward_embed(&k->t, ids, 1, err) < 0)
+		return -1;
+	for (l = 0; l < d->teacher->config.layers; l++) {
+		if (sq_backward_forward(&k->t, l, err) < 0)
+			return -1;
+		for (s = 0; s < k->layers; s++)
+			if (k->map[s] == (int64_t)l)
+				memcpy(k->want + s * one, k->t.f.x.p,
+				    one * sizeof(float));
+	}
+	return 0;
+}
+
+static int
+answer(struct sq_distill *d, const uint32_t *ids, char *err)
+{
+	struct sq_distill_work *k = d->work;
+	size_t one = k->length * k->dim, l;
+
+	if (sq_backward_embed(&k->s, ids, 1, err) < 0)
+		return -1;
+	for (l = 0; l < k->layers; l++) {
+		memcpy(k->entry + l * one, k->s.f.x.p, one * sizeof(float));
+		if (sq_backward_forward(&k->s, l, err) < 0)
+			return -1;
+	}
+	memcpy(k->entry + l * one, k->s.f.x.p, one * sizeof(float));
+	return 0;
+}
+
+static struct sq_mat
+mat(float *p, size_t rows, size_t cols)
+{
+	return (struct sq_mat){ p, SQ_F32, rows, cols, cols };
+}
+
+/* Both models' logits of rows row .. row+n-1, at the temperature; their
+ * divergence, and the text's loss, are added up. */
+static int
+logits(struct sq_distill *d, const uint32_t *next, size_t row, size_t n,
+    double temperature, char *err)
+{
+	struct sq_distill_work *k = d->work;
+	struct sq_mat t = mat(k->tl, n, k->vocab), s = mat(k->sl, n, k->vocab);
+	float cold = (float)(1 / temperature);
+	size_t i;
+
+	if (sq_forward_logits(&k->t.f, row, n, &t, err) < 0 ||
+	    sq_forward_logits(&k->s.f, row, n, &s, err) < 0)
+		return -1;
+	if (sq_nll(d->ctx, &s, next, k->nll, NULL) != 0)
+		return no_kernel(err, SQ_OP_nll);
+	for (i = 0; temperature != 1 && i < n * k->vocab; i++) {
+		k->tl[i] *= cold;
+		k->sl[i] *= cold;
+	}
+	if (sq_nll(d->ctx, &t, NULL, k->tlse, NULL) != 0 ||
+	    sq_nll(d->ctx, &s, NULL, k->slse, NULL) != 0)
+		return no_kernel(err, SQ_OP_nll);
+	if (sq_kl(d->ctx, &t, &s, k->kl) != 0)
+		return no_kernel(err, SQ_OP_kl);
+	for (i = 0; i < n; i++) {
+		k->kl_sum += (double)k->kl[i];
+		k->nll_sum += (double)k->nll[i];
+	}
+	return 0;
+}
+
+/* The gradient of the loss by these logits, in dl. */
+static int
+logits_grad(struct sq_distill *d, const uint32_t *next, size_t n,
+    double weight, char *err)
+{
+	const struct sq_distill_config *c = d->config;
+	struct sq_distill_work *k = d->work;
+	struct sq_mat t = mat(k->tl, n, k->vocab), s = mat(k->sl, n, k->vocab);
+	struct sq_mat g = mat(k->dl, n, k->vocab);
+	float by = (float)(weight * c->temperature);
+	float ce = (float)(weight * c->ce), warm = (float)c->temperature;
+	size_t i;
+
+	memset(k->dl, 0, n * k->vocab * sizeof(float));
+	if (sq_softmax_add(d->ctx, &s, k->slse, by, &g) != 0 ||
+	    sq_softmax_add(d->ctx, &t, k->tlse, -by, &g) != 0)
+		return no_kernel(err, SQ_OP_softmax_add);
+	if (ce == 0)
+		return 0;
+	for (i = 0; i < n * k->vocab; i++)
+		k->sl[i] *= warm;
+	if (sq_nll(d->ctx, &s, NULL, k->slse, NULL) != 0)
+		return no_kernel(err, SQ_OP_nll);
+	if (sq_softmax_add(d->ctx, &s, k->slse, ce, &g) != 0)
+		return no_kernel(err, SQ_OP_softmax_add);
+	for (i = 0; i < n; i++)
+		k->dl[i * k->vocab + next[i]] -= ce;
+	return 0;
+}
+
+/* Through head and last norm: the gradient of rows row .. in dx. */
+static int
+head_back(struct sq_distill *d, size_t row, size_t n, char *err)
+{
+	struct sq_distill_work *k = d->work;
+	const struct sq_weight w = { .grid = SQ_DENSE, .rows = k->dim,
+	    .cols = k->vocab, .type = d->prec == SQ_PREC_BF16 ? SQ_BF16 :
+	    SQ_F32, .data = k->head };
+	struct sq_mat g = mat(k->dl, n, k->vocab);
+	struct sq_mat h = mat(k->dh + row * k->dim, n, k->dim);
+	struct sq_mat x = mat(k->entry + (k->layers * k->length + row) *
+	    k->dim, n, k->dim);
+	struct sq_mat dx = mat(k->dx + row * k->dim, n, k->dim);
+
+	if (sq_matmul(d->ctx, &w, &g, d->prec, &h) != 0)
+		return no_kernel(err, SQ_OP_matmul);
+	return sq_rmsnorm_backward(d->ctx, &x, d->student->norm,
+	    (float)d->student->config.eps, &h, &dx, d->norm_grad) == 0 ? 0 :
+	    no_kernel(err, SQ_OP_rmsnorm_backward);
+}
+
+/* What comes after the last token of a sample is not known: it is left out. */
+static int
+output(struct sq_distill *d, const uint32_t *ids, int learn, double weight,
+    char *err)
+{
+	struct sq_distill_work *k = d->work;
+	size_t row, n, all = k->length - 1;
+
+	memset(k->dx + all * k->dim, 0, k->dim * sizeof(float));
+	for (row = 0; row < all; row += n) {
+		n = all - row < ROWS ? all - row : ROWS;
+		if (logits(d, ids + row + 1, row, n, learn ?
+		    d->config->temperature : 1, err) < 0)
+			return -1;
+		if (learn && (logits_grad(d, ids + row + 1, n, weight,
+		    err) < 0 || head_back(d, row, n, err) < 0))
+			return -1;
+	}
+	return 0;
+}
+
+/* dx += the gradient of |h - t|^2 / mean(t^2), weighted, token by token. */
+static void
+hidden_grad(struct sq_distill_work *k, size_t layer, double weight)
+{
+	const float *h = k->entry + (layer + 1) * k->length * k->dim;
+	const float *t = k->want + layer * k->length * k->dim;
+	float *dx = k->dx, by;
+	size_t i, j;
+	double norm;
+
+	for (i = 0; i < k->length; i++, h += k->dim, t += k->dim,
+	    dx += k->dim) {
+		for (norm = 0, j = 0; j < k->dim; j++)
+			norm += (double)t[j] * t[j];
+		if (norm == 0)
+			continue;
+		by = (float)(2 * weight / norm);
+		for (j = 0; j < k->dim; j++)
+			dx[j] += by * (h[j] - t[j]);
+	}
+}
+
+static int
+back(struct sq_distill *d, double weight, char *err)
+{
+	struct sq_distill_work *k = d->work;
+	size_t one = k->length * k->dim, l = k->layers;
+	struct sq_mat dx = mat(k->dx, k->length, k->dim);
+
+	while (l-- > 0) {
+		if (k->map[l] >= 0)
+			hidden_grad(k, l, weight * d->config->hidden /
+			    (double)k->mapped);
+		memcpy(k->s.f.x.p, k->entry + l * one, one * sizeof(float));
+		if (sq_backward_forward(&k->s, l, err) < 0 ||
+		    sq_backward_block(&k->s, l, &dx, &d->grad[l], 1, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+sample(struct sq_distill *d, size_t i, int learn, double weight, char *err)
+{
+	const uint32_t *ids = d->tokens->id + i * d->work->length;
+
+	if (teach(d, ids, err) < 0 || answer(d, ids, err) < 0 ||
+	    output(d, ids, learn, weight, err) < 0)
+		return -1;
+	return learn ? back(d, weight, err) : 0;
+}
+
+/* ---- steps ---- */
+
+/* The samples that were held out: what the student is worth now. */
+static int
+judge(struct sq_distill *d, char *err)
+{
+	struct sq_distill_work *k = d->work;
+	size_t i, n = k->held > 0 ? k->held : k->learned;
+	double tokens = (double)n * (double)(k->length - 1);
+
+	k->kl_sum = k->nll_sum = 0;
+	for (i = 0; i < n; i++)
+		if (sample(d, i, 0, 0, err) < 0)
+			return -1;
+	d->kl = k->kl_sum / tokens;
+	d->nll = k->nll_sum / tokens;
+	if (!isfinite(d->nll))
+		return sq_fail(err, "step %ju: the student's loss is not "
+		    "finite", (uintmax_t)d->step);
+	if (d->told != NULL)
+		d->told(d->arg, d);
+	return 0;
+}
+
+/* The n-th sample that is learned from: all of them in an order of each round's
+ * own, so that a run that goes on needs to know n alone. */
+static size_t
+draw(struct sq_distill_work *k, uint64_t n)
+{
+	struct sq_rng rng = { n / k->learned + 1 };
+	size_t i;
+
+	if (n / k->learned != k->epoch) {
+		k->epoch = n / k->learned;
+		for (i = 0; i < k->learned; i++)
+			k->order[i] = k->held + i;
+		sq_rng_shuffle(&rng, k->order, k->learned);
+	}
+	return k->order[n % k->learned];
+}
+
+/* A warm-up, then half a cosine down to a tenth. */
+static double
+rate(const struct sq_distill_config *c, uint64_t step)
+{
+	double left;
+
+	if (step <= c->warmup)
+		return c->lr * (double)step / (double)(c->warmup + 1);
+	left = (double)(step - c->warmup) / (double)(c->steps - c->warmup + 1);
+	return c->lr * (0.55 + 0.45 * cos(M_PI * left));
+}
+
+static int
+step(struct sq_distill *d, char *err)
+{
+	const struct sq_distill_config *c = d->config;
+	struct sq_distill_work *k = d->work;
+	double weight = 1 / ((double)c->batch * (double)(k->length - 1));
+	uint64_t i;
+
+	for (i = 0; i < c->batch; i++) {
+		if (sample(d, draw(k, d->step * c->batch + i), 1, weight,
+		    err) < 0)
+			return -1;
+		sq_progress_add(d->progress, k->length);
+	}
+	d->step++;
+	sq_params_step(&d->params, d->ctx->pool, d->step, rate(c, d->step),
+	    c->weight_decay);
+	return 0;
+}
+
+int
+sq_distill_run(struct sq_distill *d, char *err)
+{
+	const struct sq_distill_config *c = d->config;
+
+	sq_progress_add(d->progress, d->step * c->batch * d->work->length);
+	if (judge(d, err) < 0)
+		return -1;
+	while (d->step < c->steps) {
+		if (step(d, err) < 0)
+			return -1;
+		if (d->step % c->checkpoint != 0 && d->step != c->steps)
+			continue;
+		if (judge(d, err) < 0 || sq_distill_save(d, err) < 0)
+			return -1;
+	}
+	return 0;
+}

@@ -1,0 +1,57 @@
+/*
+ * How a student is to be taught: a preset, and what a YAML file says beside it.
+ *
+ *	preset: layer		# response, layer or self
+ *	text: calib.txt		# where the stream has no TOKENS
+ *	samples: 64
+ *	length: 1024
+ *	steps: 200
+ *	batch: 4		# samples of a step
+ *	lr: 1e-4
+ *	warmup: 10
+ *	weight_decay: 0
+ *	temperature: 1
+ *	ce: 0			# weight of the text itself
+ *	hidden: 1		# weight of the hidden states
+ *	layers: {0: 1, 1: 3}	# of the student: of the teacher
+ *	checkpoint: 50		# steps between two
+ */
+#ifndef SQ_DISTILL_CONFIG_H
+#define SQ_DISTILL_CONFIG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+#define SQ_DISTILL_LAYERS	4096
+
+enum sq_distill_preset {
+	SQ_RESPONSE,		/* the teacher's probabilities */
+	SQ_LAYER,		/* and its hidden states, mapped evenly */
+	SQ_SELF			/* and its hidden states, one to one: the
+				   teacher is what the student was */
+};
+
+struct sq_distill_config {
+	enum sq_distill_preset preset;
+	char *text;			/* or NULL */
+	uint64_t samples, length, steps, batch, warmup, checkpoint;
+	double lr, weight_decay, temperature, ce, hidden;
+	size_t nlayers;			/* of the map; 0: by the preset */
+	struct sq_distill_pair { uint64_t student, teacher; } *layer;
+};
+
+/* The defaults of a preset. */
+void	 sq_distill_defaults(struct sq_distill_config *);
+
+/* The same with what the text says: -1 with "LINE: why". */
+int	 sq_distill_parse(struct sq_distill_config *, const char *text,
+	    size_t len, char *err);
+void	 sq_distill_config_release(struct sq_distill_config *);
+
+/* -1 when there is no preset of that name; their names, NULL at the end. */
+int	 sq_distill_preset(const char *name);
+const char *const *sq_distill_presets(void);
+
+#endif
