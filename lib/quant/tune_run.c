@@ -13,10 +13,10 @@
 #define LOOKS	9			/* of tune.c, and their samples: */
 #define JUDGES	16			/* one of so many */
 
-/* The fewer the steps, the longer: a place goes as far as one code or so. */
-#define REACH	2.0f
+/* The fewer the steps, the longer: places go a quarter of a code or so. */
+#define REACH	0.5f
 #define LONGEST	0.01f
-#define SCALE	0.004f
+#define SCALE	0.002f
 #define SLACK	0.48f
 
 int
