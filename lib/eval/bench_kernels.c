@@ -67,6 +67,15 @@ static const struct bench_case cases[] = {
 	{ SQ_OP_nll, "64x32000", SQ_DENSE, 0, 64, SQ_PREC_F32, NONE },
 	{ SQ_OP_kl, "64x32000", SQ_DENSE, 0, 64, SQ_PREC_F32, NONE },
 	{ SQ_OP_moments, "512x2048", SQ_DENSE, 0, 512, SQ_PREC_F32, NONE },
+	{ SQ_OP_attention_backward, "2048 tokens, 32/4 heads of 64, bf16",
+	    SQ_DENSE, 0, 2048, SQ_PREC_BF16, FLOPS },
+	{ SQ_OP_transpose, "2048x2048", SQ_DENSE, 0, 2048, SQ_PREC_F32, NONE },
+	{ SQ_OP_rmsnorm_backward, "512x2048", SQ_DENSE, 0, 512, SQ_PREC_F32,
+	    NONE },
+	{ SQ_OP_silu_mul_backward, "512x5632", SQ_DENSE, 0, 512, SQ_PREC_F32,
+	    NONE },
+	{ SQ_OP_softmax_add, "64x32000", SQ_DENSE, 0, 64, SQ_PREC_F32, NONE },
+	{ SQ_OP_sum_rows, "512x2048", SQ_DENSE, 0, 512, SQ_PREC_F32, NONE },
 };
 
 #define NCASES	(sizeof(cases) / sizeof(cases[0]))
@@ -206,6 +215,20 @@ run_attention(struct state *s, const struct bench_case *c)
 }
 
 static int
+run_attention_backward(struct state *s, const struct bench_case *c)
+{
+	struct sq_attn a = { HEADS, 0, .125f, c->prec };
+	const size_t q = HEADS * DIM, kv = KV_HEADS * DIM;
+	struct sq_attn_grad g = {
+	    .q = mat(s->x, c->m, q), .k = mat(s->x + c->m * q, c->m, kv),
+	    .v = mat(s->z + c->m * q, c->m, kv), .dy = mat(s->z, c->m, q),
+	    .dq = mat(s->y, c->m, q), .dk = mat(s->y + c->m * q, c->m, kv),
+	    .dv = mat(s->y + c->m * (q + kv), c->m, kv) };
+
+	return sq_attention_backward(&s->ctx, &a, KV_HEADS, c->m, &g);
+}
+
+static int
 run_quantize(struct state *s, const struct bench_case *c)
 {
 	struct sq_mat w = { s->weights, SQ_BF16, OUT, IN, IN };
@@ -252,6 +275,19 @@ run_case(struct state *s, const struct bench_case *c)
 		mo.min = s->y;
 		mo.max = s->y + OUT;
 		return sq_moments(&s->ctx, &x, &mo);
+	case SQ_OP_attention_backward:
+		return run_attention_backward(s, c);
+	case SQ_OP_transpose:
+		return sq_transpose(&s->ctx, &x, &two);
+	case SQ_OP_rmsnorm_backward:
+		return sq_rmsnorm_backward(&s->ctx, &x, s->z, 1e-5f, &x, &two,
+		    NULL);
+	case SQ_OP_silu_mul_backward:
+		return sq_silu_mul_backward(&s->ctx, &wide, &z, &z, &y, &y);
+	case SQ_OP_softmax_add:
+		return sq_softmax_add(&s->ctx, &lx, s->nll, 0, &lz);
+	case SQ_OP_sum_rows:
+		return sq_sum_rows(&s->ctx, &x, s->y);
 	default:
 		return SQ_UNSUP;
 	}
@@ -287,7 +323,16 @@ work(const struct bench_case *c)
 	case SQ_OP_kl:
 		return 8 * m * VOCAB;
 	case SQ_OP_moments:
+	case SQ_OP_sum_rows:
 		return 4 * m * IN;
+	case SQ_OP_attention_backward:
+		return 5 * m * m * DIM * HEADS;
+	case SQ_OP_rmsnorm_backward:
+		return 12 * m * IN;
+	case SQ_OP_silu_mul_backward:
+		return 20 * m * OUT;
+	case SQ_OP_softmax_add:
+		return 12 * m * VOCAB;
 	default:
 		return 8 * m * IN;
 	}
