@@ -53,6 +53,8 @@ row.w4-no-sweeps = sq-gptq -p w4a16 --sweeps 0
 row.w4-fixed-scales = sq-gptq -p w4a16 --fixed-scales
 row.w4-plain = sq-gptq -p w4a16 --scale mse --sweeps 0 --fixed-scales
 row.w4-sequential = sq-gptq -p w4a16 --sequential
+row.w4-tune = sq-gptq -p w4a16 --tune 200 --state $@.state
+row.w3-tune = sq-gptq -p w3a16 --tune 200 --state $@.state
 row.w3-sequential = sq-gptq -p w3a16 --sequential
 row.w3 = sq-gptq -p w3a16
 row.w3-g64 = sq-gptq -p w3a16 -g 64
@@ -64,10 +66,11 @@ row.fp8 = sq-rtn -p fp8-dynamic
 
 rows = rtn-w8 rtn-w4 rtn-w3 rtn-w2 w8 w6 w5 w4 w4-asym w4-g64 w4-g32 \
 	w4-natural w4-absmax w4-mse w4-no-sweeps w4-fixed-scales w4-plain \
-	w4-sequential w3 w3-sequential w3-g64 w3-g32 w2-g64 w2-g32 w4-mixed \
-	fp8
+	w4-sequential w4-tune w3 w3-sequential w3-tune w3-g64 w3-g32 w2-g64 \
+	w2-g32 w4-mixed fp8
 curve = rtn-w8 rtn-w4 rtn-w3 rtn-w2 w8 w6 w5 w4 w4-asym w4-g64 w4-g32 \
-	w4-sequential w3 w3-sequential w3-g64 w3-g32 w2-g64 w2-g32 w4-mixed fp8
+	w4-sequential w4-tune w3 w3-sequential w3-tune w3-g64 w3-g32 w2-g64 \
+	w2-g32 w4-mixed fp8
 ROWS = $(rows)
 
 j = $(if $(J),-j $(J))

@@ -1,4 +1,5 @@
 /* Tuning in a stream; see tune_run.h. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -136,20 +137,39 @@ set_progress(const struct sq_tune_run *r)
 }
 
 /* What all results depend on, but for the blocks themselves. */
-static void
-set_key(struct sq_tune_run *r)
+static int
+set_key(struct sq_tune_run *r, char *err)
 {
-	const struct sq_qrule *rule = &r->filter->rules.usual;
+	const struct sq_rules *rules = &r->filter->rules;
+	const struct sq_qrule *rule = &rules->usual;
+	const struct sq_select *select = &r->filter->select;
 	const struct sq_tune *t = &r->tune;
-	char text[512];
+	char *profile = rules->profile == NULL ? NULL :
+	    sq_profile_text(rules->profile), *text = NULL;
+	size_t n;
+	FILE *f = open_memstream(&text, &n);
+	int i, bad = f == NULL || (profile == NULL && rules->profile != NULL);
 
-	snprintf(text, sizeof(text), "%s %s %ju %ju %d %zu %g %g %g %d %d %d "
-	    "%zu %s", r->filter->digest, r->tokens.source,
-	    (uintmax_t)r->tokens.count, (uintmax_t)r->tokens.length, t->steps,
-	    t->batch, (double)t->place, (double)t->scale, (double)t->slack,
-	    (int)r->prec, (int)rule->grid, rule->symmetric,
-	    rule->group_cols, r->layer->ctx->kern->name);
-	r->key = XXH3_128bits(text, strlen(text));
+	if (f != NULL) {
+		fprintf(f, "%s %s %ju %ju %d %zu %g %g %g %d %d %d %zu %s %u "
+		    "%s", r->filter->digest, r->tokens.source,
+		    (uintmax_t)r->tokens.count, (uintmax_t)r->tokens.length,
+		    t->steps, t->batch, (double)t->place, (double)t->scale,
+		    (double)t->slack, (int)r->prec, (int)rule->grid,
+		    rule->symmetric, rule->group_cols,
+		    r->layer->ctx->kern->name, rules->given,
+		    profile == NULL ? "" : profile);
+		for (i = 0; i < select->nonly; i++)
+			fprintf(f, "\n+%s", select->only[i]);
+		for (i = 0; i < select->nexcept; i++)
+			fprintf(f, "\n-%s", select->except[i]);
+		bad |= fclose(f) != 0;
+	}
+	if (!bad)
+		r->key = XXH3_128bits(text, n);
+	free(profile);
+	free(text);
+	return bad ? sq_fail(err, "out of memory") : 0;
 }
 
 static int
@@ -174,8 +194,7 @@ start(struct sq_tune_run *r, char *err)
 	r->tune.target = &r->target;
 	r->tune.progress = r->filter->progress;
 	set_progress(r);
-	set_key(r);
-	return 0;
+	return set_key(r, err);
 }
 
 static int

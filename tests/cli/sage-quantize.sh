@@ -55,6 +55,12 @@ exits 1 sage infer quantize --model "$root" --profile w8a16 --output no
 grep -q "^sage: 'no/model.sqa' not written" err
 absent no
 
+# A student learns from its teacher.
+printf 'text: text\nlength: 32\nsamples: 4\nsteps: 1\nbatch: 1\n' >d.yaml
+exits 0 sage infer distill --teacher "$model" --student "$model" \
+    --config d.yaml --output trained -q
+sq-ls -v trained/model.sqa | grep -q '"tool":"sq-distill"'
+
 exits 0 sage infer profile list
 grep -q '^w4a16 ' out
 exits 0 sage infer profile show w4a16
