@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/act.h"
 #include "base/dtype.h"
 #include "base/err.h"
 #include "base/grid.h"
@@ -109,6 +110,17 @@ struct sq_moments {
 /* How precisely a product is computed: the type its operands are rounded to;
  * sums are float32. */
 enum sq_prec { SQ_PREC_F32, SQ_PREC_BF16 };
+
+/*
+ * Quantized rows of activations: an int8 or the pattern of an E4M3 in each
+ * byte, a scale for each row.
+ */
+struct sq_qmat {
+	enum sq_act_kind kind;
+	uint8_t *codes;			/* rows of `stride' bytes */
+	float *scale;			/* [rows] */
+	size_t rows, cols, stride;
+};
 
 /* Keys and values of one layer, in pages of `page' tokens: page p of a
  * sequence is [heads][page][dim] elements. */

@@ -18,6 +18,16 @@ sq_rows_alike(const struct sq_mat *a, const struct sq_mat *b)
 	    a->cols == b->cols;
 }
 
+/* What sq_quantize_act and sq_dequantize_act allow: x is the side in F32. */
+static inline int
+sq_act_allows(const struct sq_mat *x, enum sq_act_kind kind,
+    const struct sq_qmat *q)
+{
+	return x->type == SQ_F32 && x->rows == q->rows && x->cols == q->cols &&
+	    q->stride >= q->cols && kind == q->kind &&
+	    (kind == SQ_ACT_INT8 || kind == SQ_ACT_FP8);
+}
+
 /* What sq_rope allows: F32 rows of whole heads, each of an even size. */
 static inline int
 sq_rope_allows(const struct sq_mat *x, size_t dim)

@@ -33,6 +33,8 @@ sq_init_avx2(struct sq_kern *k)
 	k->embed = sq_embed_avx2;
 	k->moments = sq_moments_avx2;
 	k->matmul = sq_matmul_avx2;
+	k->quantize_act = sq_quantize_act_avx2;
+	k->dequantize_act = sq_dequantize_act_avx2;
 	k->rmsnorm = sq_rmsnorm_avx2;
 	k->add_bias = sq_add_bias_avx2;
 	k->add = sq_add_avx2;
@@ -64,6 +66,8 @@ sq_init_avx512(struct sq_kern *k)
 	k->embed = sq_embed_avx512;
 	k->moments = sq_moments_avx512;
 	k->matmul = sq_matmul_avx512;
+	k->quantize_act = sq_quantize_act_avx512;
+	k->dequantize_act = sq_dequantize_act_avx512;
 	k->rmsnorm = sq_rmsnorm_avx512;
 	k->add_bias = sq_add_bias_avx512;
 	k->add = sq_add_avx512;

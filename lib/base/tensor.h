@@ -7,6 +7,7 @@
 
 #include <stdint.h>
 
+#include "base/act.h"
 #include "base/dtype.h"
 #include "base/err.h"
 #include "base/grid.h"
@@ -30,6 +31,7 @@ struct sq_tensor {
 	enum sq_grid grid;		/* SQ_GRIDS: one that we do not know */
 	uint64_t group_rows, group_cols;
 	int symmetric;
+	struct sq_act act;		/* how the layer's input is quantized */
 	int nparts;
 	struct sq_part part[SQ_PARTS];
 	uint64_t length;		/* of the payload */
