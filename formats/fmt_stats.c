@@ -18,6 +18,7 @@ struct item {
 
 #define MAX_ITEMS	8
 
+/* All that a record of this kind may have. */
 static int
 items(struct sq_stats *s, struct item it[MAX_ITEMS])
 {
@@ -42,13 +43,47 @@ items(struct sq_stats *s, struct item it[MAX_ITEMS])
 	    (void **)&s->absmean };
 	it[n++] = (struct item){ "hist", SQ_U64, SQ_HIST,
 	    (void **)&s->hist };
-	if (s->h != NULL)
-		it[n++] = (struct item){ "h", SQ_F32, sq_triangle(c),
-		    (void **)&s->h };
-	else
-		it[n++] = (struct item){ "hdiag", SQ_F32, c,
-		    (void **)&s->hdiag };
+	it[n++] = (struct item){ "h", SQ_F32, sq_triangle(c),
+	    (void **)&s->h };
+	it[n++] = (struct item){ "hdiag", SQ_F32, c, (void **)&s->hdiag };
 	return n;
+}
+
+static int
+is_there(const json_t *parts, const char *name)
+{
+	const json_t *o;
+	size_t i;
+
+	json_array_foreach(parts, i, o) {
+		const char *s = json_string_value(json_object_get(o, "part"));
+
+		if (s != NULL && strcmp(s, name) == 0)
+			return 1;
+	}
+	return 0;
+}
+
+/* Of n items, those that are in parts, or (NULL) have an array. */
+static int
+keep(struct item *it, int n, const json_t *parts)
+{
+	int i, k = 0;
+
+	for (i = 0; i < n; i++)
+		if (parts == NULL ? *it[i].data != NULL :
+		    is_there(parts, it[i].name))
+			it[k++] = it[i];
+	return k;
+}
+
+/* Those of a record that is to be written: the diagonal is for want of h. */
+static int
+made_items(const struct sq_stats *s, struct item it[MAX_ITEMS])
+{
+	int n = keep(it, items((struct sq_stats *)(uintptr_t)s, it), NULL);
+
+	return s->h != NULL && s->hdiag != NULL ? n - 1 : n;
 }
 
 static uint64_t
@@ -82,7 +117,7 @@ sq_stats_bytes(const struct sq_stats *s)
 {
 	struct item it[MAX_ITEMS];
 	uint64_t length = 0;
-	int i, n = items((struct sq_stats *)(uintptr_t)s, it);
+	int i, n = made_items(s, it);
 
 	for (i = 0; i < n; i++)
 		length = round_up(length) +
@@ -124,7 +159,7 @@ int
 sq_stats_write(const struct sq_stats *s, struct sq_out *out)
 {
 	struct item it[MAX_ITEMS];
-	int i, r = -1, n = items((struct sq_stats *)(uintptr_t)s, it);
+	int i, r = -1, n = made_items(s, it);
 	uint64_t length, at = 0, bytes;
 	json_t *o = describe(s, it, n, &length);
 	char *json = o == NULL ? NULL : sq_json_text(o);
@@ -203,37 +238,33 @@ parse(struct sq_stats *s, const json_t *o, char *err)
 	return sq_json_uint(o, "dim", &s->dim, err);
 }
 
-/* The parts that a record has: those of its kind, with h or without. */
+/* The parts that a record has, all in their places; of linear layers, one of h
+ * and hdiag is the last. */
 static int
 match_parts(struct sq_stats *s, const json_t *o, struct item it[MAX_ITEMS],
     uint64_t length, char *err)
 {
-	const json_t *parts = json_object_get(o, "parts"), *last;
-	static float present;
+	const json_t *parts = json_object_get(o, "parts");
 	json_t *want;
 	uint64_t need;
-	int n, same;
+	int n = keep(it, items(s, it), parts), same;
 
-	last = json_object_get(json_array_get(parts,
-	    json_array_size(parts) - 1), "part");
-	if (!s->is_kv && json_is_string(last) &&
-	    strcmp(json_string_value(last), "h") == 0)
-		s->h = &present;	/* so that items() lists it */
-	n = items(s, it);
-	s->h = NULL;
 	want = describe_parts(it, n, &need);
-	same = json_equal(want, parts) && need == length;
+	same = n > 0 && json_equal(want, parts) && need == length;
 	json_decref(want);
+	if (same && !s->is_kv)
+		same = it[n - 1].name[0] == 'h' &&
+		    is_there(parts, "h") != is_there(parts, "hdiag");
 	return same ? n : sq_fail(err, "parts that do not fit their kind");
 }
 
+/* out: what is read goes there, too; or NULL. */
 static int
-read_parts(struct sq_stats *s, const struct item *it, int n, struct sq_in *in)
+read_parts(const struct item *it, int n, struct sq_in *in, struct sq_out *out)
 {
 	uint64_t at = 0, bytes;
 	int i;
 
-	(void)s;
 	for (i = 0; i < n; i++) {
 		bytes = it[i].count * sq_dtype_size(it[i].type);
 		if (sq_in_gap(in, at, round_up(at)) < 0)
@@ -242,6 +273,9 @@ read_parts(struct sq_stats *s, const struct item *it, int n, struct sq_in *in)
 			return sq_fail(in->err, "STATS: out of memory");
 		if (sq_in_read(in, *it[i].data, (size_t)bytes) < 0)
 			return -1;
+		if (out != NULL && (sq_out_gap(out, at, round_up(at)) < 0 ||
+		    sq_out_write(out, *it[i].data, (size_t)bytes) < 0))
+			return sq_fail(in->err, "%s", out->err);
 		at = round_up(at) + bytes;
 	}
 	return 0;
@@ -292,11 +326,32 @@ sq_stats_read(struct sq_stats *s, struct sq_in *in, uint64_t max)
 		return sq_fail(in->err, "STATS of '%s': %ju bytes do not fit "
 		    "into the %ju that there are", s->tensor[0],
 		    (uintmax_t)in->length, (uintmax_t)max);
-	if (read_parts(s, it, n, in) < 0) {
+	if (read_parts(it, n, in, NULL) < 0) {
 		sq_stats_release(s);
 		return -1;
 	}
 	return 0;
+}
+
+int
+sq_stats_pass(struct sq_stats *s, struct sq_in *in, struct sq_out *out)
+{
+	struct item it[MAX_ITEMS];
+	int n = read_description(s, in, it, in->err);
+
+	if (n < 0)
+		return -1;
+	if (sq_out_begin_copy(out, in) < 0)
+		return sq_fail(in->err, "%s", out->err);
+	if (strcmp(it[n - 1].name, "h") == 0)
+		n--;
+	if (read_parts(it, n, in, out) == 0) {
+		if (sq_out_pass(out, in) == 0 && sq_out_end(out) == 0)
+			return 0;
+		sq_fail(in->err, "%s", out->err);
+	}
+	sq_stats_release(s);
+	return -1;
 }
 
 int

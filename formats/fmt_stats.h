@@ -18,11 +18,12 @@ struct sq_stats {
 	uint64_t tokens;
 	char model[SQ_DIGEST], source[SQ_DIGEST];
 	int rescaled;
-	/* linear: C channels */
+	/* linear: C channels.  Arrays of a record that does not have them are
+	 * NULL; one of h and hdiag is there. */
 	uint64_t channels;
 	float *min, *max, *mean, *absmean;	/* [C] */
 	uint64_t *hist;				/* [SQ_HIST] */
-	float *h;			/* upper triangle, row by row, or NULL */
+	float *h;			/* upper triangle, row by row */
 	float *hdiag;			/* [C], when there is no h */
 	/* keys and values: N heads of dimension D */
 	uint64_t heads, dim;
@@ -42,7 +43,10 @@ void	 sq_stats_release(struct sq_stats *);
 int	 sq_stats_parse(struct sq_stats *, const struct sq_in *in, int *full,
 	    char *err);
 
-/* Writes one: h (when it is not NULL) as F32; the arrays stay the caller's. */
+/* Copies it to out and reads all but H on the way: the reason is in in->err. */
+int	 sq_stats_pass(struct sq_stats *, struct sq_in *in, struct sq_out *out);
+
+/* Writes one, with the arrays that there are; they stay the caller's. */
 int	 sq_stats_write(const struct sq_stats *, struct sq_out *out);
 
 /* Bytes of the payload that sq_stats_write() makes. */

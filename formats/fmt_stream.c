@@ -843,35 +843,39 @@ sq_out_begin_copy(struct sq_out *out, const struct sq_in *in)
 	    in->json_len, in->length), RECORD);
 }
 
-/* The payload of in, through a buffer. */
+/* What is left of the payload of in, through a buffer. */
 static int
-copy(struct sq_out *out, struct sq_in *in, unsigned char *piece)
+pass_left(struct sq_out *out, struct sq_in *in)
 {
+	unsigned char *piece = malloc(BUFFER);
+	int r = 0;
 	size_t n;
 
-	if (sq_out_begin_copy(out, in) < 0)
-		return -1;
-	while (in->left > 0) {
+	if (piece == NULL)
+		return sq_fail(out->err, "out of memory");
+	while (r == 0 && in->left > 0) {
 		n = in->left < BUFFER ? (size_t)in->left : BUFFER;
 		if (sq_in_read(in, piece, n) < 0)
-			return sq_fail(out->err, "the input: %s", in->err);
-		if (pass(out, piece, n) < 0)
-			return -1;
+			r = sq_fail(out->err, "the input: %s", in->err);
+		else
+			r = pass(out, piece, n);
 	}
-	return end(out);
+	free(piece);
+	return r;
+}
+
+int
+sq_out_pass(struct sq_out *out, struct sq_in *in)
+{
+	return settle(out, pass_left(out, in), RECORD);
 }
 
 int
 sq_out_copy(struct sq_out *out, struct sq_in *in)
 {
-	unsigned char *piece = malloc(BUFFER);
-	int r;
-
-	if (piece == NULL)
-		return settle(out, sq_fail(out->err, "out of memory"), BROKEN);
-	r = settle(out, copy(out, in, piece), FRESH);
-	free(piece);
-	return r;
+	if (sq_out_begin_copy(out, in) < 0 || sq_out_pass(out, in) < 0)
+		return -1;
+	return sq_out_end(out);
 }
 
 int

@@ -131,6 +131,9 @@ int	 sq_out_record(struct sq_out *, unsigned type, const json_t *desc,
  * compressed or not as out is. */
 int	 sq_out_copy(struct sq_out *, struct sq_in *in);
 
+/* What is left of its payload, within a record that has begun. */
+int	 sq_out_pass(struct sq_out *, struct sq_in *in);
+
 /* Its begin alone: for who looks at the payload that he passes on. */
 int	 sq_out_begin_copy(struct sq_out *, const struct sq_in *in);
 

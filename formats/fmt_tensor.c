@@ -1,4 +1,5 @@
 /* A tensor's description, to and from JSON; see fmt_stream.h. */
+#include <float.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,6 +93,43 @@ parse_grid(struct sq_tensor *t, const json_t *desc, char *err)
 	return 0;
 }
 
+/* How the layer's input is quantized: an object, or nothing. */
+static int
+parse_act(struct sq_tensor *t, const json_t *desc, char *err)
+{
+	const json_t *o = json_object_get(desc, "activation");
+	const char *type;
+	double scale = 0;
+	int k;
+
+	if (o == NULL)
+		return 0;
+	if (!json_is_object(o))
+		return sq_fail(err, "'%s': 'activation' is not an object",
+		    t->name);
+	if (sq_json_string(o, "type", &type, err) < 0 ||
+	    sq_json_opt_real(o, "scale", &scale, err) < 0)
+		return -1;
+	t->act.scale = (float)scale;
+	if (json_object_get(o, "scale") != NULL &&
+	    !(t->act.scale > 0 && t->act.scale <= FLT_MAX))
+		return sq_fail(err, "'%s': a scale of activations that is not "
+		    "a positive number", t->name);
+	k = sq_act_find(type);
+	t->act.kind = k <= SQ_ACT_NONE ? SQ_ACTS : (enum sq_act_kind)k;
+	return 0;
+}
+
+static json_t *
+describe_act(const struct sq_act *a)
+{
+	json_t *o = json_pack("{s:s}", "type", sq_act_name(a->kind));
+
+	if (a->scale > 0)
+		json_object_set_new(o, "scale", json_real(a->scale));
+	return o;
+}
+
 int
 sq_tensor_parse(struct sq_tensor *t, const json_t *desc, uint64_t length,
     char *err)
@@ -109,7 +147,7 @@ sq_tensor_parse(struct sq_tensor *t, const json_t *desc, uint64_t length,
 		return -1;
 	t->ndim = get_numbers(desc, "shape", t->dim, SQ_NDIM, err);
 	if (t->ndim < 0 || parse_grid(t, desc, err) < 0 ||
-	    parse_parts(t, desc, err) < 0)
+	    parse_act(t, desc, err) < 0 || parse_parts(t, desc, err) < 0)
 		return -1;
 	return sq_tensor_check(t, err);
 }
@@ -121,8 +159,8 @@ sq_tensor_describe(const struct sq_tensor *t)
 	const struct sq_part *p;
 	int i, bad = 0;
 
-	if (t->grid == SQ_GRIDS)	/* its name is not known */
-		return NULL;
+	if (t->grid == SQ_GRIDS || t->act.kind == SQ_ACTS)
+		return NULL;		/* its name is not known */
 	shape = json_array();
 	parts = json_array();
 	for (i = 0; i < t->ndim; i++)
@@ -145,6 +183,9 @@ sq_tensor_describe(const struct sq_tensor *t)
 	if (sq_grid_is_int(t->grid))
 		bad |= json_object_set_new(o, "symmetric",
 		    json_boolean(t->symmetric));
+	if (t->act.kind != SQ_ACT_NONE)
+		bad |= json_object_set_new(o, "activation",
+		    describe_act(&t->act));
 	bad |= json_object_set_new(o, "parts", parts);
 	if (bad == 0)
 		return o;

@@ -38,10 +38,13 @@ relative(const float *a, double na, const float *b, double nb, uint64_t n)
 	return norm > 0 ? sqrt(diff / norm) : diff > 0 ? INFINITY : 0;
 }
 
+/* n bytes each; neither is there, when the statistics have been rotated. */
 static int
-same_floats(const float *a, const float *b, uint64_t n)
+same_bytes(const void *a, const void *b, uint64_t n)
 {
-	return memcmp(a, b, n * sizeof(*a)) == 0;
+	if (a == NULL || b == NULL)
+		return a == b;
+	return memcmp(a, b, n) == 0;
 }
 
 static void
@@ -56,12 +59,16 @@ compare(struct sq_stats_diff *d, const struct sq_stats *a,
 	d->tokens_a = a->tokens;
 	d->tokens_b = b->tokens;
 	d->h = relative(ha, (double)a->tokens, hb, (double)b->tokens, n);
-	d->mean = relative(a->mean, 1, b->mean, 1, c);
-	d->same = a->tokens == b->tokens && same_floats(ha, hb, n) &&
-	    same_floats(a->mean, b->mean, c) &&
-	    same_floats(a->absmean, b->absmean, c) &&
-	    same_floats(a->min, b->min, c) && same_floats(a->max, b->max, c) &&
-	    memcmp(a->hist, b->hist, SQ_HIST * sizeof(*a->hist)) == 0;
+	d->mean = a->mean == NULL || b->mean == NULL ?
+	    (a->mean == b->mean ? 0 : INFINITY) :
+	    relative(a->mean, 1, b->mean, 1, c);
+	d->same = a->tokens == b->tokens &&
+	    same_bytes(ha, hb, n * sizeof(*ha)) &&
+	    same_bytes(a->mean, b->mean, c * sizeof(*ha)) &&
+	    same_bytes(a->absmean, b->absmean, c * sizeof(*ha)) &&
+	    same_bytes(a->min, b->min, c * sizeof(*ha)) &&
+	    same_bytes(a->max, b->max, c * sizeof(*ha)) &&
+	    same_bytes(a->hist, b->hist, SQ_HIST * sizeof(*a->hist));
 }
 
 int

@@ -14,6 +14,9 @@ sq_weight_init_parts(struct sq_weight *w, const struct sq_tensor *t,
 		return sq_fail(err, "tensor '%s': no kernels for %s", t->name,
 		    t->grid == SQ_DENSE ? sq_dtype_name(t->type) :
 		    "its grid");
+	if (t->act.kind == SQ_ACTS)
+		return sq_fail(err, "tensor '%s': no kernels for its "
+		    "activations", t->name);
 	memset(w, 0, sizeof(*w));
 	w->grid = t->grid;
 	w->layout = SQ_ROWS;
