@@ -12,24 +12,26 @@
 #include "eval/perplexity.h"
 #include "eval/task_all.h"
 #include "formats/fmt_csv.h"
+#include "model/act.h"
 #include "model/files.h"
 
 static const char usage[] =
-    "[-qv] [-j N] [-k LEVEL] [--csv] [--f32] [--layers] "
+    "[-qv] [-j N] [-k LEVEL] [--act TYPE] [--csv] [--f32] [--layers] "
     "[--length N] [--protocol windows|llama] [--reference MODEL] "
     "[--tokens N] -t TEXT [-t TEXT]... MODEL ...\n"
-    "[-qv] [-j N] [-k LEVEL] [--batch N] [--csv] [--depths N] [--each N] "
-    "[--f32] [--items FILE] [--lengths MIN:MAX] [--limit N] [--make N] "
-    "[--no-bos] [--reference MODEL] [--seed N] [--shots N] --task KIND=FILE "
+    "[-qv] [-j N] [-k LEVEL] [--act TYPE] [--batch N] [--csv] [--depths N] "
+    "[--each N] [--f32] [--items FILE] [--lengths MIN:MAX] [--limit N] "
+    "[--make N] [--no-bos] [--reference MODEL] [--seed N] [--shots N] --task KIND=FILE "
     "[--task KIND=FILE]... MODEL ...";
 
-enum { OPT_BATCH = SQ_OPT(0), OPT_CSV, OPT_DEPTHS, OPT_EACH, OPT_F32,
-	OPT_ITEMS, OPT_LAYERS, OPT_LENGTH, OPT_LENGTHS, OPT_LIMIT, OPT_MAKE,
-	OPT_NO_BOS, OPT_PROTOCOL, OPT_REFERENCE, OPT_SEED, OPT_SHOTS, OPT_TASK,
+enum { OPT_ACT = SQ_OPT(0), OPT_BATCH, OPT_CSV, OPT_DEPTHS, OPT_EACH,
+	OPT_F32, OPT_ITEMS, OPT_LAYERS, OPT_LENGTH, OPT_LENGTHS, OPT_LIMIT,
+	OPT_MAKE, OPT_NO_BOS, OPT_PROTOCOL, OPT_REFERENCE, OPT_SEED, OPT_SHOTS, OPT_TASK,
 	OPT_TOKENS };
 
 static const struct option longopts[] = {
 	SQ_LONG,
+	{ "act", required_argument, NULL, OPT_ACT },
 	{ "batch", required_argument, NULL, OPT_BATCH },
 	{ "csv", no_argument, NULL, OPT_CSV },
 	{ "depths", required_argument, NULL, OPT_DEPTHS },
@@ -62,6 +64,7 @@ struct eval {
 	struct sq_ppl ppl;
 	struct sq_progress progress;
 	struct sq_tasks tasks;
+	struct sq_act_choice act;
 	const char *text[MAX_TEXTS];
 	int ntexts, csv, layers;
 	size_t tokens, length;
@@ -226,6 +229,8 @@ eval_model(struct eval *e, const char *path)
 	char err[SQ_ERR];
 	int i;
 
+	if (sq_model_choose_act(m, &e->act, err) < 0)
+		sq_die(SQ_EDATA, "'%s': --act: %s", path, err);
 	if ((t = sq_files_tokenizer(&m->source->files, err)) == NULL)
 		sq_die(SQ_EDATA, "'%s': %s", path, err);
 	if (e->ppl.protocol == SQ_LLAMA && m->config.bos < 0)
@@ -348,6 +353,12 @@ main(int argc, char *argv[])
 			if (e.ntexts == MAX_TEXTS)
 				sq_usage();
 			e.text[e.ntexts++] = optarg;
+			break;
+		case OPT_ACT:
+			if (sq_act_choose(&e.act, optarg) < 0)
+				sq_die(SQ_EUSAGE, "--act: '%s' is not none, "
+				    "int8, fp8, int8:static or fp8:static",
+				    optarg);
 			break;
 		case OPT_CSV:
 			e.csv = 1;

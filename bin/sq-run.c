@@ -12,19 +12,21 @@
 #include "base/tool.h"
 #include "engine/session.h"
 #include "formats/fmt_csv.h"
+#include "model/act.h"
 #include "model/files.h"
 #include "model/sampler.h"
 
 static const char usage[] =
-    "[-v] [-j N] [-k LEVEL] [-n TOKENS] [--f32] [--greedy] [--logprobs N] "
-    "[--min-p P] [--no-bos] [--seed N] [--temperature T] [--top-k K] "
+    "[-v] [-j N] [-k LEVEL] [-n TOKENS] [--act TYPE] [--f32] [--greedy] "
+    "[--logprobs N] [--min-p P] [--no-bos] [--seed N] [--temperature T] [--top-k K] "
     "[--top-p P] MODEL [PROMPT]";
 
-enum { OPT_F32 = SQ_OPT(0), OPT_GREEDY, OPT_LOGPROBS, OPT_MIN_P, OPT_NO_BOS,
-	OPT_SEED, OPT_TEMPERATURE, OPT_TOP_K, OPT_TOP_P };
+enum { OPT_ACT = SQ_OPT(0), OPT_F32, OPT_GREEDY, OPT_LOGPROBS, OPT_MIN_P,
+	OPT_NO_BOS, OPT_SEED, OPT_TEMPERATURE, OPT_TOP_K, OPT_TOP_P };
 
 static const struct option longopts[] = {
 	SQ_LONG,
+	{ "act", required_argument, NULL, OPT_ACT },
 	{ "f32", no_argument, NULL, OPT_F32 },
 	{ "greedy", no_argument, NULL, OPT_GREEDY },
 	{ "logprobs", required_argument, NULL, OPT_LOGPROBS },
@@ -49,6 +51,7 @@ struct run {
 	struct sq_sampling how;
 	struct sq_detok detok;
 	enum sq_prec prec;
+	struct sq_act_choice act;
 	size_t n;			/* tokens to make */
 	size_t logprobs;		/* alternatives to print, or 0 */
 	unsigned tok_flags;
@@ -224,6 +227,8 @@ open_model(struct run *r, const char *path)
 
 	if ((r->model = sq_model_open(path, err)) == NULL)
 		sq_die(SQ_EDATA, "%s", err);
+	if (sq_model_choose_act(r->model, &r->act, err) < 0)
+		sq_die(SQ_EDATA, "'%s': --act: %s", path, err);
 	if ((r->tok = sq_files_tokenizer(&r->model->source->files,
 	    err)) == NULL)
 		sq_die(SQ_EDATA, "'%s': %s", path, err);
@@ -247,6 +252,12 @@ main(int argc, char *argv[])
 		switch (c) {
 		case 'n':
 			r.n = (size_t)sq_arg_long("-n", optarg, 0, 1 << 28);
+			break;
+		case OPT_ACT:
+			if (sq_act_choose(&r.act, optarg) < 0)
+				sq_die(SQ_EUSAGE, "--act: '%s' is not none, "
+				    "int8, fp8, int8:static or fp8:static",
+				    optarg);
 			break;
 		case OPT_F32:
 			r.prec = SQ_PREC_F32;

@@ -108,6 +108,9 @@ sq_forward_release(struct sq_forward *f)
 	free(f->angles);
 	free(f->seq);
 	free(f->moe);
+	free(f->qx.codes);
+	free(f->qx.scale);
+	free(f->act);
 	memset(f, 0, sizeof(*f));
 }
 
@@ -130,10 +133,62 @@ no_kernel(char *err, enum sq_op op)
 	return sq_fail(err, "no kernel for this case of '%s'", sq_op_name(op));
 }
 
+/* Memory for quantized inputs of linear layers, the widest one's: for models
+ * that have such, when the first one comes. */
+static int
+init_act(struct sq_forward *f, char *err)
+{
+	const struct sq_config *c = &f->model->config;
+	size_t n = (size_t)(c->heads * c->head_dim), rows = f->max_rows;
+
+	n = n < c->dim ? (size_t)c->dim : n;
+	n = n < c->ffn ? (size_t)c->ffn : n;
+	f->qx.codes = malloc(rows * n);
+	f->qx.scale = malloc(rows * sizeof(*f->qx.scale));
+	f->act = aligned_alloc(64, (rows * n + 15) / 16 * 16 * sizeof(float));
+	if (f->qx.codes == NULL || f->qx.scale == NULL || f->act == NULL)
+		return sq_fail(err, "out of memory");
+	return 0;
+}
+
+/*
+ * What the product takes in the place of x: the values of x quantized.  Layers
+ * that share an input share its codes too, until tap() sees the next one.
+ */
+static int
+quantize(struct sq_forward *f, const struct sq_act *a,
+    const struct sq_mat *x, struct sq_mat *y, char *err)
+{
+	struct sq_qmat *q = &f->qx;
+
+	if (f->act == NULL && init_act(f, err) < 0)
+		return -1;
+	*y = mat(f->act, x->rows, x->cols);
+	if (f->qx_of == x->p && q->kind == a->kind && f->qx_scale == a->scale)
+		return 0;
+	q->kind = a->kind;
+	q->rows = x->rows;
+	q->cols = q->stride = x->cols;
+	f->qx_of = x->p;
+	f->qx_scale = a->scale;
+	if (sq_quantize_act(f->ctx, x, a, q) != 0)
+		return no_kernel(err, SQ_OP_quantize_act);
+	if (sq_dequantize_act(f->ctx, q, y) != 0)
+		return no_kernel(err, SQ_OP_dequantize_act);
+	return 0;
+}
+
 static int
 linear(struct sq_forward *f, const struct sq_linear *l,
     const struct sq_mat *x, const struct sq_mat *y, char *err)
 {
+	struct sq_mat values;
+
+	if (l->act.kind != SQ_ACT_NONE) {
+		if (quantize(f, &l->act, x, &values, err) < 0)
+			return -1;
+		x = &values;
+	}
 	if (sq_matmul(f->ctx, &l->w, x, f->prec, y) != 0)
 		return no_kernel(err, SQ_OP_matmul);
 	if (l->bias != NULL && sq_add_bias(f->ctx, l->bias, y) != 0)
@@ -154,6 +209,7 @@ static int
 tap(struct sq_forward *f, enum sq_role role, size_t layer,
     const struct sq_mat *x, char *err)
 {
+	f->qx_of = NULL;		/* a new input */
 	if (f->tap != NULL && f->tap(f->tap_arg, role, layer, x) < 0)
 		return sq_fail(err, "stopped");
 	return 0;

@@ -35,6 +35,10 @@ struct sq_forward {
 	float *kept;			/* what sq_forward_keep() gave them */
 	float *entry, *mid, *q_raw, *k_raw;	/* NULL unless kept */
 	uint32_t *pos;
+	struct sq_qmat qx;		/* the last input that was quantized */
+	const float *qx_of;		/* whose it is, or NULL */
+	float qx_scale;			/* and with which scale */
+	float *act;			/* its values: what products take */
 	float *angles;
 	size_t npos;			/* positions that angles has */
 	struct sq_seq *seq;

@@ -190,6 +190,8 @@ sq_model_bind(struct sq_model *m, const struct sq_tensor *t,
 	l = sq_model_slot(m, s);
 	if (sq_weight_init_parts(&l->w, t, part, err) < 0)
 		return -1;
+	if (s->linear)
+		l->act = t->act;
 	if (s->role == SQ_EMBED && m->head.w.data == NULL && m->config.tied)
 		m->head.w = l->w;
 	return 0;

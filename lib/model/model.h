@@ -12,6 +12,7 @@
 struct sq_linear {
 	struct sq_weight w;		/* data NULL: not there */
 	float *bias;			/* [w.rows], or NULL */
+	struct sq_act act;		/* x is quantized so first */
 };
 
 struct sq_expert {
