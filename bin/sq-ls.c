@@ -29,7 +29,7 @@ shape_text(const struct sq_tensor *t, char text[128])
 static void
 list_tensor(const struct sq_tensor *t, uint64_t bytes)
 {
-	char shape[128], group[64] = "";
+	char shape[128], group[64] = "", act[64] = "";
 	int i;
 
 	shape_text(t, shape);
@@ -37,10 +37,16 @@ list_tensor(const struct sq_tensor *t, uint64_t bytes)
 		snprintf(group, sizeof(group), "  %jux%ju%s",
 		    (uintmax_t)t->group_rows, (uintmax_t)t->group_cols,
 		    sq_grid_is_int(t->grid) && !t->symmetric ? " asym" : "");
-	printf("%-48s %-9s %-14s %12ju%s\n", t->name,
+	if (t->act.kind == SQ_ACTS)
+		snprintf(act, sizeof(act), "  act unknown");
+	else if (t->act.kind != SQ_ACT_NONE)
+		snprintf(act, sizeof(act), "  act %s%s",
+		    sq_act_name(t->act.kind), t->act.scale > 0 ? " static" :
+		    "");
+	printf("%-48s %-9s %-14s %12ju%s%s\n", t->name,
 	    t->grid == SQ_DENSE ? sq_dtype_name(t->type) :
 	    t->grid == SQ_GRIDS ? "unknown" : sq_grid_name(t->grid), shape,
-	    (uintmax_t)bytes, group);
+	    (uintmax_t)bytes, group, act);
 	for (i = 0; sq_tool.verbose && i < t->nparts; i++)
 		printf("    %-10s %-9s %12ju\n", t->part[i].name,
 		    sq_dtype_name(t->part[i].type),
@@ -72,7 +78,8 @@ outlier(const struct sq_stats *s)
 	double max = 0, mean = 0, a;
 	size_t i;
 
-	for (i = 0; i < s->channels; i++) {
+	for (i = 0; s->max != NULL && s->min != NULL && s->absmean != NULL &&
+	    i < s->channels; i++) {
 		a = s->max[i] > -s->min[i] ? s->max[i] : -s->min[i];
 		max = a > max ? a : max;
 		mean += s->absmean[i] / (double)s->channels;
@@ -85,7 +92,7 @@ dead_channels(const struct sq_stats *s)
 {
 	size_t i, n = 0;
 
-	for (i = 0; i < s->channels; i++)
+	for (i = 0; s->absmean != NULL && i < s->channels; i++)
 		n += s->absmean[i] == 0;
 	return n;
 }
