@@ -1,0 +1,131 @@
+/* sq-awq: weights that count become larger; see lib/quant/smooth.h. */
+#include "base/pool.h"
+#include "base/tool.h"
+#include "quant/smooth.h"
+
+static const char usage[] =
+    "[-qvz] [-b BITS] [-g SIZE] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] "
+    "[--asym] [--except GLOB]... [--only GLOB]... [--rows N] "
+    "[--scale absmax|mse] [--type f32|keep]";
+
+enum { OPT_ASYM = SQ_OPT(0), OPT_ROWS, OPT_SCALE, OPT_TYPE };
+
+static const struct option longopts[] = {
+	SQ_LONG,
+	SQ_FILTER_LONG,
+	{ "asym", no_argument, NULL, OPT_ASYM },
+	{ "bits", required_argument, NULL, 'b' },
+	{ "group", required_argument, NULL, 'g' },
+	{ "rows", required_argument, NULL, OPT_ROWS },
+	{ "scale", required_argument, NULL, OPT_SCALE },
+	{ "type", required_argument, NULL, OPT_TYPE },
+	{ NULL, 0, NULL, 0 }
+};
+
+static const char *const scales[] = { "absmax", "mse", NULL };
+static const char *const types[] = { "f32", "keep", NULL };
+
+static void
+say(const struct sq_smooth *k, const char *tensor)
+{
+	const struct sq_scaling *s = &k->scaling;
+	double norm = s->norm > 0 ? s->norm : 1;
+
+	sq_note("%s: alpha %.2f, beta %.2f, relative output error %.3e, "
+	    "unscaled %.3e", tensor, s->alpha, s->beta, s->after / norm,
+	    s->before / norm);
+}
+
+static void
+option(struct sq_smooth *k, int c)
+{
+	struct sq_scaling *s = &k->scaling;
+	int r;
+
+	switch (c) {
+	case 'b':
+		r = sq_grid_of_bits((int)sq_arg_long("-b", optarg, 2, 8));
+		if (r < 0)
+			sq_die(SQ_EUSAGE, "-b %s: not 2, 3, 4, 5, 6 or 8",
+			    optarg);
+		s->rule.grid = (enum sq_grid)r;
+		break;
+	case 'g':
+		s->rule.group_cols = (size_t)sq_arg_long("-g", optarg, 0,
+		    1 << 30);
+		break;
+	case OPT_ASYM:
+		s->rule.symmetric = 0;
+		break;
+	case OPT_ROWS:
+		s->rows = (size_t)sq_arg_long("--rows", optarg, 0, 1 << 30);
+		break;
+	case OPT_SCALE:
+		s->rule.scale = sq_arg_choice("--scale", optarg, scales) ?
+		    SQ_MSE : SQ_ABSMAX;
+		break;
+	case OPT_TYPE:
+		k->keep = sq_arg_choice("--type", optarg, types);
+		break;
+	default:
+		if ((r = sq_filter_option(&k->f, c, optarg)) < 0)
+			sq_usage();
+		if (r == 0)
+			sq_tool_option(c);
+	}
+}
+
+static void
+run(struct sq_smooth *k)
+{
+	const struct sq_scaling *s = &k->scaling;
+	json_t *o = json_pack("{s:b,s:s,s:I,s:I,s:s,s:s}",
+	    "asym", !s->rule.symmetric,
+	    "grid", sq_grid_name(s->rule.grid),
+	    "group", (json_int_t)s->rule.group_cols,
+	    "rows", (json_int_t)s->rows,
+	    "scale", scales[s->rule.scale == SQ_MSE],
+	    "type", types[k->keep]);
+
+	sq_smooth_init(k);
+	if (sq_filter_run(&k->f) < 0 || sq_filter_finish(&k->f, "sq-awq",
+	    SQ_VERSION, o, s->ctx->kern->name) < 0)
+		sq_die(SQ_EDATA, "%s", k->f.err);
+	sq_smooth_release(k);
+}
+
+int
+main(int argc, char *argv[])
+{
+	struct sq_smooth k = { .by_mean = 1, .scaling = { .rows = 256,
+	    .rule = { .grid = SQ_INT4, .symmetric = 1, .group_cols = 128 } } };
+	struct sq_progress progress;
+	const struct sq_kern *kern;
+	struct sq_ctx ctx;
+	char err[SQ_ERR];
+	int c;
+
+	sq_tool_init(argv[0], usage);
+	while ((c = getopt_long(argc, argv, SQ_SHORT SQ_FILTER_SHORT "b:g:",
+	    longopts, NULL)) != -1)
+		option(&k, c);
+	if (optind != argc)
+		sq_usage();
+	sq_need_pipe();
+	if ((kern = sq_kern_find(sq_tool.kernel, err)) == NULL)
+		sq_die(SQ_EUSAGE, "%s", err);
+	if (sq_filter_open(&k.f, SQ_VERSION) < 0)
+		sq_die(SQ_EDATA, "%s", k.f.err);
+	if (sq_ctx_init(&ctx, kern, sq_pool_new(sq_tool.threads)) < 0)
+		sq_die(SQ_EDATA, "out of memory");
+	ctx.fell = sq_tool_fell;
+	k.f.progress = &progress;
+	k.scaling.ctx = &ctx;
+	k.memory = sq_tool.memory;
+	k.said = say;
+	sq_note("kernels: level %s", kern->name);
+	sq_tool_progress(&progress);
+	run(&k);
+	sq_progress_end(&progress);
+	return SQ_OK;
+}
