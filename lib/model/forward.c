@@ -110,7 +110,7 @@ sq_forward_release(struct sq_forward *f)
 	free(f->moe);
 	free(f->qx.codes);
 	free(f->qx.scale);
-	free(f->act);
+	free(f->qx_values);
 	memset(f, 0, sizeof(*f));
 }
 
@@ -145,8 +145,9 @@ init_act(struct sq_forward *f, char *err)
 	n = n < c->ffn ? (size_t)c->ffn : n;
 	f->qx.codes = malloc(rows * n);
 	f->qx.scale = malloc(rows * sizeof(*f->qx.scale));
-	f->act = aligned_alloc(64, (rows * n + 15) / 16 * 16 * sizeof(float));
-	if (f->qx.codes == NULL || f->qx.scale == NULL || f->act == NULL)
+	f->qx_values = aligned_alloc(64,
+	    (rows * n + 15) / 16 * 16 * sizeof(float));
+	if (f->qx.codes == NULL || f->qx.scale == NULL || f->qx_values == NULL)
 		return sq_fail(err, "out of memory");
 	return 0;
 }
@@ -161,9 +162,9 @@ quantize(struct sq_forward *f, const struct sq_act *a,
 {
 	struct sq_qmat *q = &f->qx;
 
-	if (f->act == NULL && init_act(f, err) < 0)
+	if (f->qx_values == NULL && init_act(f, err) < 0)
 		return -1;
-	*y = mat(f->act, x->rows, x->cols);
+	*y = mat(f->qx_values, x->rows, x->cols);
 	if (f->qx_of == x->p && q->kind == a->kind && f->qx_scale == a->scale)
 		return 0;
 	q->kind = a->kind;

@@ -121,4 +121,4 @@ for at in 100 $((n / 3)) $((n / 2)) $((n - 64)); do
 done
 pipe_exits 1 "(head -c $((n / 2)) c.sq; head -c 9999 /dev/urandom) |
     sq-smooth -q --rows 1"
-says "sq-smooth: .*input"
+says "sq-smooth: .*the stream stops"
