@@ -7,8 +7,8 @@
 #include "quant/filter.h"
 
 static const char usage[] =
-    "[-qvz] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] [--except GLOB]... "
-    "[--only GLOB]... TYPE";
+    "[-qvz] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] [-p PROFILE] "
+    "[--except GLOB]... [--only GLOB]... [TYPE]";
 
 static const struct option longopts[] = {
 	SQ_LONG,
@@ -83,9 +83,22 @@ tensor(struct sq_filter *s, const struct sq_tensor *old,
 }
 
 static void
-run(struct filter *f, const char *type)
+from_profile(struct filter *f)
+{
+	struct sq_act a = sq_rule_act(&f->f.profile);
+
+	f->kind = a.kind;
+	f->is_static = a.scale != 0;
+}
+
+static void
+run(struct filter *f)
 {
 	struct sq_filter *s = &f->f;
+	char type[32];
+
+	snprintf(type, sizeof(type), "%s%s", sq_act_name(f->kind),
+	    f->is_static ? ":static" : "");
 
 	s->tensor = tensor;
 	s->record = record;
@@ -109,18 +122,20 @@ main(int argc, char *argv[])
 		if (r == 0)
 			sq_tool_option(c);
 	}
-	if (optind != argc - 1)
+	if (optind != argc - (f.f.profile_name == NULL))
 		sq_usage();
-	if (strcmp(argv[optind], "none") != 0 &&
+	if (optind < argc && strcmp(argv[optind], "none") != 0 &&
 	    sq_act_parse(argv[optind], &f.kind, &f.is_static) < 0)
 		sq_die(SQ_EUSAGE, "'%s': not none, int8, fp8, int8:static or "
 		    "fp8:static", argv[optind]);
 	sq_need_pipe();
 	if (sq_filter_open(&f.f, SQ_VERSION) < 0)
 		sq_die(SQ_EDATA, "%s", f.f.err);
+	if (optind == argc)
+		from_profile(&f);
 	f.f.progress = &progress;
 	sq_tool_progress(&progress);
-	run(&f, argv[optind]);
+	run(&f);
 	sq_progress_end(&progress);
 	return SQ_OK;
 }

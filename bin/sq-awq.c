@@ -5,7 +5,7 @@
 
 static const char usage[] =
     "[-qvz] [-b BITS] [-g SIZE] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] "
-    "[--asym] [--except GLOB]... [--only GLOB]... [--rows N] "
+    "[-p PROFILE] [--asym] [--except GLOB]... [--only GLOB]... [--rows N] "
     "[--scale absmax|mse] [--type f32|keep]";
 
 enum { OPT_ASYM = SQ_OPT(0), OPT_ROWS, OPT_SCALE, OPT_TYPE };
@@ -39,6 +39,7 @@ say(const struct sq_smooth *k, const char *tensor)
 static void
 option(struct sq_smooth *k, int c)
 {
+	struct sq_rules *rules = &k->f.rules;
 	struct sq_scaling *s = &k->scaling;
 	int r;
 
@@ -48,21 +49,25 @@ option(struct sq_smooth *k, int c)
 		if (r < 0)
 			sq_die(SQ_EUSAGE, "-b %s: not 2, 3, 4, 5, 6 or 8",
 			    optarg);
-		s->rule.grid = (enum sq_grid)r;
+		rules->usual.grid = (enum sq_grid)r;
+		rules->given |= SQ_GIVEN_GRID;
 		break;
 	case 'g':
-		s->rule.group_cols = (size_t)sq_arg_long("-g", optarg, 0,
+		rules->usual.group_cols = (size_t)sq_arg_long("-g", optarg, 0,
 		    1 << 30);
+		rules->given |= SQ_GIVEN_GROUP;
 		break;
 	case OPT_ASYM:
-		s->rule.symmetric = 0;
+		rules->usual.symmetric = 0;
+		rules->given |= SQ_GIVEN_ZEROS;
 		break;
 	case OPT_ROWS:
 		s->rows = (size_t)sq_arg_long("--rows", optarg, 0, 1 << 30);
 		break;
 	case OPT_SCALE:
-		s->rule.scale = sq_arg_choice("--scale", optarg, scales) ?
-		    SQ_MSE : SQ_ABSMAX;
+		rules->usual.scale = sq_arg_choice("--scale", optarg,
+		    scales) ? SQ_MSE : SQ_ABSMAX;
+		rules->given |= SQ_GIVEN_SCALE;
 		break;
 	case OPT_TYPE:
 		k->keep = sq_arg_choice("--type", optarg, types);
@@ -78,13 +83,14 @@ option(struct sq_smooth *k, int c)
 static void
 run(struct sq_smooth *k)
 {
+	const struct sq_qrule *rule = &k->f.rules.usual;
 	const struct sq_scaling *s = &k->scaling;
 	json_t *o = json_pack("{s:b,s:s,s:I,s:I,s:s,s:s}",
-	    "asym", !s->rule.symmetric,
-	    "grid", sq_grid_name(s->rule.grid),
-	    "group", (json_int_t)s->rule.group_cols,
+	    "asym", !rule->symmetric,
+	    "grid", sq_grid_name(rule->grid),
+	    "group", (json_int_t)rule->group_cols,
 	    "rows", (json_int_t)s->rows,
-	    "scale", scales[s->rule.scale == SQ_MSE],
+	    "scale", scales[rule->scale == SQ_MSE],
 	    "type", types[k->keep]);
 
 	sq_smooth_init(k);
@@ -97,8 +103,9 @@ run(struct sq_smooth *k)
 int
 main(int argc, char *argv[])
 {
-	struct sq_smooth k = { .by_mean = 1, .scaling = { .rows = 256,
-	    .rule = { .grid = SQ_INT4, .symmetric = 1, .group_cols = 128 } } };
+	struct sq_smooth k = { .by_mean = 1, .scaling = { .rows = 256 },
+	    .f.rules.usual = { .grid = SQ_INT4, .symmetric = 1,
+	    .group_rows = 1, .group_cols = 128 } };
 	struct sq_progress progress;
 	const struct sq_kern *kern;
 	struct sq_ctx ctx;

@@ -5,7 +5,7 @@
 
 static const char usage[] =
     "[-qvz] [-b BITS] [-g SIZE] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] "
-    "[--act none|int8|int8:static] [--asym] [--data-free] "
+    "[-p PROFILE] [--act none|int8|int8:static] [--asym] [--data-free] "
     "[--except GLOB]... [--only GLOB]... [--rows N] [--scale absmax|mse] "
     "[--type f32|keep]";
 
@@ -43,6 +43,7 @@ say(const struct sq_smooth *k, const char *tensor)
 static void
 option(struct sq_smooth *k, int c)
 {
+	struct sq_rules *rules = &k->f.rules;
 	struct sq_scaling *s = &k->scaling;
 	int r;
 
@@ -52,11 +53,13 @@ option(struct sq_smooth *k, int c)
 		if (r < 0)
 			sq_die(SQ_EUSAGE, "-b %s: not 2, 3, 4, 5, 6 or 8",
 			    optarg);
-		s->rule.grid = (enum sq_grid)r;
+		rules->usual.grid = (enum sq_grid)r;
+		rules->given |= SQ_GIVEN_GRID;
 		break;
 	case 'g':
-		s->rule.group_cols = (size_t)sq_arg_long("-g", optarg, 0,
+		rules->usual.group_cols = (size_t)sq_arg_long("-g", optarg, 0,
 		    1 << 30);
+		rules->given |= SQ_GIVEN_GROUP;
 		break;
 	case OPT_ACT:
 		r = sq_arg_choice("--act", optarg, acts);
@@ -64,7 +67,8 @@ option(struct sq_smooth *k, int c)
 		s->act_static = r == 2;
 		break;
 	case OPT_ASYM:
-		s->rule.symmetric = 0;
+		rules->usual.symmetric = 0;
+		rules->given |= SQ_GIVEN_ZEROS;
 		break;
 	case OPT_FREE:
 		k->data_free = s->even = 1;
@@ -73,8 +77,9 @@ option(struct sq_smooth *k, int c)
 		s->rows = (size_t)sq_arg_long("--rows", optarg, 0, 1 << 30);
 		break;
 	case OPT_SCALE:
-		s->rule.scale = sq_arg_choice("--scale", optarg, scales) ?
-		    SQ_MSE : SQ_ABSMAX;
+		rules->usual.scale = sq_arg_choice("--scale", optarg,
+		    scales) ? SQ_MSE : SQ_ABSMAX;
+		rules->given |= SQ_GIVEN_SCALE;
 		break;
 	case OPT_TYPE:
 		k->keep = sq_arg_choice("--type", optarg, types);
@@ -90,14 +95,15 @@ option(struct sq_smooth *k, int c)
 static void
 run(struct sq_smooth *k)
 {
+	const struct sq_qrule *rule = &k->f.rules.usual;
 	const struct sq_scaling *s = &k->scaling;
 	json_t *o = json_pack("{s:s,s:b,s:b,s:s,s:I,s:I,s:s,s:s}",
 	    "act", acts[s->act == SQ_ACT_NONE ? 0 : 1 + s->act_static],
-	    "asym", !s->rule.symmetric, "data-free", k->data_free,
-	    "grid", sq_grid_name(s->rule.grid),
-	    "group", (json_int_t)s->rule.group_cols,
+	    "asym", !rule->symmetric, "data-free", k->data_free,
+	    "grid", sq_grid_name(rule->grid),
+	    "group", (json_int_t)rule->group_cols,
 	    "rows", (json_int_t)s->rows,
-	    "scale", scales[s->rule.scale == SQ_MSE],
+	    "scale", scales[rule->scale == SQ_MSE],
 	    "type", types[k->keep]);
 
 	sq_smooth_init(k);
@@ -111,7 +117,8 @@ int
 main(int argc, char *argv[])
 {
 	struct sq_smooth k = { .scaling = { .act = SQ_ACT_INT8, .by_both = 1,
-	    .rows = 256, .rule = { .grid = SQ_INT8, .symmetric = 1 } } };
+	    .rows = 256 }, .f.rules.usual = { .grid = SQ_INT8,
+	    .symmetric = 1, .group_rows = 1 } };
 	struct sq_progress progress;
 	const struct sq_kern *kern;
 	struct sq_ctx ctx;

@@ -3,37 +3,24 @@
 
 #include "model/act.h"
 
-#define LINEARS	7			/* of a block */
-
-static struct sq_linear *
-linear_of(const struct sq_model *m, size_t layer, int i)
-{
-	struct sq_layer *l = &m->layer[layer];
-	struct sq_linear *all[LINEARS] = { &l->q, &l->k, &l->v, &l->o,
-	    &l->gate, &l->up, &l->down };
-
-	return all[i];
-}
-
 int
 sq_model_set_act(struct sq_model *m, enum sq_act_kind kind, int is_static,
     char *err)
 {
 	struct sq_linear *l;
-	size_t layer;
-	int i;
+	size_t i;
 
-	for (layer = 0; layer < m->config.layers; layer++)
-		for (i = 0; i < LINEARS; i++) {
-			l = linear_of(m, layer, i);
-			if (is_static && (l->act.kind != kind ||
-			    l->act.scale == 0))
-				return sq_fail(err, "block %zu: no static %s "
-				    "scales", layer, sq_act_name(kind));
-			l->act.kind = kind;
-			if (!is_static)
-				l->act.scale = 0;
-		}
+	for (i = 0; i < m->nslots; i++) {
+		if (!m->slot[i].linear ||
+		    (l = sq_model_slot(m, &m->slot[i])) == NULL)
+			continue;
+		if (is_static && (l->act.kind != kind || l->act.scale == 0))
+			return sq_fail(err, "'%s': no static %s scale",
+			    m->slot[i].name, sq_act_name(kind));
+		l->act.kind = kind;
+		if (!is_static)
+			l->act.scale = 0;
+	}
 	return 0;
 }
 

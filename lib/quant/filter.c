@@ -37,6 +37,9 @@ sq_filter_open(struct sq_filter *f, const char *version)
 		if (sq_profile_load(&f->profile, f->profile_name, f->err) < 0)
 			return -1;
 		f->rules.profile = f->select.profile = &f->profile;
+		f->act = sq_rule_act(&f->profile);
+		if (f->act.scale != 0)	/* static: sq-act has set it */
+			f->act = (struct sq_act){ .kind = SQ_ACT_NONE };
 	}
 	f->name = f->model == NULL || strcmp(f->model, "-") == 0 ? "stdin" :
 	    f->model;
@@ -122,6 +125,9 @@ tensor(struct sq_filter *f)
 	if (sq_tensor_parse(&t, f->in.desc, f->in.length, why) < 0 ||
 	    sq_inventory_add(&f->inv, &t, &slot, why) < 0)
 		return sq_fail(f->err, "%s: %s", f->name, why);
+	if (f->rules.profile != NULL && slot != NULL && slot->linear &&
+	    t.act.kind == SQ_ACT_NONE)
+		t.act = f->act;
 	return f->tensor(f, &t, slot);
 }
 

@@ -35,6 +35,8 @@ struct sq_filter {
 	char digest[SQ_DIGEST];		/* of the model */
 	const char *name;		/* what messages call the input */
 	struct sq_profile profile;	/* rules.profile, once it is there */
+	struct sq_act act;		/* what it says of inputs, of tensors
+					   that say nothing yet */
 };
 
 /*

@@ -49,3 +49,16 @@ sq_rule_provenance(const struct sq_rules *s, json_t *options)
 	free(text);
 	return r;
 }
+
+struct sq_act
+sq_rule_act(const struct sq_profile *p)
+{
+	struct sq_act a = { .kind = SQ_ACT_NONE };
+
+	if (p->activation_bits != 8)
+		return a;
+	a.kind = p->activation.format == SQ_WF_FP8_E4M3 ? SQ_ACT_FP8 :
+	    SQ_ACT_INT8;
+	a.scale = p->activation.dynamic ? 0 : -1;
+	return a;
+}

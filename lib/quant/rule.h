@@ -25,6 +25,10 @@ struct sq_rules {
 struct sq_qrule sq_rule(const struct sq_rules *, const char *name,
 	    int linear);
 
+/* How the inputs of linear layers are quantized: as sq_act has it, but for a
+ * static scale, which is not known yet, -1. */
+struct sq_act sq_rule_act(const struct sq_profile *);
+
 /* With a profile, the options of a provenance record have that, and of grid,
  * group, asym and scale those that are flags. */
 int	 sq_rule_provenance(const struct sq_rules *, json_t *options);

@@ -83,6 +83,20 @@ find_stats(struct sq_smooth *k, struct joint *j)
 	return 0;
 }
 
+/* How they will be quantized. */
+static int
+find_rule(struct sq_smooth *k, struct joint *j)
+{
+	struct sq_qrule *r = &k->scaling.rule;
+
+	*r = sq_filter_rule(&k->f, &j->w[0]->t, j->w[0]->slot);
+	if (sq_grid_is_int(r->grid) || r->grid == SQ_FP8_E4M3)
+		return 0;
+	return sq_fail(k->f.err, "tensor '%s': channels are scaled for "
+	    "integers and fp8_e4m3, not for %s", j->w[0]->t.name,
+	    sq_grid_name(r->grid));
+}
+
 static void
 from_stats(struct joint *j, int by_mean)
 {
@@ -204,7 +218,8 @@ do_joint(struct sq_smooth *k, struct joint *j)
 		if (made_by->t.grid != SQ_DENSE)
 			r = sq_fail(k->f.err, "tensor '%s': is quantized "
 			    "already", made_by->t.name);
-		else if (find_stats(k, j) < 0 || search(k, j) < 0 ||
+		else if (find_rule(k, j) < 0 || find_stats(k, j) < 0 ||
+		    search(k, j) < 0 ||
 		    apply(k, j) < 0)
 			r = -1;
 		else if (k->said != NULL)
@@ -330,13 +345,24 @@ begin(struct sq_filter *f)
 	return 0;
 }
 
+/* What has no place in half a block: the ends of a model, and experts. */
+static int
+is_outside(const struct sq_smooth *k, const struct sq_slot *s)
+{
+	if (s == NULL || s->role == SQ_EMBED || s->role == SQ_NORM ||
+	    s->role == SQ_HEAD)
+		return 1;
+	return sq_config_has_experts(&k->f.inv.config, s->layer) &&
+	    (s->role == SQ_FFN_NORM || s->role == SQ_ROUTER ||
+	    s->role == SQ_GATE || s->role == SQ_UP || s->role == SQ_DOWN);
+}
+
 static int
 tensor(struct sq_filter *f, const struct sq_tensor *t,
     const struct sq_slot *slot)
 {
 	struct sq_smooth *k = (struct sq_smooth *)f;
-	int outside = slot == NULL || slot->role == SQ_EMBED ||
-	    slot->role == SQ_NORM || slot->role == SQ_HEAD;
+	int outside = is_outside(k, slot);
 
 	if ((outside || slot->role == SQ_ATTN_NORM ||
 	    slot->role == SQ_FFN_NORM) && flush(f) < 0)

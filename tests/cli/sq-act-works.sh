@@ -52,7 +52,7 @@ a=$(evaluate int8.sqa)
 [ "$(evaluate --act fp8:static fp8-static.sqa)" = \
     "$(evaluate fp8-static.sqa)" ] || fail "--act fp8:static"
 exits 1 sq-eval -t "$text" --act int8:static --tokens 64 none.sqa
-says "none.sqa': --act: block 0: no static int8 scales"
+says "none.sqa': --act: .*q_proj.weight': no static int8 scale"
 exits 1 sq-eval -t "$text" --act int8:static --tokens 64 fp8-static.sqa
 exits 2 sq-eval -t "$text" --act int4 none.sqa
 says "sq-eval: --act: 'int4' is not"
