@@ -106,9 +106,10 @@ header(struct sq_filter *f)
 	f->progress->bytes = files.h.bytes;
 	if (sq_inventory_init(&f->inv, (const char *)config, size, why) < 0)
 		sq_fail(f->err, "%s: %s", f->name, why);
-	else if (sq_files_write(&files, &f->out) < 0)
+	else if (f->header == NULL &&
+	    sq_files_write(&files, &f->out) < 0)
 		sq_fail(f->err, "stdout: %s", f->out.err);
-	else
+	else if (f->header == NULL || f->header(f, &files) == 0)
 		r = f->begin == NULL ? 0 : f->begin(f);
 	sq_files_release(&files);
 	return r;

@@ -7,7 +7,7 @@
 #define SQ_QUANT_FILTER_H
 
 #include "base/progress.h"
-#include "formats/fmt_stream.h"
+#include "formats/fmt_records.h"
 #include "model/inventory.h"
 #include "quant/rule.h"
 #include "quant/select.h"
@@ -23,6 +23,8 @@ struct sq_filter {
 	struct sq_progress *progress;
 	/* What the filter does: 0, or -1 with the reason in err.  All but
 	 * `tensor' may be NULL. */
+	int (*header)(struct sq_filter *, const struct sq_files *); /* writes
+					   the HEADER; NULL: as it is */
 	int (*begin)(struct sq_filter *);	/* the model is known */
 	int (*tensor)(struct sq_filter *, const struct sq_tensor *,
 	    const struct sq_slot *);	/* slot: NULL where it has none */

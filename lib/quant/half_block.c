@@ -1,11 +1,10 @@
 /* Half a block of a model; see half_block.h. */
-#include <float.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "model/weight.h"
 #include "quant/half_block.h"
+#include "quant/put_floats.h"
 
 #define PIECE	((size_t)4 << 20)	/* bytes that are written at a time */
 
@@ -162,69 +161,33 @@ sq_stats_scale(struct sq_stats *st, const float *s)
 
 /* ---- writing ---- */
 
-static int
-all_fit(const float *v, size_t n, enum sq_dtype type)
-{
-	float most = type == SQ_F16 ? 65504 : FLT_MAX;
-	size_t i;
-
-	for (i = 0; i < n; i++)
-		if (!(fabsf(v[i]) <= most))
-			return 0;
-	return 1;
-}
-
 /* The values of a tensor with factors, and its mask. */
 static int
 put_values(const struct sq_held *h, struct sq_ctx *ctx, struct sq_out *out,
     const struct sq_tensor *t, char *err)
 {
 	const struct sq_part *old = sq_tensor_part(&h->t, "mask");
-	size_t cols = (size_t)sq_tensor_cols(t), rows, row, n;
-	size_t all = (size_t)sq_tensor_rows(t), size = sq_dtype_size(t->type);
+	size_t cols = (size_t)sq_tensor_cols(t), row, n;
+	size_t all = (size_t)sq_tensor_rows(t);
+	size_t step = PIECE / (cols * sizeof(float)) + 1;
 	struct sq_mat m = { NULL, SQ_F32, 0, cols, cols };
-	struct sq_mat to = { NULL, t->type, 0, cols, cols };
-	struct sq_weight w = { .grid = SQ_DENSE, .type = SQ_F32,
-	    .cols = cols };
-	int r = -1;
+	int r = 0;
 
-	n = PIECE / (cols * sizeof(float)) + 1;
-	m.p = malloc(n * cols * sizeof(float));
-	to.p = malloc(n * cols * size);
-	w.data = m.p;
-	if (m.p == NULL || to.p == NULL) {
-		sq_fail(err, "out of memory");
-		goto done;
-	}
-	for (row = 0; row < all; row += rows) {
-		rows = all - row < n ? all - row : n;
-		w.rows = m.rows = to.rows = rows;
-		if (sq_held_rows(h, ctx, row, &m) < 0 ||
-		    sq_dequantize(ctx, &w, 0, &to) != 0) {
-			sq_fail(err, "tensor '%s': no kernel reads it",
+	if ((m.p = malloc(step * cols * sizeof(float))) == NULL)
+		return sq_fail(err, "out of memory");
+	for (row = 0; r == 0 && row < all; row += n) {
+		m.rows = n = all - row < step ? all - row : step;
+		if (sq_held_rows(h, ctx, row, &m) < 0)
+			r = sq_fail(err, "tensor '%s': no kernel reads it",
 			    t->name);
-			goto done;
-		}
-		if (!all_fit(m.p, rows * cols, t->type)) {
-			sq_fail(err, "tensor '%s': holds infinity, NaN or "
-			    "values that are too large for %s", t->name,
-			    sq_dtype_name(t->type));
-			goto done;
-		}
-		if (sq_out_write(out, to.p, rows * cols * size) < 0)
-			goto out;
+		else
+			r = sq_put_floats(out, ctx, m.p, n * cols, t, err);
 	}
-	if (old != NULL && (sq_out_gap(out, t->part[0].length,
+	free(m.p);
+	if (r == 0 && old != NULL && (sq_out_gap(out, t->part[0].length,
 	    t->part[1].offset) < 0 || sq_out_write(out, h->data + old->offset,
 	    (size_t)old->length) < 0))
-		goto out;
-	r = 0;
-	goto done;
-out:
-	sq_fail(err, "%s", out->err);
-done:
-	free(m.p);
-	free(to.p);
+		r = sq_fail(err, "%s", out->err);
 	return r;
 }
 
