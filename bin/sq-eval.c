@@ -21,13 +21,13 @@ static const char usage[] =
     "[--tokens N] -t TEXT [-t TEXT]... MODEL ...\n"
     "[-qv] [-j N] [-k LEVEL] [--act TYPE] [--batch N] [--csv] [--depths N] "
     "[--each N] [--f32] [--items FILE] [--lengths MIN:MAX] [--limit N] "
-    "[--make N] [--no-bos] [--reference MODEL] [--seed N] [--shots N] --task KIND=FILE "
-    "[--task KIND=FILE]... MODEL ...";
+    "[--make N] [--no-bos] [--reference MODEL] [--seed N] [--shots N] "
+    "--task KIND=FILE [--task KIND=FILE]... MODEL ...";
 
 enum { OPT_ACT = SQ_OPT(0), OPT_BATCH, OPT_CSV, OPT_DEPTHS, OPT_EACH,
 	OPT_F32, OPT_ITEMS, OPT_LAYERS, OPT_LENGTH, OPT_LENGTHS, OPT_LIMIT,
-	OPT_MAKE, OPT_NO_BOS, OPT_PROTOCOL, OPT_REFERENCE, OPT_SEED, OPT_SHOTS, OPT_TASK,
-	OPT_TOKENS };
+	OPT_MAKE, OPT_NO_BOS, OPT_PROTOCOL, OPT_REFERENCE, OPT_SEED, OPT_SHOTS,
+	OPT_TASK, OPT_TOKENS };
 
 static const struct option longopts[] = {
 	SQ_LONG,
