@@ -18,11 +18,12 @@
 
 #define VECTORS	"tests/formats/quantized"
 
-static char dir[] = "/tmp/t_quantized.XXXXXX";
+static char dir[64];
 
 static void
 setup(void)
 {
+	snprintf(dir, sizeof(dir), "/tmp/t_quantized.XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 }
 
