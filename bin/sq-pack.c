@@ -260,6 +260,10 @@ main(int argc, char *argv[])
 	    "instead of %ju; %ju other records left out", path,
 	    (uintmax_t)p.tensors, (uintmax_t)p.quantized, (uintmax_t)p.after,
 	    (uintmax_t)p.before, (uintmax_t)p.dropped);
+	if (p.lost_acts > 0)
+		sq_warn("warning: %s: the quantized inputs of %ju layers are "
+		    "not in it: these take them as they come", path,
+		    (uintmax_t)p.lost_acts);
 	if (p.reused > 0)
 		sq_note("%ju bytes were there from an earlier run",
 		    (uintmax_t)p.reused);

@@ -13,7 +13,8 @@
 #include "model/profile_made.h"
 #include "schema/lint.h"
 
-/* What the activations of a quantized layer are to be quantized to. */
+/* What the inputs of a quantized layer are to be quantized to where the stream
+ * does not say it. */
 enum sq_pack_act { SQ_PACK_ACT_NONE, SQ_PACK_ACT_INT8, SQ_PACK_ACT_FP8 };
 
 struct sq_gguf_kind;
@@ -43,6 +44,8 @@ struct sq_pack {
 	uint64_t tensors, quantized;
 	uint64_t before, after;		/* bytes of the tensors */
 	uint64_t dropped;		/* records with no place in the output */
+	uint64_t lost_acts;		/* layers that have their inputs no
+					   longer quantized */
 	uint64_t reused;		/* bytes that an earlier run has left */
 	uint64_t finished;		/* files of tensors that are whole: also
 					   after a failure */

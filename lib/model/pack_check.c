@@ -31,13 +31,30 @@ sq_pack_check_model(const struct sq_pack *p, const struct sq_config *c,
 	return verdict(&l, r, err);
 }
 
+/* What the stream says of a layer's inputs, else what the packer is told. */
+static enum sq_input_kind
+input_of(const struct sq_pack *p, const struct sq_tensor *t)
+{
+	static const enum sq_input_kind told[] = { SQ_INPUT_NONE,
+	    SQ_INPUT_INT8_TOKEN, SQ_INPUT_FP8_TOKEN };
+
+	switch (t->act.kind) {
+	case SQ_ACT_INT8:
+		return t->act.scale > 0 ? SQ_INPUT_INT8_STATIC :
+		    SQ_INPUT_INT8_TOKEN;
+	case SQ_ACT_FP8:
+		return t->act.scale > 0 ? SQ_INPUT_FP8_STATIC :
+		    SQ_INPUT_FP8_TOKEN;
+	default:
+		return told[p->act];
+	}
+}
+
 int
 sq_pack_check_tensor(const struct sq_pack *p, const struct sq_tensor *t,
     const struct sq_slot *slot, char *err)
 {
 	struct sq_lint l = { .engine = p->engine, .ranks = p->ranks };
-	static const enum sq_input_kind act[] = { SQ_INPUT_NONE,
-	    SQ_INPUT_INT8_TOKEN, SQ_INPUT_FP8_TOKEN };
 	struct sq_profile_rule rule;
 
 	if (p->profile != NULL)
@@ -46,5 +63,6 @@ sq_pack_check_tensor(const struct sq_pack *p, const struct sq_tensor *t,
 	    t->ndim != 2)
 		return 0;
 	sq_profile_rule_of(t, &rule);
-	return verdict(&l, sq_lint_tensor(&l, slot, &rule, act[p->act]), err);
+	return verdict(&l, sq_lint_tensor(&l, slot, &rule, input_of(p, t)),
+	    err);
 }

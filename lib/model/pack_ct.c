@@ -47,13 +47,12 @@ strategy_of(const struct sq_tensor *t, struct sq_ct_scheme *s)
 }
 
 static int
-int_scheme(const struct sq_packdir *k, const struct sq_tensor *t,
-    struct sq_ct_scheme *s, char *err)
+int_scheme(const struct sq_tensor *t, struct sq_ct_scheme *s, char *err)
 {
 	int by_row = s->strategy == SQ_CT_CHANNEL ||
 	    s->strategy == SQ_CT_GROUP;
 
-	if (k->p->act == SQ_PACK_ACT_INT8) {
+	if (t->act.kind == SQ_ACT_INT8) {
 		if (!t->symmetric || (s->bits != 4 && s->bits != 8) ||
 		    (s->bits == 8 && s->strategy == SQ_CT_GROUP) ||
 		    s->strategy == SQ_CT_BLOCK)
@@ -61,48 +60,43 @@ int_scheme(const struct sq_packdir *k, const struct sq_tensor *t,
 			    "(they take symmetric int8 by rows, or int4)",
 			    err);
 		s->format = SQ_CT_INT;
-		s->act = SQ_CT_ACT_INT8;
 		return 0;
 	}
-	if (k->p->act == SQ_PACK_ACT_FP8) {
-		if (s->bits != 4)
-			return cannot(t, "FP8 activations with integer weights "
-			    "of other than 4 bits", err);
-		s->act = SQ_CT_ACT_FP8;
-	}
+	if (t->act.kind == SQ_ACT_FP8 && s->bits != 4)
+		return cannot(t, "FP8 activations with integer weights of "
+		    "other than 4 bits", err);
 	s->format = SQ_CT_PACKED;
 	return by_row ? 0 : cannot(t, "integers with such groups", err);
 }
 
 static int
-fp8_scheme(const struct sq_packdir *k, const struct sq_tensor *t,
-    struct sq_ct_scheme *s, char *err)
+fp8_scheme(const struct sq_tensor *t, struct sq_ct_scheme *s, char *err)
 {
 	s->format = SQ_CT_FLOAT;
 	if (s->strategy == SQ_CT_GROUP)
 		return cannot(t, "FP8 in groups of a row (it takes one scale "
 		    "for a row, a tensor, or blocks of 128 x 128)", err);
-	if (k->p->act == SQ_PACK_ACT_INT8)
-		return cannot(t, "FP8 weights with integer activations", err);
-	s->act = k->p->act == SQ_PACK_ACT_FP8 ? SQ_CT_ACT_FP8 :
-	    SQ_CT_ACT_NONE;
-	return 0;
+	return t->act.kind != SQ_ACT_INT8 ? 0 : cannot(t, "FP8 weights with "
+	    "integer activations", err);
 }
 
 static int
-scheme_of(const struct sq_packdir *k, const struct sq_tensor *t,
-    struct sq_ct_scheme *s, char *err)
+scheme_of(const struct sq_tensor *t, struct sq_ct_scheme *s, char *err)
 {
 	memset(s, 0, sizeof(*s));
+	s->act = t->act.kind == SQ_ACT_INT8 ? SQ_CT_ACT_INT8 :
+	    t->act.kind == SQ_ACT_FP8 ? SQ_CT_ACT_FP8 : SQ_CT_ACT_NONE;
+	s->act_static = t->act.scale > 0;
 	s->bits = sq_grid_bits(t->grid);
 	s->symmetric = sq_grid_is_int(t->grid) ? t->symmetric : 1;
 	if (strategy_of(t, s) < 0)
 		return cannot(t, "such groups", err);
 	if (sq_grid_is_int(t->grid))
-		return int_scheme(k, t, s, err);
+		return int_scheme(t, s, err);
 	if (t->grid == SQ_FP8_E4M3)
-		return fp8_scheme(k, t, s, err);
-	if (t->grid != SQ_MXFP4 || t->dim[1] % 32 != 0)
+		return fp8_scheme(t, s, err);
+	if (t->grid != SQ_MXFP4 || t->dim[1] % 32 != 0 ||
+	    s->act != SQ_CT_ACT_NONE)
 		return cannot(t, t->grid == SQ_GRIDS ? "grid that is not known"
 		    : "such grid", err);
 	s->format = SQ_CT_MXFP4;
@@ -218,20 +212,17 @@ put_int(struct sq_packdir *k, const struct sq_module *m,
 }
 
 static int
-put(struct sq_packdir *k, struct sq_module *m, const unsigned char *payload,
-    char *err)
+put_weight(struct sq_packdir *k, const struct sq_module *m,
+    const struct sq_ct_scheme *s, const unsigned char *payload, char *err)
 {
 	const void *codes = sq_dir_part(&m->t, payload, "codes");
 	uint64_t half[2] = { m->t.dim[0], m->t.dim[1] / 2 };
-	struct sq_ct_scheme s;
 
-	if (scheme_of(k, &m->t, &s, err) < 0)
-		return -1;
-	switch (s.format) {
+	switch (s->format) {
 	case SQ_CT_PACKED:
-		return put_packed(k, m, &s, payload, err);
+		return put_packed(k, m, s, payload, err);
 	case SQ_CT_INT:
-		return put_int(k, m, &s, payload, err);
+		return put_int(k, m, s, payload, err);
 	case SQ_CT_FLOAT:
 		if (sq_dir_put(k, m, "weight", SQ_F8_E4M3, 2, m->t.dim, codes,
 		    err) < 0)
@@ -242,7 +233,21 @@ put(struct sq_packdir *k, struct sq_module *m, const unsigned char *payload,
 		    err) < 0)
 			return -1;
 	}
-	return put_scales(k, m, &s, payload, err);
+	return put_scales(k, m, s, payload, err);
+}
+
+static int
+put(struct sq_packdir *k, struct sq_module *m, const unsigned char *payload,
+    char *err)
+{
+	const uint64_t one = 1;
+	struct sq_ct_scheme s;
+
+	if (scheme_of(&m->t, &s, err) < 0 ||
+	    put_weight(k, m, &s, payload, err) < 0)
+		return -1;
+	return !s.act_static ? 0 : sq_dir_put(k, m, "input_scale", SQ_F32, 1,
+	    &one, &m->t.act.scale, err);
 }
 
 /* ---- the configuration ---- */
@@ -305,7 +310,7 @@ make_groups(struct sq_packdir *k, struct group *g, size_t *n, char *err)
 			m = &k->module[i];
 			if (m->t.grid == SQ_DENSE)
 				continue;
-			if (scheme_of(k, &m->t, &s, err) < 0)
+			if (scheme_of(&m->t, &s, err) < 0)
 				return -1;
 			if ((s.strategy == SQ_CT_CHANNEL) == whole)
 				add_group(g, n, &s, m, 1);

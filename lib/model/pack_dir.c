@@ -326,6 +326,7 @@ static int
 begin_values(struct sq_packdir *k, const struct sq_tensor *t, char *err)
 {
 	note_name(k, t->name);
+	k->p->lost_acts += t->act.kind != SQ_ACT_NONE;
 	if (sq_st_out_begin(&k->out, t->name, t->type, t->ndim, t->dim) < 0)
 		return sq_fail(err, "%s", k->out.err);
 	k->p->after += sq_tensor_count(t) * sq_dtype_size(t->type);
@@ -371,9 +372,21 @@ done:
 	return r;
 }
 
+/* The architecture's tensors have come; harmless when called again. */
+static int
+end_slots(struct sq_packdir *k, char *err)
+{
+	return k->kind->end == NULL ? 0 : k->kind->end(k, err);
+}
+
 static int
 pack_tensor(struct sq_packdir *k, char *err)
 {
+	static const enum sq_act_kind acts[] = {
+		[SQ_PACK_ACT_NONE] = SQ_ACT_NONE,
+		[SQ_PACK_ACT_INT8] = SQ_ACT_INT8,
+		[SQ_PACK_ACT_FP8] = SQ_ACT_FP8,
+	};
 	const struct sq_slot *slot;
 	struct sq_tensor t;
 
@@ -382,9 +395,11 @@ pack_tensor(struct sq_packdir *k, char *err)
 	    sq_pack_check_tensor(k->p, &t, slot, err) < 0)
 		return -1;
 	sq_progress_tensor(k->p->progress);
+	if (t.grid != SQ_DENSE && t.act.kind == SQ_ACT_NONE)
+		t.act.kind = acts[k->p->act];
 	if (slot != NULL)
 		note_module(k, &t, slot);
-	else if (put_extras(k, t.name, err) < 0)
+	else if (end_slots(k, err) < 0 || put_extras(k, t.name, err) < 0)
 		return -1;
 	k->p->tensors++;
 	k->p->quantized += t.grid != SQ_DENSE;
@@ -392,6 +407,10 @@ pack_tensor(struct sq_packdir *k, char *err)
 	if (t.grid != SQ_DENSE)
 		return pack_quantized(k, &t, slot, err);
 	if (begin_values(k, &t, err) < 0 || pack_dense(k, &t, err) < 0)
+		return -1;
+	if (slot != NULL && slot->bias && k->kind->bias != NULL &&
+	    t.part[0].length <= PIECE &&		/* all is there */
+	    k->kind->bias(k, &t, slot, k->piece, err) < 0)
 		return -1;
 	return end_values(k, slot, err);
 }
@@ -437,7 +456,7 @@ static int
 finish(struct sq_packdir *k, char *err)
 {
 	if (sq_inventory_complete(&k->inv, err) < 0 ||
-	    put_extras(k, NULL, err) < 0)
+	    end_slots(k, err) < 0 || put_extras(k, NULL, err) < 0)
 		return -1;
 	if (k->p->kv && k->kv_layers != k->inv.config.layers)
 		return sq_fail(err, "--kv: there are no ranges of keys and "
@@ -477,6 +496,8 @@ done:
 	for (i = 0; i < k.nextras; i++)
 		free(k.extra[i].data);
 	free(k.extra);
+	for (i = 0; i < k.nmodules; i++)
+		free(k.module[i].deq);
 	free(k.module);
 	free(k.piece);
 	json_decref(k.names);

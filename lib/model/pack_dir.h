@@ -16,6 +16,7 @@ struct sq_module {
 	char name[SQ_NAME];		/* without ".weight" */
 	const struct sq_slot *slot;
 	struct sq_tensor t;		/* grid SQ_DENSE: with its values */
+	float *deq;			/* AscendV1: see there; malloc'd */
 };
 
 /* A small tensor that goes behind all others. */
@@ -38,9 +39,15 @@ struct sq_dir_kind {
 	 */
 	int (*put)(struct sq_packdir *, struct sq_module *,
 	    const unsigned char *payload, char *err);
+	/* A bias of a module, as it was written; may be NULL. */
+	int (*bias)(struct sq_packdir *, const struct sq_tensor *,
+	    const struct sq_slot *, const void *data, char *err);
 	/* Scales for the cache from a layer's ranges; NULL: it has none. */
 	int (*kv)(struct sq_packdir *, const struct sq_stats *, char *err);
 	const char *kv_suffix;		/* of the tensors that hold those of k */
+	/* What is still to go to the end, when the architecture's tensors have
+	 * come; may be called again; may be NULL. */
+	int (*end)(struct sq_packdir *, char *err);
 	/* The configuration files, when all tensors are there. */
 	int (*finish)(struct sq_packdir *, char *err);
 };
@@ -100,13 +107,7 @@ sq_dir_groups(const struct sq_tensor *t)
 	return sq_tensor_group_rows(t) * sq_tensor_group_cols(t);
 }
 
-/* Groups of one row; of one whole row. */
-static inline int
-sq_dir_by_group(const struct sq_tensor *t)
-{
-	return t->group_rows == 1;
-}
-
+/* Groups of one whole row. */
 static inline int
 sq_dir_by_row(const struct sq_tensor *t)
 {

@@ -134,6 +134,7 @@ put(struct sq_packdir *k, const struct sq_module *m,
 
 	if (check_shape(&m->t, err) < 0)
 		return -1;
+	k->p->lost_acts += m->t.act.kind != SQ_ACT_NONE;
 	/* codes and zero points take at most a byte each */
 	words = malloc((size_t)(m->t.dim[0] * m->t.dim[1]));
 	if (words == NULL)

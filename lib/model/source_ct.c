@@ -148,6 +148,13 @@ find_bytes(struct sq_source_tensor *t, struct sq_stored *m, int said,
 	    "integers in bytes are not known", w->name, m->bits);
 }
 
+static enum sq_act_kind
+act_of(const struct sq_ct_scheme *s)
+{
+	return s->act == SQ_CT_ACT_INT8 ? SQ_ACT_INT8 :
+	    s->act == SQ_CT_ACT_FP8 ? SQ_ACT_FP8 : SQ_ACT_NONE;
+}
+
 static int
 find(const struct sq_quantized *q, const struct sq_source *s,
     const char *module, struct sq_source_tensor *t, struct sq_stored *m,
@@ -166,8 +173,13 @@ find(const struct sq_quantized *q, const struct sq_source *s,
 	m->scale = sq_stored_find(s, module, "weight_scale");
 	m->zero = sq_stored_find(s, module, "weight_zero_point");
 	if (sq_ct_find(&scheme, q->config, module, err) < 0 ||
-	    sq_stored_groups(&t->t, m->scale, 0, err) < 0)
+	    sq_stored_groups(&t->t, m->scale, 0, err) < 0 ||
+	    sq_stored_act(&t->t, s, module, act_of(&scheme),
+	    scheme.act_static, err) < 0)
 		return -1;
+	if (sq_stored_find(s, module, "input_zero_point") != NULL)
+		return sq_fail(err, "'%s': zero points of inputs are not "
+		    "known", t->t.name);
 	if (sq_stored_find(s, module, "weight_g_idx") != NULL)
 		return sq_fail(err, "'%s': groups in the order of activations "
 		    "are not known", t->t.name);
@@ -178,7 +190,7 @@ find(const struct sq_quantized *q, const struct sq_source *s,
 }
 
 static const char *const suffixes[] = { "weight", "weight_packed",
-	"weight_scale", "weight_zero_point", "weight_shape", NULL };
+	"weight_scale", "weight_zero_point", "weight_shape", "input_scale", NULL };
 
 const struct sq_quantized_kind sq_quantized_ct = {
 	.name = "compressed-tensors", .find = find, .unpack = unpack,

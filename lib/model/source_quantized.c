@@ -1,9 +1,11 @@
 /* Checkpoints that are quantized already; see source_quantized.h. */
 #include <fcntl.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/floats.h"
 #include "base/io.h"
 #include "formats/fmt_json.h"
 #include "formats/fmt_safetensors.h"
@@ -182,6 +184,28 @@ make(const struct sq_source *s, const struct sq_source_tensor *t, int part,
 	r = m->kind->unpack(&t->t, m, st, p, buf, err);
 	free(copy);
 	return r;
+}
+
+int
+sq_stored_act(struct sq_tensor *t, const struct sq_source *s,
+    const char *module, enum sq_act_kind kind, int is_static, char *err)
+{
+	const struct sq_st_tensor *st;
+	unsigned char v[4];
+
+	t->act.kind = kind;
+	if (kind == SQ_ACT_NONE || !is_static)
+		return 0;
+	st = sq_stored_find(s, module, "input_scale");
+	if (st == NULL || !sq_dtype_is_float(st->type) ||
+	    st->length != sq_dtype_size(st->type))
+		return sq_fail(err, "'%s': its input_scale is missing, or not "
+		    "one number", t->name);
+	if (sq_st_read(s->st, st, 0, v, (size_t)st->length, err) < 0)
+		return -1;
+	t->act.scale = sq_float_get(v, st->type, 0);
+	return t->act.scale > 0 && isfinite(t->act.scale) ? 0 : sq_fail(err,
+	    "'%s': an input_scale that is not a positive number", t->name);
 }
 
 static uint64_t

@@ -78,6 +78,11 @@ const struct sq_st_tensor *sq_stored_find(const struct sq_source *,
 int	 sq_stored_is(const struct sq_st_tensor *, enum sq_dtype, uint64_t rows,
 	    uint64_t cols);
 
+/* How the layer's inputs are quantized: kind, and the scale of all of them when
+ * MODULE.input_scale is wanted: 0, or -1 with the reason. */
+int	 sq_stored_act(struct sq_tensor *t, const struct sq_source *,
+	    const char *module, enum sq_act_kind, int is_static, char *err);
+
 /* Its values, mapped. */
 const void *sq_stored_map(const struct sq_source *, const struct sq_st_tensor *,
 	    char *err);

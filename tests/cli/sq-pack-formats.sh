@@ -67,22 +67,26 @@ has one/config.json torch_dtype '"bfloat16"'
 # Both sides in 8 bits.
 sq-rtn -q -b 8 <m.sq >8.sq
 sq-rtn -q -b 4 <m.sq >4r.sq
-holds 8.sq compressed-tensors --act int8
+sq-act -q int8 <8.sq >8d.sq
+sq-act -q int8 <4r.sq >4d.sq
+sq-act -q fp8 <4.sq >4f.sq
+holds 8d.sq compressed-tensors
 has one/config.json $q format '"int-quantized"'
 has one/config.json $q config_groups group_0 input_activations dynamic true
-holds 4r.sq compressed-tensors --act int8
-holds 4.sq compressed-tensors --act fp8
+holds 4d.sq compressed-tensors
+holds 4f.sq compressed-tensors
 sq-rtn -q --grid fp8_e4m3 <m.sq >f.sq
 holds f.sq compressed-tensors
-holds f.sq compressed-tensors --act fp8
+sq-act -q fp8 <f.sq >fd.sq
+holds fd.sq compressed-tensors
 has one/config.json $q format '"float-quantized"'
 holds 8.sq ascend
 has one/quant_model_description.json model_quant_type '"W8A16"'
-holds 8.sq ascend --act int8
+holds 8d.sq ascend
 has one/quant_model_description.json \
     model.layers.0.mlp.up_proj.weight_scale '"W8A8_DYNAMIC"'
 has one/quant_model_description.json model.norm.weight '"FLOAT"'
-holds 4r.sq ascend --act int8
+holds 4d.sq ascend
 if grep -q quantization_config one/config.json; then
 	fail "ascend: quantization_config"
 fi
@@ -101,10 +105,19 @@ has one/quantize_config.json dynamic \
 
 # The cache, from ranges in the stream.
 sq-calibrate -q --samples 1 --length 128 -t "$root/LICENSE" <m.sq >c.sq
-sq-rtn -q -b 8 <c.sq >c8.sq
+sq-rtn -q -b 8 <c.sq | sq-act -q int8:static >c8.sq
+sq-rtn -q --grid fp8_e4m3 <c.sq | sq-act -q fp8:static >cf.sq
+holds c8.sq compressed-tensors
+has one/config.json $q config_groups group_0 input_activations dynamic false
+lists one 'q_proj.weight *int8'
+holds c8.sq ascend
+has one/quant_model_description.json model_quant_type '"W8A8"'
+has one/quant_model_description.json \
+    model.layers.0.self_attn.q_proj.quant_bias '"W8A8"'
+holds cf.sq compressed-tensors
 for f in compressed-tensors ascend; do
-	sq-pack -q -f $f --act int8 --kv -o kv-$f <c8.sq
-	sq-import -q kv-$f | sq-pack -q -f $f --act int8 -o kv2-$f
+	sq-pack -q -f $f --kv -o kv-$f <c8.sq
+	sq-import -q kv-$f | sq-pack -q -f $f -o kv2-$f
 	diff -r kv-$f kv2-$f || fail "$f: other bytes with a cache"
 done
 has kv-compressed-tensors/config.json $q kv_cache_scheme type '"float"'

@@ -56,7 +56,6 @@ sq-pack -o a -f zip|-f 'zip': not one of sqa, hf
 sq-pack -o a -f hf --shard-size 0|--shard-size '0'
 sq-pack -o a -k z80|z80
 sq-pack -o a -f awq --kv|--kv: -f awq has no scales for the cache
-sq-pack -o a -f gptq --act int8|--act: -f gptq has no quantized activations
 sq-diff -k z80 a b|z80
 END
 absent a
