@@ -25,7 +25,7 @@ for p in both residual heads; do
 	    >again.sq
 	sq-diff --stats $p.sq again.sq >out || [ $? -eq 1 ]
 	awk '$5 == "H" { n++; if ($6 > 3e-5 || $8 > 3e-5) { print; bad = 1 } }
-	END { exit bad || n != 16 }' out || fail "$p: statistics: $(cat out)"
+	END { exit bad || n < 4 }' out || fail "$p: statistics: $(cat out)"
 done
 lists both.sq 'lm_head.weight'
 sq-ls heads.sq | grep -q lm_head && fail "heads alone need no head"
