@@ -3,21 +3,23 @@
 
 #include "base/pool.h"
 #include "base/tool.h"
-#include "quant/filter.h"
+#include "quant/budget.h"
+#include "quant/levels.h"
 #include "quant/sequential.h"
 #include "quant/tune_run.h"
 
 static const char usage[] =
     "[-qvz] [-b BITS] [-g SIZE] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] "
-    "[-p PROFILE] [--asym] [--damp FRACTION] [--drop-stats] "
-    "[--except GLOB]... [--f32] [--fixed-scales] [--only GLOB]... "
-    "[--order natural|act] [--scale absmax|mse|weighted] [--sequential] "
-    "[--state FILE] [--sweeps N] [--tune STEPS] [--tune-batch SAMPLES]";
+    "[-p PROFILE] [--asym] [--budget BITS] [--damp FRACTION] [--drop-stats] "
+    "[--except GLOB]... [--f32] [--fixed-scales] [--grid GRID] "
+    "[--only GLOB]... [--order natural|act] [--scale absmax|mse|weighted] "
+    "[--sequential] [--state FILE] [--sweeps N] [--tune STEPS] "
+    "[--tune-batch SAMPLES]";
 
 enum {
-	OPT_ASYM = SQ_OPT(0), OPT_DAMP, OPT_DROP, OPT_F32, OPT_FIXED,
-	OPT_ORDER, OPT_SCALE, OPT_SEQUENTIAL, OPT_STATE, OPT_SWEEPS, OPT_TUNE,
-	OPT_BATCH
+	OPT_ASYM = SQ_OPT(0), OPT_BUDGET, OPT_DAMP, OPT_DROP, OPT_F32,
+	OPT_FIXED, OPT_GRID, OPT_ORDER, OPT_SCALE, OPT_SEQUENTIAL, OPT_STATE,
+	OPT_SWEEPS, OPT_TUNE, OPT_BATCH
 };
 
 static const struct option longopts[] = {
@@ -25,10 +27,12 @@ static const struct option longopts[] = {
 	SQ_FILTER_LONG,
 	{ "asym", no_argument, NULL, OPT_ASYM },
 	{ "bits", required_argument, NULL, 'b' },
+	{ "budget", required_argument, NULL, OPT_BUDGET },
 	{ "damp", required_argument, NULL, OPT_DAMP },
 	{ "drop-stats", no_argument, NULL, OPT_DROP },
 	{ "f32", no_argument, NULL, OPT_F32 },
 	{ "fixed-scales", no_argument, NULL, OPT_FIXED },
+	{ "grid", required_argument, NULL, OPT_GRID },
 	{ "group", required_argument, NULL, 'g' },
 	{ "order", required_argument, NULL, OPT_ORDER },
 	{ "scale", required_argument, NULL, OPT_SCALE },
@@ -48,6 +52,7 @@ struct filter {
 	struct sq_gptq_layer layer;
 	struct sq_tune_run tune;	/* tune.tune.steps 0: not wanted */
 	int drop;			/* statistics are not passed on */
+	struct sq_budget budget;	/* bits 0: none */
 	int sequential;
 	struct sq_sequential *seq;
 	uint64_t warned;		/* channels that had too few tokens */
@@ -173,6 +178,17 @@ say_made(void *arg, const struct sq_tensor *t)
 	    g->error / norm, g->rtn_error / norm);
 }
 
+/* How a tensor is quantized; the budget has its grid. */
+static void
+set_rule(void *arg, const struct sq_tensor *t, const struct sq_slot *slot)
+{
+	struct filter *f = arg;
+
+	f->layer.rule = sq_filter_rule(&f->f, t, slot);
+	if (f->budget.bits > 0)
+		f->layer.rule.grid = sq_budget_of(&f->budget, slot);
+}
+
 static int
 tensor(struct sq_filter *s, const struct sq_tensor *t,
     const struct sq_slot *slot)
@@ -185,7 +201,7 @@ tensor(struct sq_filter *s, const struct sq_tensor *t,
 	if ((r = sq_filter_wants(s, t, slot)) < 0)
 		return -1;
 	if (r > 0) {
-		f->layer.rule = sq_filter_rule(s, t, slot);
+		set_rule(f, t, slot);
 		if (sq_gptq_tensor(&f->layer, t, &s->in, &s->out, s->err) < 0)
 			return -1;
 		say_made(f, &f->layer.chunks.made);
@@ -209,7 +225,7 @@ static void
 open_sequential(struct filter *f)
 {
 	struct sq_sequential_set set = { &f->f, &f->layer, SQ_PREC_BF16,
-	    say_input, say_made, f };
+	    set_rule, say_input, say_made, f };
 
 	if (f->sequential && f->tune.tune.steps == 0 &&
 	    (f->seq = sq_sequential_new(&set)) == NULL)
@@ -283,15 +299,28 @@ set_tune(struct filter *f, json_t *o)
 }
 
 static void
+plan_budget(struct filter *f)
+{
+	struct sq_filter *s = &f->f;
+
+	if (f->budget.bits > 0 && f->tune.tune.steps > 0)
+		sq_die(SQ_EUSAGE, "--budget does not go with --tune");
+	if (f->budget.bits > 0 &&
+	    (sq_budget_survey(&f->budget, s, &f->layer) < 0 ||
+	    sq_budget_choose(&f->budget, s->err) < 0))
+		sq_die(SQ_EDATA, "%s", s->err);
+}
+
+static void
 run(struct filter *f)
 {
 	const struct sq_gptq_layer *l = &f->layer;
 	const struct sq_qrule *rule = &f->f.rules.usual;
 	struct sq_filter *s = &f->f;
-	json_t *o = json_pack("{s:b,s:f,s:b,s:b,s:s,s:I,s:s,s:s,s:b,s:i}",
-	    "asym", !rule->symmetric, "damp", l->damp,
-	    "drop-stats", f->drop, "fixed-scales", !l->refit,
-	    "grid", sq_grid_name(rule->grid),
+	json_t *o = json_pack("{s:b,s:f,s:f,s:b,s:b,s:s,s:I,s:s,s:s,s:b,s:i}",
+	    "asym", !rule->symmetric, "budget", f->budget.bits,
+	    "damp", l->damp, "drop-stats", f->drop,
+	    "fixed-scales", !l->refit, "grid", sq_grid_name(rule->grid),
 	    "group", (json_int_t)rule->group_cols,
 	    "order", orders[l->order == SQ_ACT],
 	    "scale", scales[rule->scale], "sequential", f->sequential,
@@ -305,6 +334,26 @@ run(struct filter *f)
 	if (sq_filter_run(s) < 0 || sq_filter_finish(s, "sq-gptq", SQ_VERSION,
 	    o, l->ctx->kern->name) < 0)
 		sq_die(SQ_EDATA, "%s", s->err);
+}
+
+/* A grid by its name, with its groups where they are its own. */
+static void
+set_grid(struct sq_rules *rules, const char *name)
+{
+	struct sq_qrule *rule = &rules->usual;
+	int g = strcmp(name, "q4_0") == 0 ? SQ_INT4 : sq_grid_find(name);
+
+	if (g < 0 || !sq_levels_know((enum sq_grid)g))
+		sq_die(SQ_EUSAGE, "--grid %s: not int2 to int6, int8, "
+		    "fp8_e4m3, fp4, mxfp4, iq4_nl, q4_0, q4_k, q5_k or q6_k",
+		    name);
+	rule->grid = (enum sq_grid)g;
+	rules->given |= SQ_GIVEN_GRID;
+	if (strcmp(name, "q4_0") != 0 && sq_levels_group(rule->grid) == 0)
+		return;
+	rule->group_cols = strcmp(name, "q4_0") == 0 ? 32 :
+	    sq_levels_group(rule->grid);
+	rules->given |= SQ_GIVEN_GROUP;
 }
 
 static void
@@ -331,6 +380,9 @@ option(struct filter *f, int c)
 	case OPT_ASYM:
 		rules->usual.symmetric = 0;
 		rules->given |= SQ_GIVEN_ZEROS;
+		break;
+	case OPT_BUDGET:
+		f->budget.bits = sq_arg_real("--budget", optarg, 0, 16);
 		break;
 	case OPT_DAMP:
 		l->damp = sq_arg_real("--damp", optarg, 0, 1);
@@ -363,6 +415,9 @@ option(struct filter *f, int c)
 		break;
 	case OPT_FIXED:
 		l->refit = 0;
+		break;
+	case OPT_GRID:
+		set_grid(rules, optarg);
 		break;
 	case OPT_SEQUENTIAL:
 		f->sequential = 1;
@@ -417,8 +472,10 @@ main(int argc, char *argv[])
 	sq_note("kernels: quantize from level %s, OpenBLAS for %s",
 	    kern->from[SQ_OP_quantize], sq_lapack_kernels(l->lapack));
 	sq_tool_progress(&progress);
+	plan_budget(&f);
 	open_sequential(&f);
 	run(&f);
+	sq_budget_release(&f.budget);
 	sq_sequential_free(f.seq);
 	sq_progress_end(&progress);
 	return SQ_OK;

@@ -14,19 +14,19 @@ struct job {
 	struct sq_tensor made;
 	size_t rows;			/* of a chunk */
 	size_t row_bytes, code_bytes;	/* of a row */
-	size_t groups;			/* of a row */
 	unsigned char *weights, *codes;	/* a chunk */
-	uint16_t *scales;		/* all of them */
-	uint8_t *zeros;
+	unsigned char *part[SQ_PARTS];	/* the others, all of them */
 };
 
 static void
 job_release(struct job *j)
 {
+	int i;
+
 	free(j->weights);
 	free(j->codes);
-	free(j->scales);
-	free(j->zeros);
+	for (i = 0; i < SQ_PARTS; i++)
+		free(j->part[i]);
 }
 
 void
@@ -40,7 +40,33 @@ sq_chunks_describe(const struct sq_qrule *rule, const struct sq_tensor *t,
 	m->group_rows = rule->group_rows == 0 ? t->dim[0] : rule->group_rows;
 	m->group_cols = rule->group_cols == 0 ||
 	    rule->group_cols > t->dim[1] ? t->dim[1] : rule->group_cols;
-	sq_tensor_layout(m, SQ_F16, 0);
+	sq_tensor_layout(m, m->grid == SQ_MXFP4 ? SQ_F8_E8M0 : SQ_F16, 0);
+}
+
+void
+sq_chunks_dst(const struct sq_tensor *t, unsigned char *const *part,
+    uint64_t row, struct sq_dst *q)
+{
+	uint64_t at = row / t->group_rows * sq_tensor_group_cols(t);
+	uint64_t super = row * t->dim[1] / 256;
+	int i;
+
+	memset(q, 0, sizeof(*q));
+	for (i = 0; i < t->nparts; i++)
+		if (strcmp(t->part[i].name, "zeros") == 0)
+			q->zeros = part[i] + at;
+		else if (strcmp(t->part[i].name, "submins") == 0)
+			q->submins = part[i] + at;
+		else if (strcmp(t->part[i].name, "super") == 0)
+			q->super = (uint16_t *)(void *)part[i] + super;
+		else if (strcmp(t->part[i].name, "supermins") == 0)
+			q->supermins = (uint16_t *)(void *)part[i] + super;
+		else if (strcmp(t->part[i].name, "scales") != 0)
+			continue;
+		else if (t->part[i].type == SQ_F16)
+			q->scales = (uint16_t *)(void *)part[i] + at;
+		else
+			q->scales8 = part[i] + at;
 }
 
 /* How many rows to take at a time: the memory says, never the result. */
@@ -73,24 +99,21 @@ static int
 job_init(struct job *j, const struct sq_chunks *k, const struct sq_tensor *t,
     const char *name, char *err)
 {
-	int zeros;
-	uint64_t n;
+	int i, bad = 0;
 
 	memset(j, 0, sizeof(*j));
 	sq_chunks_describe(&k->rule, t, name, &j->made);
 	j->row_bytes = t->dim[1] * sq_dtype_size(t->type);
 	j->code_bytes = sq_row_bytes(t->dim[1], sq_grid_bits(j->made.grid));
-	j->groups = sq_tensor_group_cols(&j->made);
 	if (choose_rows(j, k, t, err) < 0)
 		return -1;
-	n = sq_tensor_group_rows(&j->made) * j->groups;
-	zeros = sq_tensor_part(&j->made, "zeros") != NULL;
 	j->weights = malloc(j->rows * j->row_bytes);
 	j->codes = malloc(j->rows * j->code_bytes);
-	j->scales = malloc(n * sizeof(*j->scales));
-	j->zeros = zeros ? malloc(n) : NULL;
-	if (j->weights == NULL || j->codes == NULL || j->scales == NULL ||
-	    (zeros && j->zeros == NULL)) {
+	for (i = 1; i < j->made.nparts; i++) {
+		j->part[i] = malloc((size_t)j->made.part[i].length);
+		bad |= j->part[i] == NULL;
+	}
+	if (j->weights == NULL || j->codes == NULL || bad) {
 		job_release(j);
 		return sq_fail(err, "tensor '%s': out of memory", t->name);
 	}
@@ -103,15 +126,14 @@ do_chunk(struct job *j, struct sq_chunks *k, const struct sq_tensor *t,
     size_t row, size_t rows, char *err)
 {
 	struct sq_mat w = { j->weights, t->type, rows, t->dim[1], t->dim[1] };
-	size_t group = row / j->made.group_rows * j->groups;
 	struct sq_qrule rule = k->rule;
-	struct sq_qdst dst = { .codes = j->codes,
-	    .scales = j->scales + group,
-	    .zeros = j->zeros == NULL ? NULL : j->zeros + group };
+	struct sq_dst dst;
 	char why[SQ_ERR];
 
 	rule.group_cols = j->made.group_cols;
 	rule.group_rows = j->made.group_rows;
+	sq_chunks_dst(&j->made, j->part, row, &dst);
+	dst.codes = j->codes;
 	if (k->quantize(k->arg, &w, &rule, &dst, why) < 0)
 		return sq_fail(err, "tensor '%s': rows %zu to %zu %s",
 		    t->name, row, row + rows - 1, why);
@@ -154,6 +176,7 @@ put_payload(struct job *j, struct sq_chunks *k, const struct sq_tensor *t,
 {
 	const struct sq_part *p = j->made.part;
 	size_t row, rows;
+	int i;
 
 	for (row = 0; row < t->dim[0]; row += rows) {
 		rows = t->dim[0] - row < j->rows ? t->dim[0] - row : j->rows;
@@ -167,14 +190,11 @@ put_payload(struct job *j, struct sq_chunks *k, const struct sq_tensor *t,
 			return -1;
 		sq_progress_add(k->progress, rows * j->row_bytes);
 	}
-	if (put_gap(s, &p[0], &p[1], err) < 0 ||
-	    put(s, j->scales, (size_t)p[1].length, err) < 0)
-		return -1;
-	if (j->zeros == NULL)
-		return 0;
-	if (put_gap(s, &p[1], &p[2], err) < 0)
-		return -1;
-	return put(s, j->zeros, (size_t)p[2].length, err);
+	for (i = 1; i < j->made.nparts; i++)
+		if (put_gap(s, &p[i - 1], &p[i], err) < 0 ||
+		    put(s, j->part[i], (size_t)p[i].length, err) < 0)
+			return -1;
+	return 0;
 }
 
 int

@@ -8,7 +8,7 @@
 
 #include "base/progress.h"
 #include "formats/fmt_stream.h"
-#include "kernels/kern.h"
+#include "quant/levels.h"
 
 struct sq_chunks {
 	struct sq_qrule rule;		/* group_rows, _cols 0: all */
@@ -21,7 +21,7 @@ struct sq_chunks {
 	/* Quantizes the rows of w to q, with the rule made whole: 0, or -1 with
 	 * the reason, such as "hold infinity". */
 	int (*quantize)(void *arg, const struct sq_mat *w,
-	    const struct sq_qrule *rule, const struct sq_qdst *q, char *err);
+	    const struct sq_qrule *rule, const struct sq_dst *q, char *err);
 	void *arg;
 	struct sq_progress *progress;
 	struct sq_tensor made;		/* result: the last one */
@@ -38,6 +38,11 @@ struct sq_chunks {
 /* What becomes of t, under a name. */
 void	 sq_chunks_describe(const struct sq_qrule *, const struct sq_tensor *t,
 	    const char *name, struct sq_tensor *made);
+
+/* Where the scales of rows from `row' on go, given where each part begins; the
+ * codes are the caller's. */
+void	 sq_chunks_dst(const struct sq_tensor *made, unsigned char *const *part,
+	    uint64_t row, struct sq_dst *q);
 
 /* Reads the payload of dense tensor t from in and writes the quantized record
  * to out: 0, or -1 with the reason. */

@@ -66,6 +66,7 @@ lay_out(struct sq_gptq_tile *s, size_t n, size_t across)
 	s->divisor = carve(p, &used, across * column);
 	s->value = carve(p, &used, across * column);
 	s->zero = carve(p, &used, across * column);
+	s->offset = carve(p, &used, across * column);
 	s->u = carve(p, &used, n * ROWS);
 	s->saved_x = carve(p, &used, B * column);
 	s->saved_t = carve(p, &used, B * column);
@@ -160,6 +161,26 @@ load(const struct sq_gptq_work *k, const uint32_t *col)
 	return 0;
 }
 
+/* Scale and offset of group g of a super-block. */
+static void
+load_super(const struct sq_gptq_work *k, size_t g, size_t r, size_t at)
+{
+	const struct sq_dst *q = k->j->q;
+	size_t supers = k->f->n / SQ_SUPER, in = k->j->across / supers;
+	size_t b = (k->row + r) * supers + g / in;
+
+	k->s->offset[g * ROWS + r] = 0;
+	if (!k->j->levels.offsets) {
+		k->s->value[g * ROWS + r] = sq_f16_to_f32(q->super[b]) *
+		    (int8_t)q->scales8[at];
+		return;
+	}
+	k->s->value[g * ROWS + r] = sq_f16_to_f32(q->super[b]) *
+	    q->scales8[at];
+	k->s->offset[g * ROWS + r] = sq_f16_to_f32(q->supermins[b]) *
+	    q->submins[at];
+}
+
 void
 sq_gptq_load_scales(const struct sq_gptq_work *k, size_t g)
 {
@@ -169,10 +190,18 @@ sq_gptq_load_scales(const struct sq_gptq_work *k, size_t g)
 	float *z = k->s->zero + g * ROWS;
 
 	for (r = 0; r < ROWS; r++, at += j->across) {
-		v[r] = r < k->rows ? sq_f16_to_f32(j->q->scales[at]) : 0;
+		z[r] = j->levels.zero;
+		if (r >= k->rows)
+			v[r] = k->s->offset[g * ROWS + r] = 0;
+		else if (j->levels.super)
+			load_super(k, g, r, at);
+		else if (j->q->scales8 != NULL)
+			v[r] = sq_e8m0_to_f32(j->q->scales8[at]);
+		else
+			v[r] = sq_f16_to_f32(j->q->scales[at]);
+		if (r < k->rows && j->q->zeros != NULL)
+			z[r] = j->q->zeros[at];
 		d[r] = v[r] == 0 ? INFINITY : v[r];
-		z[r] = r < k->rows && j->q->zeros != NULL ?
-		    j->q->zeros[at] : (float)(1 << (j->bits - 1));
 	}
 }
 
@@ -180,9 +209,16 @@ sq_gptq_load_scales(const struct sq_gptq_work *k, size_t g)
 static int
 search(const struct sq_gptq_work *k)
 {
-	size_t g;
+	size_t n = k->j->across, g;
 
-	for (g = 0; g < k->j->across; g++)
+	if (k->j->levels.super) {
+		for (g = 0; g < k->f->n / SQ_SUPER; g++)
+			if (sq_gptq_search_super(k, g, k->s->x +
+			    g * SQ_SUPER * ROWS) < 0)
+				return -1;
+		return 0;
+	}
+	for (g = 0; g < n; g++)
 		if (sq_gptq_search(k, g, k->s->x + sq_gptq_first(k, g) *
 		    ROWS) < 0)
 			return -1;
@@ -298,18 +334,13 @@ static void
 round_lanes(const struct sq_gptq_work *k, size_t g, size_t r, float *t,
     float *x, uint8_t *u)
 {
-	const float *value = k->s->value + g * ROWS + r;
-	const float *zero = k->s->zero + g * ROWS + r;
-	float v[LANES];
+	float q[LANES];
 	int l;
 
-	sq_nearest_lanes(v, t, k->s->divisor + g * ROWS + r, zero,
-	    (float)((1 << k->j->bits) - 1));
+	sq_gptq_nearest(k, g, r, t, u, q);
 	for (l = 0; l < LANES; l++) {
-		u[l] = (uint8_t)(int)(v[l] + zero[l]);
-		v[l] *= value[l];
-		x[l] -= v[l];
-		t[l] -= v[l];
+		x[l] -= q[l];
+		t[l] -= q[l];
 	}
 }
 
@@ -397,8 +428,8 @@ fit_scales(struct sq_gptq_work *k, size_t g, size_t a, size_t n)
 	uint16_t scale[ROWS];
 	uint8_t zero[ROWS];
 	struct sq_mat m = { s->fit, SQ_F32, k->rows, n, n };
-	struct sq_qdst q = { s->codes, scale, rule.symmetric ? NULL : zero,
-	    NULL };
+	struct sq_qdst q = { .codes = s->codes, .scales = scale,
+	    .zeros = rule.symmetric ? NULL : zero };
 	size_t r, c;
 
 	if (rule.scale == SQ_WEIGHTED)
@@ -490,13 +521,46 @@ take_codes(const struct sq_gptq_work *k)
 	float *x;
 
 	for (c = 0; c < k->f->n; c++) {
-		g = c / k->j->g->rule.group_cols * ROWS;
+		g = c / k->j->g->rule.group_cols;
 		x = s->x + c * ROWS;
 		u = s->u + c * ROWS;
 		for (r = 0; r < ROWS; r++)
-			x[r] -= ((float)u[r] - s->zero[g + r]) *
-			    s->value[g + r];
+			x[r] -= sq_gptq_value(k, g, r, u[r]);
 	}
+}
+
+/* Every code is the nearest to its weight, and that is all. */
+static void
+code_nearest(const struct sq_gptq_work *k)
+{
+	struct sq_gptq_tile *s = k->s;
+	size_t c, r, at;
+	float q[LANES];
+
+	for (c = 0; c < k->f->n; c++)
+		for (r = 0; r < ROWS; r += LANES) {
+			at = c * ROWS + r;
+			sq_gptq_nearest(k, c / k->j->g->rule.group_cols, r,
+			    s->x + at, s->u + at, q);
+		}
+}
+
+/* sum H_cc x^2 */
+static double
+squares(const struct sq_gptq_work *k)
+{
+	double sum = 0;
+	size_t c, r;
+	const float *x;
+	float h;
+
+	for (c = 0; c < k->f->n; c++) {
+		h = sq_factor_weight(k->f, c);
+		x = k->s->x + c * ROWS;
+		for (r = 0; r < k->rows; r++)
+			sum += (double)h * x[r] * x[r];
+	}
+	return sum;
 }
 
 static int
@@ -515,6 +579,16 @@ do_tile(struct sq_gptq_work *k, double sums[3])
 
 	if ((want || k->j->refit == 0) && find_scales(k) < 0)
 		return -1;
+	if (k->j->g->nearest) {
+		code_nearest(k);
+		take_codes(k);
+		sums[0] = squares(k);
+		if (load(k, NULL) < 0)
+			return -1;
+		sums[2] = squares(k);
+		pack(k);
+		return 0;
+	}
 	if (want) {
 		if (load(k, k->f->col) < 0)
 			return -1;
@@ -556,18 +630,20 @@ late_groups(const struct sq_gptq *g)
 {
 	size_t n = g->rule.group_cols;
 
-	return g->order == SQ_NATURAL && n >= LEAF && n <= B &&
+	return g->order == SQ_NATURAL && !g->nearest &&
+	    !sq_grid_is_super(g->rule.grid) && n >= LEAF && n <= B &&
 	    (n & (n - 1)) == 0 ? n : 0;
 }
 
 int
 sq_gptq_rows(struct sq_gptq *g, const struct sq_mat *w,
-    const struct sq_qdst *q, char *err)
+    const struct sq_dst *q, char *err)
 {
 	struct sq_gptq_job j = { .g = g, .w = w, .q = q,
 	    .bits = sq_grid_bits(g->rule.grid) };
 	size_t tiles = (w->rows + ROWS - 1) / ROWS, i;
 
+	sq_levels_init(&j.levels, g->rule.grid);
 	j.across = groups(w->cols, g->rule.group_cols);
 	j.refit = late_groups(g);
 	if ((j.sums = calloc(3 * tiles + 1, sizeof(*j.sums))) == NULL)

@@ -20,6 +20,7 @@
 
 #include "kernels/kern.h"
 #include "quant/factor.h"
+#include "quant/levels.h"
 
 struct sq_gptq_tile;
 
@@ -28,7 +29,12 @@ struct sq_gptq {
 	const struct sq_lapack *lapack;
 	const struct sq_factor *factor;
 	enum sq_column_order order;	/* the factor's */
-	struct sq_qrule rule;		/* integers; group_rows 1 */
+	struct sq_qrule rule;		/* that sq_levels_check() allows;
+					   group_rows 1; but for integers and
+					   fp8_e4m3 SQ_WEIGHTED */
+	int nearest;			/* rounding to nearest alone, with
+					   SQ_WEIGHTED scales; of the factor,
+					   the diagonal will do */
 	int sweeps;			/* over the codes, after rounding; they
 					   want the factor to keep H */
 	int refit;			/* the scales as well, in sweeps */
@@ -36,7 +42,8 @@ struct sq_gptq {
 	/* results, sums over all rows done so far */
 	double error;			/* tr(E H E^T) */
 	double rtn_error;		/* the same of rounding to nearest */
-	double norm;			/* tr(W H W^T) */
+	double norm;			/* tr(W H W^T); nearest: error and norm
+					   with the diagonal of H alone */
 	/* private */
 	int threads;
 	struct sq_gptq_tile *tile;	/* [threads] */
@@ -54,11 +61,11 @@ uint64_t sq_gptq_bytes(size_t n, size_t group_cols);
 
 /*
  * Quantizes the rows of w (F32, F16 or BF16, without gaps) to q, whose codes
- * are overwritten more than once; q->error is not set.  In several calls, all
+ * are overwritten more than once.  In several calls, all
  * but the last with a multiple of SQ_GPTQ_ROWS, the result is that of one.  -1
  * with the reason when a weight is not finite or a scale overflows F16.
  */
 int	 sq_gptq_rows(struct sq_gptq *, const struct sq_mat *w,
-	    const struct sq_qdst *q, char *err);
+	    const struct sq_dst *q, char *err);
 
 #endif

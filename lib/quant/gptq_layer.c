@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "quant/gptq_layer.h"
+#include "quant/levels.h"
 
 /* OpenBLAS, and what it takes for each thread. */
 #define LAPACK		((uint64_t)20 << 20)
@@ -32,10 +33,12 @@ sq_gptq_memory(const struct sq_gptq_layer *l, uint64_t rows, uint64_t cols,
     size_t size, int threads)
 {
 	uint64_t g = group_cols(l, cols), groups = (cols + g - 1) / g;
+	uint64_t per = l->rule.symmetric && !sq_grid_is_super(l->rule.grid) ?
+	    2 : 3;
 	uint64_t some = rows < SQ_GPTQ_ROWS ? rows : SQ_GPTQ_ROWS;
 
 	return SQ_CHUNKS_FIXED + held(l, cols, threads) +
-	    rows * groups * (l->rule.symmetric ? 2 : 3) + PADDING +
+	    rows * groups * per + PADDING +
 	    some * (size * cols + sq_row_bytes((size_t)cols,
 	    sq_grid_bits(l->rule.grid)));
 }
@@ -71,7 +74,7 @@ sq_gptq_forget(struct sq_gptq_layer *l)
 
 static int
 quantize_rows(void *arg, const struct sq_mat *w, const struct sq_qrule *rule,
-    const struct sq_qdst *dst, char *err)
+    const struct sq_dst *dst, char *err)
 {
 	(void)rule;
 	return sq_gptq_rows(arg, w, dst, err);
@@ -90,9 +93,12 @@ static int
 prepare(struct sq_gptq_layer *l, const struct sq_tensor *t, char *err)
 {
 	struct sq_qrule rule = l->rule;
-	int threads = choose_threads(l, t, err);
+	char why[SQ_ERR];
+	int threads;
 
-	if (threads < 0)
+	if (sq_levels_check(&rule, t->dim[1], why) < 0)
+		return sq_fail(err, "tensor '%s': %s", t->name, why);
+	if ((threads = choose_threads(l, t, err)) < 0)
 		return -1;
 	rule.group_rows = 1;
 	rule.group_cols = (size_t)group_cols(l, t->dim[1]);
@@ -165,8 +171,8 @@ concerns(const struct sq_stats *s, const char *name)
 }
 
 int
-sq_gptq_tensor(struct sq_gptq_layer *l, const struct sq_tensor *t,
-    struct sq_in *in, struct sq_out *out, char *err)
+sq_gptq_ready(const struct sq_gptq_layer *l, const struct sq_tensor *t,
+    char *err)
 {
 	if (!l->seen || !concerns(&l->stats, t->name))
 		return sq_fail(err, "tensor '%s': no statistics before it; "
@@ -179,7 +185,14 @@ sq_gptq_tensor(struct sq_gptq_layer *l, const struct sq_tensor *t,
 		return sq_fail(err, "tensor '%s': %ju columns, but statistics "
 		    "of %ju channels", t->name, (uintmax_t)t->dim[1],
 		    (uintmax_t)l->stats.channels);
-	if (prepare(l, t, err) < 0)
+	return 0;
+}
+
+int
+sq_gptq_tensor(struct sq_gptq_layer *l, const struct sq_tensor *t,
+    struct sq_in *in, struct sq_out *out, char *err)
+{
+	if (sq_gptq_ready(l, t, err) < 0 || prepare(l, t, err) < 0)
 		return -1;
 	return sq_chunks_tensor(&l->chunks, t, in, out, err);
 }
@@ -205,18 +218,20 @@ sq_gptq_matrix(struct sq_gptq_layer *l, const struct sq_tensor *t,
 {
 	struct sq_mat m = { (float *)(uintptr_t)w, SQ_F32, t->dim[0],
 	    t->dim[1], t->dim[1] };
-	const struct sq_part *p = made->part;
-	struct sq_qdst q = { .codes = NULL };
+	unsigned char *part[SQ_PARTS];
+	struct sq_dst q;
 	char why[SQ_ERR];
+	int i;
 
 	if (prepare(l, t, err) < 0)
 		return -1;
 	sq_chunks_describe(&l->rule, t, t->name, made);
-	if ((q.codes = *payload = calloc(1, (size_t)made->length)) == NULL)
+	if ((*payload = calloc(1, (size_t)made->length)) == NULL)
 		return sq_fail(err, "tensor '%s': out of memory", t->name);
-	q.scales = (uint16_t *)(void *)(q.codes + p[1].offset);
-	if (!l->rule.symmetric)
-		q.zeros = q.codes + p[2].offset;
+	for (i = 0; i < made->nparts; i++)
+		part[i] = *payload + made->part[i].offset;
+	sq_chunks_dst(made, part, 0, &q);
+	q.codes = part[0];
 	if (sq_gptq_rows(&l->gptq, &m, &q, why) == 0)
 		return 0;
 	free(*payload);

@@ -40,6 +40,10 @@ uint64_t sq_gptq_memory(const struct sq_gptq_layer *, uint64_t rows,
 int	 sq_gptq_stats(struct sq_gptq_layer *, struct sq_in *in,
 	    struct sq_out *out, char *err);
 
+/* -1 with the reason when t is not what the state is about. */
+int	 sq_gptq_ready(const struct sq_gptq_layer *,
+	    const struct sq_tensor *t, char *err);
+
 /* Quantizes tensor t from in to out; its statistics must be the state. */
 int	 sq_gptq_tensor(struct sq_gptq_layer *, const struct sq_tensor *t,
 	    struct sq_in *in, struct sq_out *out, char *err);

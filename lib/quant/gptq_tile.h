@@ -12,11 +12,6 @@
 
 #include "quant/gptq.h"
 
-#define SQ_LANES	16		/* rows that are done at a time */
-
-/* Adding and taking away this rounds to an integer, ties to even. */
-#define SQ_MAGIC	0x1.8p23f
-
 struct sq_gptq_tile {
 	struct sq_ctx ctx;		/* of this thread alone */
 	void *memory;			/* of all that follows */
@@ -24,6 +19,7 @@ struct sq_gptq_tile {
 	float *t;			/* [SQ_PANEL] */
 	float *rows;			/* [16][n], row by row */
 	float *divisor, *value, *zero;	/* [groups] */
+	float *offset;			/* [groups], of grids that have them */
 	uint8_t *u;			/* [n], by column of the weight */
 	float *saved_x, *saved_t;	/* [SQ_PANEL] */
 	float *fit;			/* [SQ_PANEL] */
@@ -35,7 +31,8 @@ struct sq_gptq_tile {
 struct sq_gptq_job {
 	struct sq_gptq *g;
 	const struct sq_mat *w;
-	const struct sq_qdst *q;
+	const struct sq_dst *q;
+	struct sq_levels levels;	/* of the grid */
 	int bits;
 	size_t across;			/* groups in a row */
 	size_t refit;			/* columns of a group that finds its
@@ -64,6 +61,10 @@ void	 sq_gptq_load_scales(const struct sq_gptq_work *, size_t g);
  */
 int	 sq_gptq_search(const struct sq_gptq_work *, size_t g, const float *w);
 
+/* The same for super-block b of a grid that has them. */
+int	 sq_gptq_search_super(const struct sq_gptq_work *, size_t b,
+	    const float *w);
+
 /*
  * Sweeps over the codes, and the scales between them, as g->sweeps and g->refit
  * say; x are the errors, columns as they are.  error: of what came out, or
@@ -86,23 +87,40 @@ sq_gptq_end(const struct sq_gptq_work *k, size_t g)
 	return e < k->f->n ? e : k->f->n;
 }
 
-/* The levels nearest to t, before the scale: integers from -zero to top -
- * zero, ties to even. */
+/* SQ_LANES weights t of group g, from row r of the tile on: the nearest levels'
+ * codes u, and what these are worth. */
 static inline void
-sq_nearest_lanes(float *restrict v, const float *restrict t,
-    const float *restrict divisor, const float *restrict zero, float top)
+sq_gptq_nearest(const struct sq_gptq_work *k, size_t g, size_t r,
+    const float *t, uint8_t *u, float *q)
 {
-	float x, lo, hi;
+	const struct sq_gptq_tile *s = k->s;
+	size_t at = g * SQ_GPTQ_ROWS + r;
+	const float *offset = s->offset + at;
+	float x[SQ_LANES];
 	int l;
 
-	for (l = 0; l < SQ_LANES; l++) {
-		lo = -zero[l];
-		hi = top - zero[l];
-		x = t[l] / divisor[l];
-		x = x > lo ? x : lo;
-		x = x < hi ? x : hi;
-		v[l] = (x + SQ_MAGIC) - SQ_MAGIC;
+	if (k->j->levels.offsets) {
+		for (l = 0; l < SQ_LANES; l++)
+			x[l] = t[l] + offset[l];
+		t = x;
 	}
+	sq_levels_nearest(&k->j->levels, t, s->divisor + at, s->zero + at, q,
+	    u);
+	for (l = 0; l < SQ_LANES; l++)
+		q[l] *= s->value[at + l];
+	for (l = 0; k->j->levels.offsets && l < SQ_LANES; l++)
+		q[l] -= offset[l];
+}
+
+/* What code u of row r in group g is worth. */
+static inline float
+sq_gptq_value(const struct sq_gptq_work *k, size_t g, size_t r, uint8_t u)
+{
+	const struct sq_gptq_tile *s = k->s;
+	size_t at = g * SQ_GPTQ_ROWS + r;
+	float q = (k->j->levels.number[u] - s->zero[at]) * s->value[at];
+
+	return k->j->levels.offsets ? q - s->offset[at] : q;
 }
 
 #endif

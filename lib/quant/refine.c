@@ -142,20 +142,20 @@ move_lanes(const struct unit *u, size_t c, size_t r)
 {
 	const struct sq_gptq_tile *s = u->k->s;
 	size_t at = (u->a + c) * ROWS + r;
-	size_t g = (u->a + c) / u->k->j->g->rule.group_cols * ROWS + r, l;
-	const float *value = s->value + g, *zero = s->zero + g;
+	size_t g = (u->a + c) / u->k->j->g->rule.group_cols, l;
 	float *x = s->x + at, *moved = u->moved + c * ROWS + r;
 	const float *grad = u->g + c * ROWS + r;
-	float h = u->square[c * B + c], t[LANES], v[LANES], any = 0, d;
+	float h = u->square[c * B + c], t[LANES], now[LANES], q[LANES];
+	float any = 0, d;
 	uint8_t *code = s->u + at;
 
-	for (l = 0; l < LANES; l++)
-		t[l] = ((float)code[l] - zero[l]) * value[l] + grad[l] / h;
-	sq_nearest_lanes(v, t, s->divisor + g, zero,
-	    (float)((1 << u->k->j->bits) - 1));
 	for (l = 0; l < LANES; l++) {
-		d = ((float)code[l] - zero[l]) * value[l] - v[l] * value[l];
-		code[l] = (uint8_t)(int)(v[l] + zero[l]);
+		now[l] = sq_gptq_value(u->k, g, r + l, code[l]);
+		t[l] = now[l] + grad[l] / h;
+	}
+	sq_gptq_nearest(u->k, g, r, t, code, q);
+	for (l = 0; l < LANES; l++) {
+		d = now[l] - q[l];
 		x[l] += d;
 		moved[l] = d;
 		any += d * d;
@@ -210,12 +210,13 @@ static void
 levels(const struct sq_gptq_work *k, size_t first, size_t n, float *v)
 {
 	const struct sq_gptq_tile *s = k->s;
+	const float *number = k->j->levels.number;
 	size_t c, r, g;
 
 	for (c = 0; c < n; c++, v += ROWS) {
 		g = (first + c) / k->j->g->rule.group_cols * ROWS;
 		for (r = 0; r < ROWS; r++)
-			v[r] = (float)s->u[(first + c) * ROWS + r] -
+			v[r] = number[s->u[(first + c) * ROWS + r]] -
 			    s->zero[g + r];
 	}
 }
@@ -240,19 +241,22 @@ take_scales(const struct sq_gptq_work *k, size_t g, const double gv[ROWS],
 	const float *value = k->s->value + g * ROWS;
 	uint16_t h;
 	double d;
-	size_t r;
+	size_t r, at;
 
 	memset(step, 0, ROWS * sizeof(*step));
 	for (r = 0; r < k->rows; r++) {
 		if (!(vv[r] > 0) || value[r] == 0)
 			continue;
-		h = sq_f64_to_f16(value[r] + gv[r] / vv[r]);
-		d = (double)sq_f16_to_f32(h) - value[r];
-		if (!isfinite(d) || (h & 0x7fff) == 0 ||
-		    !(d * (2 * gv[r] - d * vv[r]) > 0))
-			continue;
+		d = (double)sq_levels_scale(j->g->rule.grid,
+		    value[r] + gv[r] / vv[r], &h) - value[r];
+		if (d == -value[r] || !(d * (2 * gv[r] - d * vv[r]) > 0))
+			continue;	/* NAN is not, either */
 		step[r] = (float)d;
-		j->q->scales[(k->row + r) * j->across + g] = h;
+		at = (k->row + r) * j->across + g;
+		if (j->q->scales8 != NULL)
+			j->q->scales8[at] = (uint8_t)h;
+		else
+			j->q->scales[at] = h;
 	}
 	sq_gptq_load_scales(k, g);
 }
@@ -269,24 +273,178 @@ take_away(float *restrict a, const float *restrict step,
 			a[r] -= step[r] * b[r];
 }
 
-/* A group within the unit, whose G follows. */
+/* v, n columns from a on, that the errors could take on: gv = v G, vv = v H v,
+ * and v H stays in u->moved. */
+static void
+project(const struct unit *u, size_t a, size_t n, double gv[ROWS],
+    double vv[ROWS])
+{
+	size_t all = u->b - u->a;
+	float *y = u->moved;
+
+	memset(gv, 0, ROWS * sizeof(*gv));
+	memset(vv, 0, ROWS * sizeof(*vv));
+	memset(y, 0, all * ROWS * sizeof(float));
+	gemm(u->k, all, n, u->v, 'T', u->square + a * B, y);
+	dot(gv, u->g + a * ROWS, u->v, n);
+	dot(vv, y + a * ROWS, u->v, n);
+}
+
+/* The errors take on step v less, and G follows. */
+static void
+follow(const struct unit *u, size_t a, size_t n, const float step[ROWS])
+{
+	take_away(u->x + (u->a + a) * ROWS, step, u->v, n);
+	take_away(u->g, step, u->moved, u->b - u->a);
+}
+
+/* A group within the unit. */
 static void
 fit_group(const struct unit *u, size_t g)
 {
 	const struct sq_gptq_work *k = u->k;
-	size_t first = sq_gptq_first(k, g), a = first - u->a;
-	size_t n = sq_gptq_end(k, g) - first, all = u->b - u->a;
-	double gv[ROWS] = { 0 }, vv[ROWS] = { 0 };
-	float step[ROWS], *y = u->moved;
+	size_t first = sq_gptq_first(k, g), n = sq_gptq_end(k, g) - first;
+	double gv[ROWS], vv[ROWS];
+	float step[ROWS];
 
 	levels(k, first, n, u->v);
-	memset(y, 0, all * ROWS * sizeof(float));
-	gemm(k, all, n, u->v, 'T', u->square + a * B, y);
-	dot(gv, u->g + a * ROWS, u->v, n);
-	dot(vv, y + a * ROWS, u->v, n);
+	project(u, first - u->a, n, gv, vv);
 	take_scales(k, g, gv, vv, step);
-	take_away(u->x + first * ROWS, step, u->v, n);
-	take_away(u->g, step, y, all);
+	follow(u, first - u->a, n, step);
+}
+
+/* ---- scales of super-blocks ---- */
+
+/* What is refitted: a scale or offset that all its rows have. */
+struct knob {
+	size_t at, stride;		/* the tile's first row's; to the next */
+	uint8_t *code;			/* of a group, in steps */
+	int least, most, sign;		/* of the code; it is signed */
+	uint16_t *step;			/* F16, of the super-block */
+	size_t step_at, step_stride;
+};
+
+static int
+code_of(const struct knob *n, size_t r)
+{
+	uint8_t c = n->code[n->at + r * n->stride];
+
+	return n->sign ? (int8_t)c : c;
+}
+
+static float
+step_of(const struct knob *n, size_t r)
+{
+	return sq_f16_to_f32(n->step[n->step_at + r * n->step_stride]);
+}
+
+/* That of group g, offsets: its offset. */
+static struct knob
+knob(const struct sq_gptq_work *k, size_t g, int offsets)
+{
+	const struct sq_dst *q = k->j->q;
+	size_t supers = k->f->n / SQ_SUPER, in = k->j->across / supers;
+	int sign = !k->j->levels.offsets;
+	struct knob n = { k->row * k->j->across + g, k->j->across,
+	    offsets ? q->submins : q->scales8, sign ? -128 : 0,
+	    sign ? 127 : 63, sign, offsets ? q->supermins : q->super,
+	    k->row * supers + g / in, supers };
+
+	return n;
+}
+
+/* Moves the codes of a group by whole steps. */
+static void
+turn_codes(const struct sq_gptq_work *k, const struct knob *n,
+    const double gv[ROWS], const double vv[ROWS], float step[ROWS])
+{
+	double d;
+	float s;
+	size_t r;
+	int c, to;
+
+	memset(step, 0, ROWS * sizeof(*step));
+	for (r = 0; r < k->rows; r++) {
+		s = step_of(n, r);
+		if (s == 0 || !(vv[r] > 0))
+			continue;
+		c = code_of(n, r);
+		d = rint(gv[r] / vv[r] / s);
+		to = (int)fmin(fmax(c + d, n->least), n->most);
+		d = (double)(s * (float)to) - (double)(s * (float)c);
+		if (!(d * (2 * gv[r] - d * vv[r]) > 0))
+			continue;
+		step[r] = (float)d;
+		n->code[n->at + r * n->stride] = (uint8_t)to;
+	}
+}
+
+/* Moves the steps of a super-block; v is what one step is worth. */
+static void
+turn_steps(const struct sq_gptq_work *k, const struct knob *n,
+    const double gv[ROWS], const double vv[ROWS], float step[ROWS])
+{
+	uint16_t h;
+	size_t r;
+	double d;
+
+	memset(step, 0, ROWS * sizeof(*step));
+	for (r = 0; r < k->rows; r++) {
+		if (!(vv[r] > 0) || step_of(n, r) == 0)
+			continue;
+		h = sq_f64_to_f16(step_of(n, r) + gv[r] / vv[r]);
+		d = (double)sq_f16_to_f32(h) - step_of(n, r);
+		if (!isfinite(d) || (h & 0x7fff) == 0 ||
+		    !(d * (2 * gv[r] - d * vv[r]) > 0))
+			continue;
+		step[r] = (float)d;
+		n->step[n->step_at + r * n->step_stride] = h;
+	}
+}
+
+/* Numbers of a group's codes, or -1 for its offset. */
+static void
+numbers(const struct sq_gptq_work *k, size_t g, int offsets, float *v)
+{
+	size_t first = sq_gptq_first(k, g), n = sq_gptq_end(k, g) - first, i;
+
+	if (!offsets)
+		levels(k, first, n, v);
+	for (i = 0; offsets && i < n * ROWS; i++)
+		v[i] = -1;
+}
+
+/* The codes of the unit's groups, then what a step is. */
+static void
+fit_super(const struct unit *u, int offsets)
+{
+	const struct sq_gptq_work *k = u->k;
+	size_t cols = k->j->g->rule.group_cols, g0 = u->a / cols, i, c, r;
+	size_t groups = SQ_SUPER / cols;
+	double gv[ROWS], vv[ROWS];
+	float step[ROWS], *v;
+	struct knob n = knob(k, g0, offsets);
+
+	for (i = 0; i < groups; i++) {
+		n = knob(k, g0 + i, offsets);
+		numbers(k, g0 + i, offsets, u->v);
+		project(u, i * cols, cols, gv, vv);
+		turn_codes(k, &n, gv, vv, step);
+		follow(u, i * cols, cols, step);
+	}
+	for (i = 0; i < groups; i++) {
+		n = knob(k, g0 + i, offsets);
+		v = u->v + i * cols * ROWS;
+		numbers(k, g0 + i, offsets, v);
+		for (c = 0; c < cols; c++, v += ROWS)
+			for (r = 0; r < k->rows; r++)
+				v[r] *= (float)code_of(&n, r);
+	}
+	project(u, 0, SQ_SUPER, gv, vv);
+	turn_steps(k, &n, gv, vv, step);
+	follow(u, 0, SQ_SUPER, step);
+	for (i = 0; i < groups; i++)
+		sq_gptq_load_scales(k, g0 + i);
 }
 
 /* A group of more columns than a unit: v G and v H v piece by piece. */
@@ -322,19 +480,34 @@ fit_large(struct unit *u, size_t g)
 
 /* ---- all of it ---- */
 
+/* The scales of a unit. */
+static void
+fit(const struct unit *u)
+{
+	size_t cols = u->k->j->g->rule.group_cols, i;
+
+	if (u->k->j->levels.super) {
+		fit_super(u, 0);
+		if (u->k->j->levels.offsets)
+			fit_super(u, 1);
+		return;
+	}
+	for (i = u->a / cols; cols <= B && sq_gptq_first(u->k, i) < u->b; i++)
+		fit_group(u, i);
+}
+
 static void
 pass_unit(struct unit *u)
 {
 	const struct sq_gptq *g = u->k->j->g;
-	size_t cols = g->rule.group_cols, n = u->b - u->a, i;
+	size_t n = u->b - u->a;
 	size_t bytes = n * ROWS * sizeof(float);
 	int pass;
 
 	enter(u);
 	for (pass = 0; pass < PASSES; pass++) {
-		for (i = u->a / cols; g->refit && cols <= B &&
-		    sq_gptq_first(u->k, i) < u->b; i++)
-			fit_group(u, i);
+		if (g->refit)
+			fit(u);
 		memcpy(u->before, u->g, bytes);
 		descend(u, 0, n);
 		memcpy(u->g, u->before, bytes);

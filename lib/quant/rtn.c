@@ -24,10 +24,11 @@ add_error(struct sq_rtn *q, const struct sq_mat *w, const double *row_error,
 
 static int
 quantize_rows(void *arg, const struct sq_mat *w, const struct sq_qrule *rule,
-    const struct sq_qdst *dst, char *err)
+    const struct sq_dst *dst, char *err)
 {
 	struct sq_rtn *q = arg;
-	struct sq_qdst d = *dst;
+	struct sq_qdst d = { .codes = dst->codes, .scales = dst->scales,
+	    .zeros = dst->zeros };
 	float *values = NULL;
 	int r = 0;
 

@@ -27,7 +27,7 @@ struct lanes {
 	const struct sq_gptq_work *k;
 	size_t first, n;		/* columns */
 	const float *w;			/* their weights [n][ROWS] */
-	float top;			/* the greatest code */
+	const struct sq_levels *levels;
 	double ww[LANES];		/* sum H w^2 */
 	float lo[LANES], hi[LANES];	/* least and greatest weight, or 0 */
 	/* the best so far */
@@ -63,6 +63,7 @@ sums(const struct lanes *a, const float *s, const float *zero,
     double wv[LANES], double vv[LANES])
 {
 	float divisor[LANES], v[LANES], p[LANES], q[LANES], h;
+	uint8_t u[LANES];
 	size_t c, l, m;
 	const float *w;
 
@@ -77,7 +78,7 @@ sums(const struct lanes *a, const float *s, const float *zero,
 		for (; c < m; c++) {
 			w = a->w + c * ROWS;
 			h = sq_factor_weight(a->k->f, a->first + c);
-			sq_nearest_lanes(v, w, divisor, zero, a->top);
+			sq_levels_nearest(a->levels, w, divisor, zero, v, u);
 			for (l = 0; l < LANES; l++) {
 				p[l] += h * w[l] * v[l];
 				q[l] += h * v[l] * v[l];
@@ -90,10 +91,13 @@ sums(const struct lanes *a, const float *s, const float *zero,
 	}
 }
 
+/* s as it is stored. */
 static float
-to_f16(double s)
+stored(const struct lanes *a, double s)
 {
-	return sq_f16_to_f32(sq_f64_to_f16(s));
+	uint16_t bits;
+
+	return sq_levels_scale(a->k->j->g->rule.grid, s, &bits);
 }
 
 static void
@@ -119,23 +123,25 @@ try(struct lanes *a, const float *s, const float *zero)
 	for (l = 0; l < LANES; l++) {
 		keep(a, l, s[l], zero[l], wv[l], vv[l]);
 		if (vv[l] > 0)
-			keep(a, l, to_f16(wv[l] / vv[l]), zero[l], wv[l],
-			    vv[l]);
+			keep(a, l, stored(a, wv[l] / vv[l]), zero[l],
+			    wv[l], vv[l]);
 	}
 }
 
 static void
 try_symmetric(struct lanes *a, double f)
 {
-	float s[LANES], zero[LANES], half = (a->top + 1) / 2;
+	float s[LANES], zero[LANES];
 	size_t l;
 
 	for (l = 0; l < LANES; l++) {
-		s[l] = to_f16(f * fmax(-(double)a->lo[l], a->hi[l]) /
-		    ((double)half - .5));
-		zero[l] = half;
+		s[l] = stored(a, f * fmax(-(double)a->lo[l], a->hi[l]) /
+		    (double)a->levels->reach);
+		zero[l] = a->levels->zero;
 	}
 	try(a, s, zero);
+	if (a->k->j->q->scales8 != NULL)
+		return;			/* E8M0 has no sign */
 	for (l = 0; l < LANES; l++)
 		s[l] = -s[l];
 	try(a, s, zero);
@@ -144,14 +150,14 @@ try_symmetric(struct lanes *a, double f)
 static void
 try_asymmetric(struct lanes *a, double f)
 {
-	float s[LANES], zero[LANES], z;
+	float s[LANES], zero[LANES], z, top = a->levels->top;
 	size_t l;
 
 	for (l = 0; l < LANES; l++) {
-		s[l] = to_f16(f * ((double)a->hi[l] - a->lo[l]) / a->top);
-		z = s[l] == 0 ? (a->top + 1) / 2 :
+		s[l] = stored(a, f * ((double)a->hi[l] - a->lo[l]) / top);
+		z = s[l] == 0 ? (top + 1) / 2 :
 		    rintf((float)(-f * a->lo[l]) / s[l]);
-		zero[l] = fminf(fmaxf(z, 0), a->top);
+		zero[l] = fminf(fmaxf(z, 0), top);
 	}
 	try(a, s, zero);
 }
@@ -168,6 +174,12 @@ search_lanes(struct lanes *a)
 		return -1;
 	for (l = 0; l < LANES; l++)
 		a->loss[l] = INFINITY;
+	for (l = 0; l < LANES; l++)	/* all zero: any scale will do */
+		if (a->lo[l] == 0 && a->hi[l] == 0) {
+			a->loss[l] = 0;
+			a->scale[l] = stored(a, a->k->j->q->scales8 != NULL);
+			a->zero[l] = a->levels->zero;
+		}
 	for (i = 0; i < TRIALS; i++)
 		(symmetric ? try_symmetric : try_asymmetric)(a,
 		    1.1 - .025 * i);
@@ -188,16 +200,22 @@ sq_gptq_search(const struct sq_gptq_work *k, size_t g, const float *w)
 	const struct sq_gptq_job *j = k->j;
 	size_t first = sq_gptq_first(k, g), r, l, at;
 	struct lanes a;
+	uint16_t bits;
 
 	for (r = 0; r < k->rows; r += LANES) {
 		a = (struct lanes){ .k = k, .first = first,
 		    .n = sq_gptq_end(k, g) - first, .w = w + r,
-		    .top = (float)((1 << j->bits) - 1) };
+		    .levels = &j->levels };
 		if (search_lanes(&a) < 0)
 			return -1;
 		for (l = 0; l < LANES && r + l < k->rows; l++) {
 			at = (k->row + r + l) * j->across + g;
-			j->q->scales[at] = sq_f32_to_f16(a.scale[l]);
+			(void)sq_levels_scale(j->g->rule.grid, a.scale[l],
+			    &bits);
+			if (j->q->scales8 != NULL)
+				j->q->scales8[at] = (uint8_t)bits;
+			else
+				j->q->scales[at] = bits;
 			if (j->q->zeros != NULL)
 				j->q->zeros[at] = (uint8_t)a.zero[l];
 		}

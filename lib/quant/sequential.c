@@ -309,7 +309,7 @@ quantize(struct sq_sequential *s, struct sq_held *h, float *w, void *arg)
 	unsigned char *payload;
 	struct sq_tensor made;
 
-	s->o.layer->rule = sq_filter_rule(s->o.filter, &h->t, h->slot);
+	s->o.rule(s->o.arg, &h->t, h->slot);
 	if (sq_target_apply(a->target, a->strength, w, h->t.dim[0],
 	    s->err) < 0 || sq_gptq_matrix(s->o.layer, &h->t, w, &made,
 	    &payload, s->err) < 0)

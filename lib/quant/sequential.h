@@ -19,7 +19,10 @@ struct sq_sequential_set {
 	struct sq_filter *filter;
 	struct sq_gptq_layer *layer;	/* options; results of each tensor */
 	enum sq_prec prec;
-	/* An input has its factor; a tensor is quantized. */
+	/* Sets the layer's rule for a tensor; an input has its factor; a
+	 * tensor is quantized. */
+	void (*rule)(void *arg, const struct sq_tensor *,
+	    const struct sq_slot *);
 	void (*input)(void *arg, double strength);
 	void (*made)(void *arg, const struct sq_tensor *);
 	void *arg;

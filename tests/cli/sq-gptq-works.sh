@@ -48,7 +48,7 @@ for t in model.norm.weight model.embed_tokens.weight \
 	sq-cat g.sq $t | cmp - <(sq-cat m.sq $t)
 done
 sq-ls -v g.sq >list
-grep -qF '"options":{"asym":false,"damp":0.01,"drop-stats":false,"except":[],"fixed-scales":false,"grid":"int4","group":128,"only":[],"order":"act","scale":"weighted","sequential":false,"sweeps":4}' list
+grep -qF '"options":{"asym":false,"budget":0.0,"damp":0.01,"drop-stats":false,"except":[],"fixed-scales":false,"grid":"int4","group":128,"only":[],"order":"act","scale":"weighted","sequential":false,"sweeps":4}' list
 
 # Each step has its effect, and leaves less error than the one before it.
 # errors OPTION...: the sum of all relative output errors.

@@ -165,9 +165,11 @@ solve(struct result *o, const struct layer *l, int threads, size_t split,
 	ck_assert_int_eq(sq_gptq_init(&g, threads, err), 0);
 	for (row = 0; row < l->rows; row += n) {
 		struct sq_mat w = { l->w + row * l->n, SQ_F32, 0, l->n, l->n };
-		struct sq_qdst q = { o->codes + row * o->row_bytes,
-		    o->scales + row * l->across, o->zeros == NULL ? NULL :
-		    o->zeros + row * l->across, NULL };
+		struct sq_dst q = {
+		    .codes = o->codes + row * o->row_bytes,
+		    .scales = o->scales + row * l->across,
+		    .zeros = o->zeros == NULL ? NULL :
+		    o->zeros + row * l->across };
 
 		w.rows = n = row == 0 && split < l->rows ? split :
 		    l->rows - row;

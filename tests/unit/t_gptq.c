@@ -92,8 +92,9 @@ find_scales(struct textbook *b, size_t g, const float *w, size_t m)
 	struct sq_ctx ctx;
 	struct sq_mat mat = { (void *)(uintptr_t)w, SQ_F32, l->rows, m, m };
 	struct sq_qrule rule = l->rule;
-	struct sq_qdst q = { malloc(l->rows * m), malloc(l->rows * 2),
-	    l->rule.symmetric ? NULL : malloc(l->rows), NULL };
+	struct sq_qdst q = { .codes = malloc(l->rows * m),
+	    .scales = malloc(l->rows * 2),
+	    .zeros = l->rule.symmetric ? NULL : malloc(l->rows) };
 	size_t r;
 
 	rule.group_cols = m;
@@ -355,8 +356,8 @@ START_TEST(diagonal)
 	result_init(&rtn, &l);
 	ck_assert_int_eq(sq_ctx_init(&ctx, kern, NULL), 0);
 	ck_assert_int_eq(sq_quantize(&ctx, &(struct sq_mat){ l.w, SQ_F32,
-	    l.rows, l.n, l.n }, &l.rule, &(struct sq_qdst){ rtn.codes,
-	    rtn.scales, rtn.zeros, NULL }), 0);
+	    l.rows, l.n, l.n }, &l.rule, &(struct sq_qdst){
+	    .codes = rtn.codes, .scales = rtn.scales, .zeros = rtn.zeros }), 0);
 	ck_assert_int_eq(memcmp(o.codes, rtn.codes, l.rows * o.row_bytes), 0);
 	ck_assert_int_eq(memcmp(o.scales, rtn.scales,
 	    l.rows * l.across * 2), 0);
@@ -466,8 +467,8 @@ START_TEST(bad_weights)
 	g.rule = l.rule;
 	ck_assert_int_eq(sq_gptq_init(&g, 1, err), 0);
 	w = (struct sq_mat){ l.w, SQ_F32, l.rows, l.n, l.n };
-	ck_assert_int_eq(sq_gptq_rows(&g, &w, &(struct sq_qdst){ o.codes,
-	    o.scales, o.zeros, NULL }, err), -1);
+	ck_assert_int_eq(sq_gptq_rows(&g, &w, &(struct sq_dst){
+	    .codes = o.codes, .scales = o.scales, .zeros = o.zeros }, err), -1);
 	sq_gptq_release(&g);
 	sq_factor_release(&f);
 	sq_ctx_release(&ctx);
