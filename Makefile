@@ -38,6 +38,14 @@ isa = $(foreach l,avx2 avx512 avx512bf16 amx,$(if \
 
 LIB_SRC = $(filter-out lib/base/tool.c,$(wildcard lib/*/*.c)) \
 	$(wildcard formats/*.c kernels/*.c kernels/ref/*.c kernels/x86/*.c)
+
+# The plug-in for NVIDIA cards: left out where there is no nvcc.
+NVCC = $(firstword $(shell command -v nvcc /usr/local/cuda/bin/nvcc 2>/dev/null))
+CUDA_HOME = $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
+CUDA_ARCH = 90a
+CUDA_OBJ = $(patsubst %.c,$(B)/obj/%.o,$(wildcard kernels/cuda/*.c)) \
+	$(patsubst %.cu,$(B)/obj/%.cu.o,$(wildcard kernels/cuda/*.cu))
+
 HEADERS = $(wildcard lib/*/*.h formats/*.h kernels/kern.h kernels/ops.def)
 TOOLS = $(patsubst bin/%.c,%,$(wildcard bin/*.c))
 SCRIPTS = $(filter-out %.c,$(wildcard bin/*))
@@ -55,7 +63,7 @@ CHECK_OBJ = $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/kernels/*.c))
 TEST_PROGS = $(UNIT:%=$(B)/tests/%) $(B)/tests/checkkern \
 	$(B)/tests/mini_stream
 
-.PHONY: all help deps demo check test test-progs asan fuzz bench install uninstall clean
+.PHONY: all cuda no-cuda help deps demo check test test-progs asan fuzz bench install uninstall clean
 
 all: $(TOOLS:%=$(B)/bin/%) $(SCRIPTS:bin/%=$(B)/bin/%) \
 	$(B)/lib/libsq.a $(B)/lib/libsq.so.$(VERSION)
@@ -68,6 +76,7 @@ help:
 	@echo 'make fuzz       fuzz each reader for FUZZ_SECONDS (60)'
 	@echo 'make bench      measure speed and memory: a table and build/bench.csv'
 	@echo 'make install    PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
+	@echo 'make cuda       the plug-in for NVIDIA cards: build/lib/libsqk_cuda.so'
 	@echo 'make deps       install (root) or name the packages that are missing'
 
 # Objects depend on the headers that they included and on this makefile.
@@ -128,6 +137,28 @@ $(B)/fuzz/%: tests/fuzz/%.c $(B)/fuzzobj/lib/libsq.a
 $(B)/fuzzobj/lib/libsq.a: $(LIB_SRC) $(HEADERS) $(PROFILES) $(ENGINES)
 	$(MAKE) B=$(B)/fuzzobj CC=$(CLANG) KERNEL_CFLAGS='-O1 -g' \
 	    CFLAGS='-O1 -g -fsanitize=fuzzer-no-link,address,undefined' $@
+
+cuda: $(if $(NVCC),$(B)/lib/libsqk_cuda.so,no-cuda)
+
+no-cuda:
+	@echo 'cuda: left out: there is no nvcc here'
+
+# nvcc drives the linker, so that it finds its own libraries.
+$(B)/lib/libsqk_cuda.so: $(CUDA_OBJ) $(B)/obj/lib/base/grid.o \
+    $(B)/obj/lib/base/dtype.o
+	@mkdir -p $(@D)
+	$(NVCC) -shared -cudart shared -o $@ $^ \
+	    -Xlinker -rpath=$(CUDA_HOME)/lib64 -lcublas -lcublasLt
+
+$(B)/obj/kernels/cuda/%.o: FINAL_CFLAGS += -isystem $(CUDA_HOME)/include \
+    -fvisibility=hidden
+
+$(B)/obj/%.cu.o: %.cu $(wildcard kernels/cuda/*.h) kernels/kern.h \
+    kernels/ops.def Makefile
+	@mkdir -p $(@D)
+	$(NVCC) -std=c++17 -O3 -lineinfo \
+	    -gencode=arch=compute_$(CUDA_ARCH),code=sm_$(CUDA_ARCH) \
+	    -Xcompiler -fPIC,-fvisibility=hidden,-Wall -I. -Ilib -c -o $@ $<
 
 deps:
 	@tests/deps

@@ -1,23 +1,35 @@
 /* sq-bench: how fast, beside what the machine can do. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/pool.h"
 #include "base/tool.h"
+#include "eval/bench_decoder.h"
 #include "eval/bench_kernels.h"
 #include "formats/fmt_csv.h"
 
 static const char usage[] =
-    "[-j N] [-k LEVEL] [--csv] [--op NAME] [--seconds S] kernels";
+    "[-j N] [-k LEVEL] [--csv] [--op NAME] [--seconds S] kernels\n"
+    "-k DEVICE [-n N] [--context N] [--csv] [--ids LIST] [--kv TYPE] "
+    "[--load LIST] [--mode MODE] [--rows N] [--slots N] decoder [MODEL]";
 
-enum { OPT_CSV = SQ_OPT(0), OPT_OP, OPT_SECONDS };
+enum { OPT_CONTEXT = SQ_OPT(0), OPT_CSV, OPT_IDS, OPT_KV, OPT_LOAD, OPT_MODE,
+	OPT_OP, OPT_ROWS, OPT_SECONDS, OPT_SLOTS };
 
 static const struct option longopts[] = {
 	SQ_LONG,
+	{ "context", required_argument, NULL, OPT_CONTEXT },
 	{ "csv", no_argument, NULL, OPT_CSV },
+	{ "ids", required_argument, NULL, OPT_IDS },
+	{ "kv", required_argument, NULL, OPT_KV },
+	{ "load", required_argument, NULL, OPT_LOAD },
+	{ "mode", required_argument, NULL, OPT_MODE },
 	{ "op", required_argument, NULL, OPT_OP },
+	{ "rows", required_argument, NULL, OPT_ROWS },
 	{ "seconds", required_argument, NULL, OPT_SECONDS },
+	{ "slots", required_argument, NULL, OPT_SLOTS },
 	{ NULL, 0, NULL, 0 }
 };
 
@@ -75,45 +87,194 @@ known_op(const char *name)
 	return 0;
 }
 
+/* ---- the decoder ---- */
+
+struct decoder {
+	struct sq_dec_shape shape;
+	const char *model, *load;
+	const char *ids;		/* --ids: show what follows */
+	size_t n;
+};
+
+static struct sq_model *
+decoder_open(struct sq_bench_decoder *b, const struct decoder *o)
+{
+	struct sq_model *m = NULL;
+	char err[SQ_ERR];
+
+	if (o->model != NULL && (m = sq_model_open(o->model, err)) == NULL)
+		sq_die(SQ_EDATA, "%s", err);
+	if (sq_bench_decoder_open(b, sq_tool.kernel, m, &o->shape, err) < 0)
+		sq_die(SQ_EDATA, "%s", err);
+	return m;
+}
+
+static void
+show_greedy(struct sq_bench_decoder *b, const struct decoder *o)
+{
+	uint32_t *prompt = malloc(strlen(o->ids) * sizeof(*prompt) + 4);
+	uint32_t *ids = malloc(o->n * sizeof(*ids));
+	char err[SQ_ERR], *end;
+	const char *p;
+	size_t len = 0, i;
+
+	if (prompt == NULL || ids == NULL)
+		sq_die(SQ_EDATA, "out of memory");
+	for (p = o->ids; *p != '\0'; p = *end == ',' ? end + 1 : end) {
+		prompt[len] = (uint32_t)strtoul(p, &end, 10);
+		if (end == p || prompt[len++] >= b->shape.vocab)
+			sq_die(SQ_EUSAGE, "--ids '%s': not token numbers with "
+			    "commas between them", o->ids);
+	}
+	if (sq_bench_decoder_greedy(b, prompt, len, ids, o->n, err) < 0)
+		sq_die(SQ_EDATA, "%s", err);
+	for (i = 0; i < o->n; i++)
+		printf("%s%u", i == 0 ? "" : ",", ids[i]);
+	putchar('\n');
+	free(prompt);
+	free(ids);
+}
+
+static void
+put_metric(const char *work, const char *metric, double v, const char *unit)
+{
+	if (isnan(v))
+		return;
+	printf(csv ? "%s,%s,%.4f,%s\n" : "%-16s %-10s %12.4f %s\n", work,
+	    metric, v, unit);
+}
+
+/* A load is wanted by its name, in a list with commas. */
+static int
+in_list(const char *list, const char *name)
+{
+	size_t n = strlen(name);
+	const char *p;
+
+	for (p = list; p != NULL; p = (p = strchr(p, ',')) ? p + 1 : NULL)
+		if (strncmp(p, name, n) == 0 && (p[n] == '\0' || p[n] == ','))
+			return 1;
+	return list == NULL;
+}
+
+static void
+bench_decoder(struct decoder *o)
+{
+	struct sq_bench_decoder b;
+	struct sq_load_result r;
+	const struct sq_load *l;
+	struct sq_model *m;
+	char err[SQ_ERR];
+
+	m = decoder_open(&b, o);
+	if (o->ids != NULL)
+		show_greedy(&b, o);
+	else if (csv)
+		printf("work,metric,value,unit\n");
+	for (l = sq_loads; o->ids == NULL && l->name != NULL; l++) {
+		if (!in_list(o->load, l->name))
+			continue;
+		if (sq_bench_decoder_run(&b, l, 5, &r, err) < 0) {
+			sq_warn("%s: %s", l->name, err);
+			continue;
+		}
+		put_metric(l->name, "ttft", r.ttft * 1e3, "ms");
+		put_metric(l->name, "tpot", r.tpot * 1e3, "ms");
+		put_metric(l->name, "out_tok_s", r.out_rate, "tok/s");
+		put_metric(l->name, "energy", r.joule, "J/token");
+		put_metric(l->name, "at_once", r.out_rate > 0 ?
+		    (double)r.at_once : NAN, "sequences");
+		fflush(stdout);
+	}
+	sq_bench_decoder_close(&b);
+	sq_model_free(m);
+}
+
+static void
+bench_kernels(struct sq_bench_kernels *b)
+{
+	const struct sq_kern *kern;
+	char err[SQ_ERR];
+
+	if (b->op != NULL && !known_op(b->op))
+		sq_die(SQ_EUSAGE, "--op '%s': no such operation", b->op);
+	if (strcmp(sq_tool.kernel, "auto") != 0) {
+		if ((kern = sq_kern_find(sq_tool.kernel, err)) == NULL)
+			sq_die(SQ_EUSAGE, "%s", err);
+		b->level = kern->name;
+	}
+	if ((b->pool = sq_pool_new(sq_tool.threads)) == NULL)
+		sq_die(SQ_EDATA, "out of memory");
+	if (csv)
+		printf("op,level,shape,milliseconds,rate,unit,fraction\n");
+	if (sq_bench_kernels(b, err) < 0)
+		sq_die(SQ_EDATA, "%s", err);
+}
+
 int
 main(int argc, char *argv[])
 {
+	static const char *const modes[] = { "bf16", "fp8", "w4", NULL };
+	static const char *const caches[] = { "bf16", "fp8", NULL };
 	struct sq_bench_kernels b = { .seconds = .3, .row = print_row,
 	    .limit = print_limit };
-	const struct sq_kern *kern;
-	char err[SQ_ERR];
+	struct decoder o = { .n = 32, .shape = { 32, 4096, 14336, 32, 8, 128,
+	    128256, 1e-5f, SQ_DEC_W4, SQ_DEC_KV_FP8, 256, 9216, 0, 16384 } };
 	int c;
 
 	sq_tool_init(argv[0], usage);
-	while ((c = getopt_long(argc, argv, SQ_SHORT, longopts, NULL)) != -1)
+	while ((c = getopt_long(argc, argv, SQ_SHORT "n:", longopts,
+	    NULL)) != -1)
 		switch (c) {
+		case 'n':
+			o.n = (size_t)sq_arg_long("-n", optarg, 1, 1 << 20);
+			break;
+		case OPT_CONTEXT:
+			o.shape.context = (size_t)sq_arg_long("--context",
+			    optarg, 1, 1 << 24);
+			break;
 		case OPT_CSV:
 			csv = 1;
+			break;
+		case OPT_IDS:
+			o.ids = optarg;
+			break;
+		case OPT_KV:
+			o.shape.kv = (enum sq_dec_kv)sq_arg_choice("--kv",
+			    optarg, caches);
+			break;
+		case OPT_LOAD:
+			o.load = optarg;
+			break;
+		case OPT_MODE:
+			o.shape.mode = (enum sq_dec_mode)sq_arg_choice(
+			    "--mode", optarg, modes);
 			break;
 		case OPT_OP:
 			b.op = optarg;
 			break;
+		case OPT_ROWS:
+			o.shape.rows = (size_t)sq_arg_long("--rows", optarg,
+			    1, 1 << 20);
+			break;
 		case OPT_SECONDS:
 			b.seconds = sq_arg_real("--seconds", optarg, 0, 3600);
+			break;
+		case OPT_SLOTS:
+			o.shape.slots = (size_t)sq_arg_long("--slots", optarg,
+			    1, 1024);
 			break;
 		default:
 			sq_tool_option(c);
 		}
-	if (b.op != NULL && !known_op(b.op))
-		sq_die(SQ_EUSAGE, "--op '%s': no such operation", b.op);
-	if (optind != argc - 1 || strcmp(argv[optind], "kernels") != 0)
+	if (argc - optind == 1 && strcmp(argv[optind], "kernels") == 0)
+		bench_kernels(&b);
+	else if ((argc - optind == 1 || argc - optind == 2) &&
+	    strcmp(argv[optind], "decoder") == 0) {
+		o.model = argv[optind + 1];
+		bench_decoder(&o);
+	} else
 		sq_usage();
-	if (strcmp(sq_tool.kernel, "auto") != 0) {
-		if ((kern = sq_kern_find(sq_tool.kernel, err)) == NULL)
-			sq_die(SQ_EUSAGE, "%s", err);
-		b.level = kern->name;
-	}
-	if ((b.pool = sq_pool_new(sq_tool.threads)) == NULL)
-		sq_die(SQ_EDATA, "out of memory");
-	if (csv)
-		printf("op,level,shape,milliseconds,rate,unit,fraction\n");
-	if (sq_bench_kernels(&b, err) < 0)
-		sq_die(SQ_EDATA, "%s", err);
 	sq_flush();
 	return SQ_OK;
 }

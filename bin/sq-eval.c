@@ -71,12 +71,12 @@ struct eval {
 };
 
 static struct sq_model *
-open_model(const char *path)
+open_model(const struct eval *e, const char *path)
 {
 	char err[SQ_ERR];
 	struct sq_model *m = sq_model_open(path, err);
 
-	if (m == NULL)
+	if (m == NULL || sq_model_place(m, e->ctx.kern->mem, err) < 0)
 		sq_die(SQ_EDATA, "%s", err);
 	return m;
 }
@@ -224,7 +224,7 @@ eval_text(struct eval *e, const struct sq_tokenizer *t, const char *model,
 static void
 eval_model(struct eval *e, const char *path)
 {
-	struct sq_model *m = open_model(path);
+	struct sq_model *m = open_model(e, path);
 	struct sq_tokenizer *t;
 	char err[SQ_ERR];
 	int i;
@@ -406,7 +406,7 @@ main(int argc, char *argv[])
 		return SQ_OK;
 	}
 	if (reference != NULL)
-		e.ppl.reference = open_model(reference);
+		e.ppl.reference = open_model(&e, reference);
 	print_header(&e);
 	for (; optind < argc; optind++)
 		eval_model(&e, argv[optind]);

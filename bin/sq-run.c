@@ -225,7 +225,8 @@ open_model(struct run *r, const char *path)
 {
 	char err[SQ_ERR];
 
-	if ((r->model = sq_model_open(path, err)) == NULL)
+	if ((r->model = sq_model_open(path, err)) == NULL ||
+	    sq_model_place(r->model, r->ctx.kern->mem, err) < 0)
 		sq_die(SQ_EDATA, "%s", err);
 	if (sq_model_choose_act(r->model, &r->act, err) < 0)
 		sq_die(SQ_EDATA, "'%s': --act: %s", path, err);

@@ -6,6 +6,7 @@
 
 #include "base/pool.h"
 #include "kernels/kern.h"
+#include "kernels/plugin.h"
 
 static const struct level {
 	const char *name;
@@ -57,6 +58,7 @@ init_all(void)
 			table[i] = *below;
 		table[i].name = levels[i].name;
 		table[i].lower = below;
+		table[i].mem = &sq_mem_host;
 		if (levels[i].init(&table[i]) < 0)
 			continue;
 		mark(&table[i], below);
@@ -84,11 +86,13 @@ sq_kern_find(const char *name, char *err)
 	const struct sq_kern *best = NULL;
 	int is_auto = strcmp(name, "auto") == 0;
 	size_t i;
+	int known = is_auto;
 
 	pthread_once(&once, init_all);
 	for (i = 0; i < NLEVELS; i++) {
 		if (!is_auto && strcmp(name, levels[i].name) != 0)
 			continue;
+		known = 1;
 		if (!is_auto && !runs[i]) {
 			sq_fail(err, "kernels '%s': not on this processor",
 			    name);
@@ -98,8 +102,8 @@ sq_kern_find(const char *name, char *err)
 		    levels[i].pays()))
 			best = &table[i];
 	}
-	if (best == NULL)
-		sq_fail(err, "kernels '%s': no such level", name);
+	if (!known)
+		return sq_plugin_find(name, sq_kern_find("auto", err), err);
 	return best;
 }
 

@@ -31,6 +31,28 @@ extern "C" {
 struct sq_pool;
 struct sq_kern;
 
+/*
+ * The memory that a backend's operations work in.  The host's backends work in
+ * the host's: alloc and put are then aligned_alloc and memcpy.  A device's
+ * operations take pointers of either kind, and bring those of the host over
+ * and back, call after call: what is large or lasts belongs in alloc's memory.
+ * Work on a device goes on after an operation has returned; get and sync wait
+ * for all that was asked for before.
+ */
+struct sq_mem {
+	int device;			/* not the host's memory */
+	void *(*alloc)(size_t n);	/* 64-byte aligned; NULL: no memory */
+	void (*free)(void *p);		/* NULL is nothing */
+	/* from the host, to the host, and within: 0, or -1 */
+	int (*put)(void *to, const void *from, size_t n);
+	int (*get)(void *to, const void *from, size_t n);
+	int (*sync)(void);
+	/* the device: its name (SQ_ERR bytes), bytes in all, bytes free */
+	int (*probe)(char *name, size_t *total, size_t *unused);
+	/* why the last call failed, or an operation returned -1 */
+	const char *(*error)(void);
+};
+
 /* What every operation gets first.  One context serves one caller at a time. */
 struct sq_ctx {
 	const struct sq_kern *kern;
@@ -161,6 +183,7 @@ enum sq_op {
 struct sq_kern {
 	const char *name;		/* the level: "ref", "avx2" ... */
 	const struct sq_kern *lower;	/* tried where this says SQ_UNSUP */
+	const struct sq_mem *mem;	/* where its operations work */
 	const char *from[SQ_OPS];	/* the level each operation comes from */
 #define OP(name, params, args, bound)	int (*name) params;
 #include "kernels/ops.def"
@@ -194,6 +217,33 @@ void	 sq_ctx_release(struct sq_ctx *);
 #define OP(name, params, args, bound)	int sq_##name params;
 #include "kernels/ops.def"
 #undef OP
+
+/* The host's memory. */
+extern const struct sq_mem sq_mem_host;
+
+/*
+ * A backend in a shared object of its own, libsqk_NAME.so, which `-k NAME'
+ * opens: beside the program, in ../lib of it, or where the system looks.  It
+ * has both symbols.  The first must equal sq_kern_abi(), so that both were
+ * built from one table.  init gets the best table of this processor and
+ * overwrites everything: what works in the host's memory and is to stay must be
+ * kept on purpose.  -1 with the reason in err where there is no such device.
+ */
+#define SQ_PLUGIN_ABI	"sq_plugin_abi"
+#define SQ_PLUGIN_INIT	"sq_plugin_init"
+typedef const char *sq_plugin_abi_fn(void);
+typedef int sq_plugin_init_fn(struct sq_kern *k, char *err);
+
+/* Everything that the table depends on, in words. */
+static inline const char *
+sq_kern_abi(void)
+{
+	return "2"
+#define OP(name, params, args, bound)	"\n" #name #params
+#include "kernels/ops.def"
+#undef OP
+	    ;
+}
 
 /* Each level's init: k arrives as a copy of the level below; -1 when this
  * processor cannot run it. */

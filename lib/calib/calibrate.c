@@ -103,6 +103,7 @@ open_runner(struct calib *k, char *err)
 
 	k->o->spilled = plan_memory(k, err);
 	if (k->o->spilled < 0 || (k->model = sq_model_new(c, err)) == NULL ||
+	    sq_model_place(k->model, k->o->ctx->kern->mem, err) < 0 ||
 	    sq_lane_init(&k->lane, k->model, k->o->ctx, k->o->prec, length, 1,
 	    err) < 0 ||
 	    sq_collect_init(&k->collect, k->o->ctx, c, length,

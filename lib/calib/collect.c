@@ -103,6 +103,7 @@ sq_collect_release(struct sq_collect *k)
 	}
 	free(k->in);
 	sq_stats_release(&k->kv);
+	free(k->view.p);
 	memset(k, 0, sizeof(*k));
 }
 
@@ -143,6 +144,34 @@ sq_collect_reset(struct sq_collect *k)
 	k->tokens = 0;
 }
 
+/* x where the host reaches it: itself, or a copy that lives until the next
+ * call.  NULL with the reason in k->err. */
+static const struct sq_mat *
+on_host(struct sq_collect *k, const struct sq_mat *x)
+{
+	const struct sq_mem *mem = k->ctx->kern->mem;
+	size_t n = ((x->rows - 1) * x->stride + x->cols) * sizeof(float);
+
+	if (!mem->device || x->rows == 0)
+		return x;
+	if (n > k->view_size) {
+		free(k->view.p);
+		k->view_size = 0;
+		if ((k->view.p = malloc(n)) == NULL) {
+			sq_fail(k->err, "out of memory");
+			return NULL;
+		}
+		k->view_size = n;
+	}
+	if (mem->get(k->view.p, x->p, n) < 0) {
+		sq_fail(k->err, "%s", mem->error());
+		return NULL;
+	}
+	k->view = (struct sq_mat){ k->view.p, x->type, x->rows, x->cols,
+	    x->stride };
+	return &k->view;
+}
+
 static void
 widen(float *min, float *max, const struct sq_mat *x)
 {
@@ -175,8 +204,11 @@ take_input(struct sq_collect *k, struct sq_collect_input *in,
 	    in->abssum, in->stats.hist };
 
 	if (sq_moments(k->ctx, x, &m) != 0)
-		return sq_fail(k->err, "no kernel for statistics");
+		return sq_fail(k->err, "statistics: %s",
+		    k->ctx->kern->mem->error());
 	in->tokens += x->rows;
+	if ((x = on_host(k, x)) == NULL)
+		return -1;
 	if (k->full)
 		return sq_gram_take(&in->gram, x, k->err);
 	add_squares(in->square, x);
@@ -194,6 +226,8 @@ sq_collect_tap(void *arg, enum sq_role role, size_t layer,
 	if (e >= 0)
 		return take_input(k, &k->in[SQ_INPUTS + 2 * e +
 		    (role == SQ_DOWN)], x);
+	if ((role == SQ_K || role == SQ_V) && (x = on_host(k, x)) == NULL)
+		return -1;
 	switch (role) {
 	case SQ_Q:
 		return take_input(k, &k->in[SQ_IN_QKV], x);

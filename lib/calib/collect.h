@@ -26,6 +26,8 @@ struct sq_collect {
 	const int64_t *expert;		/* of the forward pass, or NULL */
 	struct sq_stats kv;
 	uint64_t tokens;
+	struct sq_mat view;		/* what a device has, on the host */
+	size_t view_size;
 	char err[SQ_ERR];		/* why the tap said -1 */
 };
 

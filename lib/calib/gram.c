@@ -193,7 +193,8 @@ multiply(struct band *b, const struct sq_gram *y, size_t first, char *err)
 	sq_pool_run(g->ctx->pool, widen_row, b, (long)b->rows);
 	w.data = (char *)y->x + first * g->have * sq_dtype_size(w.type);
 	if (sq_matmul(g->ctx, &w, &x, g->prec, &t) != 0)
-		return sq_fail(err, "no kernel for statistics");
+		return sq_fail(err, "statistics: %s",
+		    g->ctx->kern->mem->error());
 	return 0;
 }
 

@@ -1,6 +1,4 @@
 /* Samples in batches of what a lane takes; see pass.h. */
-#include <string.h>
-
 #include "calib/pass.h"
 
 static size_t
@@ -27,8 +25,9 @@ sq_pass_embed(const struct sq_pass *p, const uint32_t *ids, char *err)
 			feed.n = batch(p, at);
 			if (sq_forward_embed(&p->lane->f, &feed, 1, err) < 0)
 				return -1;
-			memcpy(h + at * hidden->dim, p->lane->f.x.p,
-			    feed.n * hidden->dim * sizeof(*h));
+			if (sq_forward_get(&p->lane->f, h + at * hidden->dim,
+			    err) < 0)
+				return -1;
 		}
 		if (sq_hidden_put(hidden, i, err) < 0)
 			return -1;
@@ -49,15 +48,14 @@ sq_pass_sample(const struct sq_pass *p, size_t i, char *err)
 	sq_kvseq_clear(&lane->seq);
 	for (at = 0; at < p->hidden->length; at += feed.n) {
 		feed.n = batch(p, at);
-		memcpy(lane->f.x.p, h + at * dim, feed.n * dim * sizeof(*h));
-		lane->f.x.rows = feed.n;
-		if (sq_kvseq_reserve(&lane->seq, feed.n, err) < 0 ||
+		if (sq_forward_put(&lane->f, h + at * dim, feed.n, err) < 0 ||
+		    sq_kvseq_reserve(&lane->seq, feed.n, err) < 0 ||
 		    p->fn(&lane->f, p->layer, &feed, 1, err) < 0)
 			return -1;
 		lane->seq.length += feed.n;
-		if (p->keep)
-			memcpy(h + at * dim, lane->f.x.p,
-			    feed.n * dim * sizeof(*h));
+		if (p->keep && sq_forward_get(&lane->f, h + at * dim,
+		    err) < 0)
+			return -1;
 		if (p->progress != NULL)
 			sq_progress_add(p->progress, feed.n);
 	}

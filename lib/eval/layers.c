@@ -36,10 +36,21 @@ compare(const struct sq_mat *x, const struct sq_mat *ref, struct sums *s)
 	s->tokens += x->rows;
 }
 
+/* The hidden states on the host; buf has room for a lane's rows. */
+static int
+hidden(struct sq_lane *l, float *buf, struct sq_mat *x, char *err)
+{
+	*x = l->f.x;
+	x->p = buf;
+	return sq_forward_get(&l->f, buf, err);
+}
+
 static int
 chunk(struct sq_lane *m, struct sq_lane *ref, const uint32_t *ids, size_t n,
-    struct sums *s, char *err)
+    float *buf, struct sums *s, char *err)
 {
+	float *second = buf + m->rows * m->f.x.cols;
+	struct sq_mat x, y;
 	struct sq_feed a = { &m->seq, ids, n }, b = { &ref->seq, ids, n };
 	size_t i, layers = (size_t)m->f.model->config.layers;
 
@@ -52,7 +63,10 @@ chunk(struct sq_lane *m, struct sq_lane *ref, const uint32_t *ids, size_t n,
 		if (sq_forward_block(&m->f, i, &a, 1, err) < 0 ||
 		    sq_forward_block(&ref->f, i, &b, 1, err) < 0)
 			return -1;
-		compare(&m->f.x, &ref->f.x, &s[i]);
+		if (hidden(m, buf, &x, err) < 0 ||
+		    hidden(ref, second, &y, err) < 0)
+			return -1;
+		compare(&x, &y, &s[i]);
 	}
 	m->seq.length += n;
 	ref->seq.length += n;
@@ -63,20 +77,23 @@ static int
 all_windows(const struct sq_ppl *p, struct sq_lane *m, struct sq_lane *ref,
     const uint32_t *ids, size_t n, struct sums *s, char *err)
 {
+	float *buf = malloc((m->rows + ref->rows) * m->f.x.cols *
+	    sizeof(*buf));
 	size_t at, done, rows;
+	int r = buf == NULL ? sq_fail(err, "out of memory") : 0;
 
-	for (at = 0; at + p->length <= n; at += p->length) {
+	for (at = 0; r == 0 && at + p->length <= n; at += p->length) {
 		sq_kvseq_clear(&m->seq);
 		sq_kvseq_clear(&ref->seq);
-		for (done = 0; done < p->length; done += rows) {
+		for (done = 0; r == 0 && done < p->length; done += rows) {
 			rows = p->length - done < m->rows ?
 			    p->length - done : m->rows;
-			if (chunk(m, ref, ids + at + done, rows, s, err) < 0)
-				return -1;
+			r = chunk(m, ref, ids + at + done, rows, buf, s, err);
 			sq_progress_add(p->progress, rows);
 		}
 	}
-	return 0;
+	free(buf);
+	return r;
 }
 
 int

@@ -32,8 +32,8 @@ runner_open(struct runner *r, const struct sq_ppl *p,
 {
 	const struct sq_config *c = &m->config;
 
-	r->logits = (struct sq_mat){ malloc(step * (size_t)c->vocab *
-	    sizeof(float)), SQ_F32, step, (size_t)c->vocab,
+	r->logits = (struct sq_mat){ p->ctx->kern->mem->alloc(step *
+	    (size_t)c->vocab * sizeof(float)), SQ_F32, step, (size_t)c->vocab,
 	    (size_t)c->vocab };
 	if (r->logits.p == NULL)
 		return sq_fail(err, "out of memory");
@@ -42,10 +42,10 @@ runner_open(struct runner *r, const struct sq_ppl *p,
 }
 
 static void
-runner_close(struct runner *r)
+runner_close(struct runner *r, const struct sq_ctx *ctx)
 {
 	sq_lane_release(&r->lane);
-	free(r->logits.p);
+	ctx->kern->mem->free(r->logits.p);
 }
 
 static int
@@ -237,8 +237,8 @@ sq_ppl_run(const struct sq_ppl *p, const uint32_t *ids, size_t n,
 		finish(&j, result);
 		r = 0;
 	}
-	runner_close(&j.m);
-	runner_close(&j.ref);
+	runner_close(&j.m, p->ctx);
+	runner_close(&j.ref, p->ctx);
 	free(j.nll);
 	free(j.ref_nll);
 	free(j.kl);

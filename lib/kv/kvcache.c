@@ -12,13 +12,14 @@ sq_kvcache_token_bytes(const struct sq_kvcache *c)
 }
 
 int
-sq_kvcache_init(struct sq_kvcache *c, const struct sq_kv *kv, size_t layers,
-    size_t tokens, char *err)
+sq_kvcache_init(struct sq_kvcache *c, const struct sq_kv *kv,
+    const struct sq_mem *mem, size_t layers, size_t tokens, char *err)
 {
 	size_t i;
 
 	memset(c, 0, sizeof(*c));
 	c->kv = *kv;
+	c->mem = mem;
 	c->layers = layers;
 	c->blocks = (tokens + kv->page - 1) / kv->page;
 	c->page_bytes = kv->heads * kv->page * kv->dim *
@@ -41,7 +42,7 @@ sq_kvcache_release(struct sq_kvcache *c)
 	size_t i;
 
 	for (i = 0; c->block != NULL && i < c->blocks; i++)
-		free(c->block[i]);
+		c->mem->free(c->block[i]);
 	free(c->block);
 	free(c->unused);
 	c->block = NULL;
@@ -95,8 +96,7 @@ add_block(struct sq_kvseq *s, char *err)
 		return sq_fail(err, "KV cache: full");
 	id = c->unused[c->nunused - 1];
 	if (c->block[id] == NULL) {
-		c->block[id] = aligned_alloc(64, (2 * c->layers *
-		    c->page_bytes + 63) / 64 * 64);
+		c->block[id] = c->mem->alloc(2 * c->layers * c->page_bytes);
 		if (c->block[id] == NULL)
 			return sq_fail(err, "KV cache: out of memory");
 	}

@@ -13,6 +13,7 @@ struct sq_kvcache {
 	struct sq_kv kv;		/* type, heads, dim, page */
 	size_t layers;
 	size_t blocks;			/* at most */
+	const struct sq_mem *mem;	/* where they are */
 	/* private */
 	size_t page_bytes;		/* keys, or values, of one layer */
 	unsigned char **block;		/* NULL: not yet in memory */
@@ -29,9 +30,10 @@ struct sq_kvseq {
 	void **k, **v;			/* [layers][cap]: pages */
 };
 
-/* A cache for `tokens' tokens in all; blocks are allocated on first use. */
+/* A cache for `tokens' tokens in all; blocks are allocated on first use, in
+ * the memory where the kernels work. */
 int	 sq_kvcache_init(struct sq_kvcache *, const struct sq_kv *,
-	    size_t layers, size_t tokens, char *err);
+	    const struct sq_mem *, size_t layers, size_t tokens, char *err);
 void	 sq_kvcache_release(struct sq_kvcache *);
 
 /* An empty sequence of at most `tokens' tokens. */

@@ -143,7 +143,8 @@ sq_backward_init(struct sq_backward *b, const struct sq_model *m,
 	if (sq_forward_init(&b->f, m, ctx, prec, samples * length, err) < 0 ||
 	    sq_forward_keep(&b->f, err) < 0 || set_memory(b, err) < 0 ||
 	    set_angles(b, err) < 0 ||
-	    sq_kvcache_init(&b->cache, &kv, 1, samples * whole, err) < 0)
+	    sq_kvcache_init(&b->cache, &kv, &sq_mem_host, 1,
+	    samples * whole, err) < 0)
 		return -1;
 	b->seq = calloc(samples, sizeof(*b->seq));
 	b->feed = calloc(samples, sizeof(*b->feed));

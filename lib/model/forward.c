@@ -28,12 +28,12 @@ widest(const struct sq_config *c)
 	return (size_t)(c->expert_ffn > c->ffn ? c->expert_ffn : c->ffn);
 }
 
-/* For each row: two rows of the hidden states, the router's scores, the choice
+/* For each row: three rows of the hidden states, the router's scores, the choice
  * with its weights, and a list of rows with weights. */
 static size_t
 moe_floats(const struct sq_config *c, size_t rows)
 {
-	return rows * (size_t)(2 * c->dim + c->experts + 2 * c->chosen + 2);
+	return rows * (size_t)(3 * c->dim + c->experts + 2 * c->chosen + 2);
 }
 
 int
@@ -44,6 +44,8 @@ sq_forward_init(struct sq_forward *f, const struct sq_model *m,
 	size_t r = max_rows, dim = (size_t)c->dim, ffn = widest(c);
 	size_t q = (size_t)(c->heads * c->head_dim);
 	size_t kv = (size_t)(c->kv_heads * c->head_dim);
+	size_t n = (r * (3 * dim + 2 * q + 2 * kv + 2 * ffn) + 9 * 16) /
+	    16 * 16 * sizeof(float);
 	float *p;
 
 	memset(f, 0, sizeof(*f));
@@ -54,10 +56,10 @@ sq_forward_init(struct sq_forward *f, const struct sq_model *m,
 	f->expert = -1;
 	if (c->experts > 0)
 		f->moe = malloc(moe_floats(c, r) * sizeof(*f->moe));
-	p = f->mem = aligned_alloc(64, (r * (3 * dim + 2 * q + 2 * kv +
-	    2 * ffn) + 9 * 16) / 16 * 16 * sizeof(float));
-	f->pos = malloc(r * sizeof(*f->pos));
-	if (f->mem == NULL || f->pos == NULL ||
+	p = f->mem = ctx->kern->mem->alloc(n);
+	f->pos = ctx->kern->mem->alloc(r * sizeof(*f->pos));
+	f->place = malloc(r * sizeof(*f->place));
+	if (f->mem == NULL || f->pos == NULL || f->place == NULL ||
 	    (c->experts > 0 && f->moe == NULL)) {
 		sq_forward_release(f);
 		return sq_fail(err, "out of memory");
@@ -85,6 +87,8 @@ sq_forward_keep(struct sq_forward *f, char *err)
 	size_t kv = (size_t)(c->kv_heads * c->head_dim);
 	float *p;
 
+	if (f->ctx->kern->mem->device)
+		return sq_fail(err, "training works in the host's memory");
 	p = f->kept = aligned_alloc(64, (r * (4 * dim + ffn + q + kv) +
 	    7 * 16) / 16 * 16 * sizeof(float));
 	if (p == NULL)
@@ -102,10 +106,13 @@ sq_forward_keep(struct sq_forward *f, char *err)
 void
 sq_forward_release(struct sq_forward *f)
 {
-	free(f->mem);
-	free(f->kept);
-	free(f->pos);
-	free(f->angles);
+	if (f->ctx != NULL) {
+		f->ctx->kern->mem->free(f->mem);
+		f->ctx->kern->mem->free(f->kept);
+		f->ctx->kern->mem->free(f->pos);
+		f->ctx->kern->mem->free(f->angles);
+	}
+	free(f->place);
 	free(f->seq);
 	free(f->moe);
 	free(f->qx.codes);
@@ -128,9 +135,10 @@ by_head(const struct sq_mat *m, size_t dim)
 }
 
 static int
-no_kernel(char *err, enum sq_op op)
+no_kernel(struct sq_forward *f, char *err, enum sq_op op)
 {
-	return sq_fail(err, "no kernel for this case of '%s'", sq_op_name(op));
+	return sq_fail(err, "'%s': %s", sq_op_name(op),
+	    f->ctx->kern->mem->error());
 }
 
 /* Memory for quantized inputs of linear layers, the widest one's: for models
@@ -191,9 +199,9 @@ linear(struct sq_forward *f, const struct sq_linear *l,
 		x = &values;
 	}
 	if (sq_matmul(f->ctx, &l->w, x, f->prec, y) != 0)
-		return no_kernel(err, SQ_OP_matmul);
+		return no_kernel(f, err, SQ_OP_matmul);
 	if (l->bias != NULL && sq_add_bias(f->ctx, l->bias, y) != 0)
-		return no_kernel(err, SQ_OP_add_bias);
+		return no_kernel(f, err, SQ_OP_add_bias);
 	return 0;
 }
 
@@ -202,7 +210,7 @@ norm(struct sq_forward *f, const struct sq_mat *x, const float *weight,
     const struct sq_mat *y, char *err)
 {
 	if (sq_rmsnorm(f->ctx, x, weight, (float)f->model->config.eps, y) != 0)
-		return no_kernel(err, SQ_OP_rmsnorm);
+		return no_kernel(f, err, SQ_OP_rmsnorm);
 	return 0;
 }
 
@@ -224,37 +232,56 @@ keep(float *to, const struct sq_mat *m)
 		memcpy(to, m->p, m->rows * m->cols * sizeof(*to));
 }
 
+/* Angles for the positions up to need. */
+static int
+more_angles(struct sq_forward *f, size_t need, char *err)
+{
+	const struct sq_config *c = &f->model->config;
+	const struct sq_mem *mem = f->ctx->kern->mem;
+	float *a;
+	size_t n;
+
+	need = need < 2 * f->npos ? 2 * f->npos : need;
+	n = need * (size_t)c->head_dim * sizeof(*a);
+	mem->free(f->angles);
+	f->npos = 0;
+	if ((f->angles = mem->alloc(n)) == NULL || (a = malloc(n)) == NULL)
+		return sq_fail(err, "out of memory");
+	if (sq_rope_table(c, 0, need, a) < 0) {
+		free(a);
+		return sq_fail(err, "out of memory");
+	}
+	if (mem->put(f->angles, a, n) < 0) {
+		free(a);
+		return sq_fail(err, "%s", mem->error());
+	}
+	free(a);
+	f->npos = need;
+	return 0;
+}
+
 /* Positions of all rows, angles for them, and views for the kernels. */
 static int
 place(struct sq_forward *f, const struct sq_feed *feed, size_t n, char *err)
 {
-	const struct sq_config *c = &f->model->config;
+	const struct sq_mem *mem = f->ctx->kern->mem;
 	size_t i, j, row = 0, need = 0;
-	float *a;
 
 	for (i = 0; i < n; i++) {
 		for (j = 0; j < feed[i].n; j++)
-			f->pos[row++] = (uint32_t)(feed[i].kv->length + j);
+			f->place[row++] = (uint32_t)(feed[i].kv->length + j);
 		if (feed[i].kv->length + feed[i].n > need)
 			need = feed[i].kv->length + feed[i].n;
 	}
+	if (mem->put(f->pos, f->place, row * sizeof(*f->pos)) < 0)
+		return sq_fail(err, "%s", mem->error());
 	if (n > f->max_seqs) {
 		free(f->seq);
 		f->max_seqs = n;
 		if ((f->seq = calloc(n, sizeof(*f->seq))) == NULL)
 			return sq_fail(err, "out of memory");
 	}
-	if (need <= f->npos)
-		return 0;
-	need = need < 2 * f->npos ? 2 * f->npos : need;
-	a = realloc(f->angles, need * (size_t)c->head_dim * sizeof(*a));
-	if (a == NULL)
-		return sq_fail(err, "out of memory");
-	f->angles = a;
-	if (sq_rope_table(c, f->npos, need, a + f->npos * c->head_dim) < 0)
-		return sq_fail(err, "out of memory");
-	f->npos = need;
-	return 0;
+	return need <= f->npos ? 0 : more_angles(f, need, err);
 }
 
 static int
@@ -269,7 +296,7 @@ rotate(struct sq_forward *f, const float *weight, const struct sq_mat *x,
 	if (weight != NULL && norm(f, &heads, weight, &heads, err) < 0)
 		return -1;
 	if (sq_rope(f->ctx, f->angles, f->pos, dim, x) != 0)
-		return no_kernel(err, SQ_OP_rope);
+		return no_kernel(f, err, SQ_OP_rope);
 	return 0;
 }
 
@@ -289,9 +316,9 @@ attend(struct sq_forward *f, size_t layer, const struct sq_feed *feed,
 	for (i = 0; i < n; row += feed[i++].n)
 		f->seq[i] = sq_kvseq_view(feed[i].kv, layer, row, feed[i].n);
 	if (sq_kv_append(f->ctx, kv, f->seq, n, k, v) != 0)
-		return no_kernel(err, SQ_OP_kv_append);
+		return no_kernel(f, err, SQ_OP_kv_append);
 	if (sq_attention(f->ctx, &a, kv, f->seq, n, q, y) != 0)
-		return no_kernel(err, SQ_OP_attention);
+		return no_kernel(f, err, SQ_OP_attention);
 	return 0;
 }
 
@@ -322,7 +349,7 @@ attention_half(struct sq_forward *f, size_t layer, const struct sq_feed *feed,
 	    tap(f, SQ_O, layer, &att, err) < 0 ||
 	    linear(f, &l->o, &att, &out, err) < 0)
 		return -1;
-	return sq_add(f->ctx, &out, &f->x) == 0 ? 0 : no_kernel(err, SQ_OP_add);
+	return sq_add(f->ctx, &out, &f->x) == 0 ? 0 : no_kernel(f, err, SQ_OP_add);
 }
 
 /* The rows in x through one expert, back to where they are. */
@@ -341,7 +368,7 @@ one_expert(struct sq_forward *f, size_t layer, size_t e,
 	    linear(f, &w->up, x, &up, err) < 0)
 		return -1;
 	if (sq_silu_mul(f->ctx, &gate, &up, &gate) != 0)
-		return no_kernel(err, SQ_OP_silu_mul);
+		return no_kernel(f, err, SQ_OP_silu_mul);
 	if (tap(f, SQ_DOWN, layer, &gate, err) < 0 ||
 	    linear(f, &w->down, &gate, x, err) < 0)
 		return -1;
@@ -360,6 +387,8 @@ experts_half(struct sq_forward *f, size_t layer, char *err)
 	struct sq_mat x = mat(f->moe, 0, dim);
 	struct sq_mat y = mat(f->moe + rows * dim, rows, dim);
 	struct sq_mat scores = mat((float *)y.p + rows * dim, rows, experts);
+	struct sq_mat far = mat(NULL, rows, dim);	/* h, on the host */
+	const struct sq_mem *mem = f->ctx->kern->mem;
 	struct sq_choice to = { .chosen = k };
 	float *weight = (float *)scores.p + rows * experts;
 	uint32_t *row;
@@ -367,11 +396,17 @@ experts_half(struct sq_forward *f, size_t layer, char *err)
 	to.weight = weight + rows;
 	to.expert = (uint32_t *)(void *)(to.weight + rows * k);
 	row = to.expert + rows * k;
+	far.p = (float *)(void *)(row + rows);
 	if (norm(f, &f->x, l->ffn_norm, &h, err) < 0)
 		return -1;
 	if (sq_matmul(f->ctx, &l->router.w, &h, SQ_PREC_F32, &scores) != 0)
-		return no_kernel(err, SQ_OP_matmul);
+		return no_kernel(f, err, SQ_OP_matmul);
 	sq_experts_choose(c, &scores, &to);
+	if (mem->device) {
+		if (mem->get(far.p, h.p, rows * dim * sizeof(float)) < 0)
+			return sq_fail(err, "%s", mem->error());
+		h = far;
+	}
 	memset(y.p, 0, rows * dim * sizeof(float));
 	for (e = 0; e < experts; e++) {
 		n = sq_experts_gather(&to, (uint32_t)e, &h, x.p, row, weight);
@@ -382,7 +417,7 @@ experts_half(struct sq_forward *f, size_t layer, char *err)
 			return -1;
 		sq_experts_scatter(&y, x.p, n, row, weight);
 	}
-	return sq_add(f->ctx, &y, &f->x) == 0 ? 0 : no_kernel(err, SQ_OP_add);
+	return sq_add(f->ctx, &y, &f->x) == 0 ? 0 : no_kernel(f, err, SQ_OP_add);
 }
 
 static int
@@ -406,11 +441,11 @@ ffn_half(struct sq_forward *f, size_t layer, char *err)
 	    linear(f, &l->up, &h, &up, err) < 0)
 		return -1;
 	if (sq_silu_mul(f->ctx, &gate, &up, &act) != 0)
-		return no_kernel(err, SQ_OP_silu_mul);
+		return no_kernel(f, err, SQ_OP_silu_mul);
 	if (tap(f, SQ_DOWN, layer, &act, err) < 0 ||
 	    linear(f, &l->down, &act, &out, err) < 0)
 		return -1;
-	return sq_add(f->ctx, &out, &f->x) == 0 ? 0 : no_kernel(err, SQ_OP_add);
+	return sq_add(f->ctx, &out, &f->x) == 0 ? 0 : no_kernel(f, err, SQ_OP_add);
 }
 
 int
@@ -432,7 +467,7 @@ sq_forward_embed(struct sq_forward *f, const struct sq_feed *feed, size_t n,
 		y.rows = feed[i].n;
 		if (sq_embed(f->ctx, &f->model->embed.w, feed[i].ids,
 		    &y) != 0)
-			return no_kernel(err, SQ_OP_embed);
+			return no_kernel(f, err, SQ_OP_embed);
 	}
 	f->x.rows = row;
 	return 0;
@@ -454,6 +489,27 @@ sq_forward_ffn(struct sq_forward *f, size_t layer, const struct sq_feed *feed,
 	(void)feed;
 	(void)n;
 	return ffn_half(f, layer, err);
+}
+
+int
+sq_forward_put(struct sq_forward *f, const float *x, size_t rows, char *err)
+{
+	const struct sq_mem *mem = f->ctx->kern->mem;
+
+	f->x.rows = rows;
+	if (mem->put(f->hidden, x, rows * f->x.cols * sizeof(*x)) < 0)
+		return sq_fail(err, "%s", mem->error());
+	return 0;
+}
+
+int
+sq_forward_get(struct sq_forward *f, float *x, char *err)
+{
+	const struct sq_mem *mem = f->ctx->kern->mem;
+
+	if (mem->get(x, f->hidden, f->x.rows * f->x.cols * sizeof(*x)) < 0)
+		return sq_fail(err, "%s", mem->error());
+	return 0;
 }
 
 int

@@ -25,7 +25,8 @@ struct sq_forward {
 	struct sq_ctx *ctx;
 	enum sq_prec prec;
 	size_t max_rows;		/* of a batch */
-	struct sq_mat x;		/* hidden states: [rows][dim] */
+	struct sq_mat x;		/* hidden states: [rows][dim], where
+					   the kernels work */
 	sq_tap_fn *tap;			/* or NULL */
 	void *tap_arg;
 	int64_t expert;			/* whose input the tap sees, or -1 */
@@ -34,7 +35,7 @@ struct sq_forward {
 	float *out, *ffn_normed, *act;	/* normed, normed and gate again, or */
 	float *kept;			/* what sq_forward_keep() gave them */
 	float *entry, *mid, *q_raw, *k_raw;	/* NULL unless kept */
-	uint32_t *pos;
+	uint32_t *pos, *place;		/* positions; place: on the host */
 	struct sq_qmat qx;		/* the last input that was quantized */
 	const float *qx_of;		/* whose it is, or NULL */
 	float qx_scale;			/* and with which scale */
@@ -74,6 +75,11 @@ enum sq_dtype sq_forward_kv_type(enum sq_prec);
 /* Embeds the tokens of all feeds, one after the other, into x. */
 int	 sq_forward_embed(struct sq_forward *, const struct sq_feed *,
 	    size_t nfeeds, char *err);
+
+/* Sets x, and takes a copy of it: [rows][dim], on the host. */
+int	 sq_forward_put(struct sq_forward *, const float *x, size_t rows,
+	    char *err);
+int	 sq_forward_get(struct sq_forward *, float *x, char *err);
 
 /* Passes x through block `layer'; the cache has room and keeps its length. */
 int	 sq_forward_block(struct sq_forward *, size_t layer,

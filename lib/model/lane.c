@@ -17,7 +17,8 @@ sq_lane_init(struct sq_lane *l, const struct sq_model *m, struct sq_ctx *ctx,
 	memset(l, 0, sizeof(*l));
 	l->rows = tokens < SQ_LANE_ROWS ? tokens : SQ_LANE_ROWS;
 	if (sq_forward_init(&l->f, m, ctx, prec, l->rows, err) < 0 ||
-	    sq_kvcache_init(&l->cache, &kv, layers, tokens, err) < 0)
+	    sq_kvcache_init(&l->cache, &kv, ctx->kern->mem, layers, tokens,
+	    err) < 0)
 		return -1;
 	return sq_kvseq_init(&l->seq, &l->cache, tokens, err);
 }

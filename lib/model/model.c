@@ -5,6 +5,7 @@
 
 #include "base/half.h"
 #include "model/model.h"
+#include "model/place.h"
 #include "model/weight.h"
 
 static int
@@ -16,8 +17,10 @@ new_experts(struct sq_model *m)
 	for (i = 0; i < c->layers; i++)
 		if (sq_config_has_experts(c, i) &&
 		    (m->layer[i].expert = calloc(c->experts,
-		    sizeof(*m->layer[i].expert))) == NULL)
+		    sizeof(*m->layer[i].expert))) == NULL) {
+			m->nslots = 0;	/* whose weights there are none of */
 			return -1;
+		}
 	return 0;
 }
 
@@ -28,6 +31,7 @@ sq_model_new(const struct sq_config *c, char *err)
 
 	if (m != NULL) {
 		m->config = *c;
+		m->mem = &sq_mem_host;
 		m->layer = calloc(c->layers, sizeof(*m->layer));
 		m->slot = sq_config_slots(c, &m->nslots);
 	}
@@ -38,39 +42,6 @@ sq_model_new(const struct sq_config *c, char *err)
 		return NULL;
 	}
 	return m;
-}
-
-static void
-free_layer(struct sq_layer *l)
-{
-	free(l->attn_norm);
-	free(l->ffn_norm);
-	free(l->q_norm);
-	free(l->k_norm);
-	free(l->q.bias);
-	free(l->k.bias);
-	free(l->v.bias);
-	free(l->o.bias);
-	free(l->gate.bias);
-	free(l->up.bias);
-	free(l->down.bias);
-	free(l->expert);
-}
-
-void
-sq_model_free(struct sq_model *m)
-{
-	size_t i;
-
-	if (m == NULL)
-		return;
-	for (i = 0; m->layer != NULL && i < m->config.layers; i++)
-		free_layer(&m->layer[i]);
-	free(m->layer);
-	free(m->norm);
-	free(m->slot);
-	sq_source_close(m->source);
-	free(m);
 }
 
 struct sq_linear *
@@ -137,6 +108,41 @@ vector_of(struct sq_model *m, const struct sq_slot *s)
 	}
 }
 
+/* Vectors and weights of the model's own: every one has a slot. */
+static void
+free_slot(struct sq_model *m, const struct sq_slot *s)
+{
+	struct sq_linear *l;
+	float **v;
+
+	if (s->ndim == 1) {
+		v = vector_of(m, s);
+		m->mem->free(*v);
+		*v = NULL;
+		return;
+	}
+	l = sq_model_slot(m, s);
+	m->mem->free(l->own);
+	l->own = NULL;
+}
+
+void
+sq_model_free(struct sq_model *m)
+{
+	size_t i;
+
+	if (m == NULL)
+		return;
+	for (i = 0; m->layer != NULL && m->slot != NULL && i < m->nslots; i++)
+		free_slot(m, &m->slot[i]);
+	for (i = 0; m->layer != NULL && i < m->config.layers; i++)
+		free(m->layer[i].expert);
+	free(m->layer);
+	free(m->slot);
+	sq_source_close(m->source);
+	free(m);
+}
+
 static float
 element(const void *p, enum sq_dtype type, size_t i)
 {
@@ -171,9 +177,9 @@ bind_vector(struct sq_model *m, const struct sq_slot *s,
 			    "NaN", t->name);
 		}
 	}
-	free(*v);
+	m->mem->free(*v);
 	*v = f;
-	return 0;
+	return sq_place_vector(m->mem, v, n, err);
 }
 
 int
@@ -192,9 +198,44 @@ sq_model_bind(struct sq_model *m, const struct sq_tensor *t,
 		return -1;
 	if (s->linear)
 		l->act = t->act;
+	if (sq_place_linear(m->mem, l, err) < 0)
+		return -1;
 	if (s->role == SQ_EMBED && m->head.w.data == NULL && m->config.tied)
 		m->head.w = l->w;
 	return 0;
+}
+
+int
+sq_model_place(struct sq_model *m, const struct sq_mem *mem, char *err)
+{
+	const struct sq_slot *s;
+	struct sq_linear *l;
+	float **v;
+	size_t i;
+	int r = 0;
+
+	if (m->mem == mem)
+		return 0;
+	for (i = 0; i < m->nslots; i++) {
+		s = &m->slot[i];
+		if (s->ndim != 1) {
+			l = sq_model_slot(m, s);
+			if (r == 0 && l->w.data != NULL)
+				r = sq_place_linear(mem, l, err);
+			continue;
+		}
+		v = vector_of(m, s);
+		if (r == 0 && *v != NULL)
+			r = sq_place_vector(mem, v, (size_t)s->dim[0], err);
+		else if (r < 0) {	/* none of the old memory is left */
+			m->mem->free(*v);
+			*v = NULL;
+		}
+	}
+	m->mem = mem;
+	if (m->config.tied && m->embed.own != NULL)
+		m->head.w = m->embed.w;
+	return r;
 }
 
 static int

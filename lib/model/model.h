@@ -13,6 +13,7 @@ struct sq_linear {
 	struct sq_weight w;		/* data NULL: not there */
 	float *bias;			/* [w.rows], or NULL */
 	struct sq_act act;		/* x is quantized so first */
+	void *own;			/* its memory on a device, or NULL */
 };
 
 struct sq_expert {
@@ -35,6 +36,7 @@ struct sq_model {
 	struct sq_slot *slot;
 	size_t nslots;
 	struct sq_source *source;	/* what the weights point into, or NULL */
+	const struct sq_mem *mem;	/* where weights and vectors are to be */
 };
 
 /* An empty model of that configuration: weights come by sq_model_bind(). */
@@ -51,6 +53,13 @@ void	 sq_model_free(struct sq_model *);
  */
 int	 sq_model_bind(struct sq_model *, const struct sq_tensor *,
 	    const void *const part[SQ_PARTS], char *err);
+
+/*
+ * Takes what is bound, and whatever will be, to the memory in which kernels
+ * work: nothing to do when that is the host's.  After -1 the model can only be
+ * freed.
+ */
+int	 sq_model_place(struct sq_model *, const struct sq_mem *, char *err);
 
 /* The weight of a slot; NULL when it has none. */
 struct sq_linear *sq_model_slot(struct sq_model *, const struct sq_slot *);

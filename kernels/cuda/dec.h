@@ -1,0 +1,99 @@
+/*
+ * The decoder, inside: its buffers, and the functions that start its kernels.
+ * decoder.c has weights, pages and steps; the dec_*.cu files the kernels.
+ *
+ *	h  f32 [rows][dim]		the residual stream
+ *	x  [rows][.]			what a product takes: bf16, bf16 in the
+ *					order of the int4 kernel, or e4m3 with
+ *					a scale for each row
+ *	keys    [page][head][token][dim]
+ *	values  [page][head][dim][token]	so that tensor cores take them
+ *						as they are
+ */
+#ifndef SQ_KERNELS_CUDA_DEC_H
+#define SQ_KERNELS_CUDA_DEC_H
+
+#include "kernels/cuda/cuda.h"
+#include "kernels/decoder.h"
+
+#define DEC_FEW		16		/* tokens that the int4 kernel takes */
+#define DEC_LOGITS	64		/* rows of logits at a time, in prefill */
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The form of what a product takes. */
+enum dec_form { DEC_PLAIN, DEC_ARRANGED, DEC_E4M3 };
+
+struct dec_x {
+	enum dec_form form;
+	void *p;
+	float *scale;			/* [rows], E4M3 only */
+};
+
+/* Everything that a step's kernels know about its tokens. */
+struct dec_step {
+	uint32_t n;			/* tokens */
+	const uint32_t *slot;		/* [n] */
+	const uint32_t *pos;		/* [n], or NULL: length[slot] */
+	uint32_t *length;		/* [slots] */
+	const uint32_t *table;		/* [slots][max_pages] */
+	uint32_t max_pages;
+	uint32_t heads, kv_heads, dim;	/* dim: of a head */
+	const float *angles;
+	int fp8;			/* the cache */
+	void *k, *v;			/* of one layer */
+};
+
+void	 dec_embed(gpu_stream, const void *table, size_t dim,
+	    const uint32_t *ids, const uint32_t *slot, size_t n, float *h);
+/* h += add (unless NULL); x = rmsnorm(h) in its form. */
+void	 dec_norm(gpu_stream, float *h, const void *add, const float *w,
+	    float eps, size_t n, size_t dim, struct dec_x x);
+/* Rows `row' of h, each to its place: the last tokens of prompts. */
+void	 dec_gather(gpu_stream, const float *h, const uint32_t *row, size_t n,
+	    size_t dim, float *to);
+void	 dec_silu(gpu_stream, const void *gate_up, size_t n, size_t ffn,
+	    struct dec_x x);
+/* bf16 [n][dim] to another form. */
+void	 dec_form(gpu_stream, const void *in, size_t n, size_t dim,
+	    struct dec_x x);
+/* Rotates q and k in place, and puts k and v into their pages. */
+void	 dec_rope(gpu_stream, struct dec_step, void *qkv, int prefill);
+/* The greatest logit's id is what the slot makes next. */
+void	 dec_pick(gpu_stream, const void *logits, int bf16, size_t vocab,
+	    const uint32_t *slot, size_t n, uint32_t *next, uint32_t *made,
+	    uint32_t *nmade, size_t most, uint32_t *length, int grow);
+
+void	 dec_random_w4(gpu_stream, uint64_t seed, size_t rows, size_t cols,
+	    void *codes, void *scales, float spread);
+void	 dec_random_bf16(gpu_stream, uint64_t seed, size_t n, void *out,
+	    float spread);
+void	 dec_ones(gpu_stream, float *p, size_t n);
+/* bf16 rows to e4m3 with a scale for each. */
+void	 dec_rows_e4m3(gpu_stream, const void *bf16, size_t rows, size_t cols,
+	    void *out, float *scale);
+
+/* x is arranged; y bf16 [n][rows].  silu: rows are gate and up in turns of
+ * eight, and y what `down' takes, arranged. */
+void	 dec_few(gpu_stream, struct sq_weight w, const void *x, size_t n,
+	    void *y, int silu);
+
+size_t	 dec_attn_floats(const struct dec_step *, size_t splits);
+void	 dec_attn(gpu_stream, struct dec_step, const void *qkv, size_t splits,
+	    float *sums);
+/* Puts the splits together: [n][heads * dim] in the form of x. */
+void	 dec_merge(gpu_stream, struct dec_step, const float *sums,
+	    size_t splits, struct dec_x x);
+
+/* Causal attention within prompts: tokens first[i] .. first[i + 1] - 1. */
+void	 dec_prompts(gpu_stream, const void *qkv, const uint32_t *first,
+	    size_t n, size_t longest, uint32_t heads, uint32_t kv_heads,
+	    uint32_t dim, void *out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,960 @@
+/*
+ * The decoder: weights, pages, steps; see dec.h.  A step of generation is
+ * captured once for each number of sequences and replayed: it reads what
+ * changes (tokens, lengths, pages) from the device's memory.
+ */
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/cuda/dec.h"
+#include "kernels/cuda/dec_gemm.h"
+
+#define SPREAD		0.02f		/* of random weights */
+#define MOST_SPLITS	16
+#define RESERVE		((size_t)4 << 30)	/* not for the cache */
+
+/* One product of a block: of some roles, one below the other. */
+struct lin {
+	size_t rows, cols;
+	void *w16;			/* bf16 */
+	void *w8;			/* e4m3 */
+	float *s8;			/* [rows] */
+	void *w4;			/* int4, with f16 scales */
+	void *s4;
+	size_t group;
+};
+
+struct layer {
+	struct lin qkv, o, gu, down;
+	float *attn_norm, *ffn_norm;
+	void *k, *v;
+};
+
+struct graph {
+	size_t n;
+	cudaGraphExec_t exec;
+};
+
+struct sq_decoder {
+	struct sq_dec_shape s;
+	struct dec_gemm *gemm;
+	struct layer *layer;
+	struct lin head;
+	void *embed;
+	float *norm, *angles;
+	/* activations */
+	size_t rows;			/* room, a multiple of 16 */
+	float *h, *last, *logits, *sums, *scale;
+	void *x, *y, *qkv, *gu, *out, *att;
+	/* sequences, on the device; slot `slots' is nobody's */
+	uint32_t *next, *length, *table, *made, *nmade, *active;
+	uint32_t *ids, *pos, *slot, *first, *row;
+	uint32_t max_pages;
+	/* on the host */
+	uint32_t *host_table, *unused;
+	size_t nunused, *slot_pages, *host_made;
+	int short_logits;		/* bf16: the library has no float32 */
+	struct graph graph[64];
+	int ngraphs;
+};
+
+static int
+why(char *err)
+{
+	snprintf(err, SQ_ERR, "%s", sqc.err);
+	return -1;
+}
+
+static void *
+room(size_t n, int *bad)
+{
+	void *p = NULL;
+
+	if (!*bad && sqc_ok(GPU(Malloc)(&p, n > 0 ? n : 1), "memory") < 0)
+		*bad = 1;
+	return *bad ? NULL : p;
+}
+
+/* ---- opening ---- */
+
+static size_t
+qkv_rows(const struct sq_dec_shape *s)
+{
+	return (s->heads + 2 * s->kv_heads) * s->head_dim;
+}
+
+static void
+lin_init(const struct sq_decoder *d, struct lin *l, size_t rows, size_t cols,
+    int inside, int *bad)
+{
+	l->rows = rows;
+	l->cols = cols;
+	if (d->s.mode == SQ_DEC_BF16) {
+		l->w16 = room(rows * cols * 2, bad);
+		return;
+	}
+	l->w8 = room(rows * cols, bad);
+	l->s8 = room(rows * sizeof(float), bad);
+	if (d->s.mode == SQ_DEC_W4 && inside) {
+		l->w4 = room(rows * cols / 2, bad);
+		l->s4 = room(rows * cols / 128 * 2, bad);
+	}
+}
+
+static void
+lin_free(struct lin *l)
+{
+	(void)GPU(Free)(l->w16);
+	(void)GPU(Free)(l->w8);
+	(void)GPU(Free)(l->s8);
+	(void)GPU(Free)(l->w4);
+	(void)GPU(Free)(l->s4);
+}
+
+static size_t
+layer_kv(const struct sq_dec_shape *s)
+{
+	return (s->pages + 1) * s->kv_heads * SQ_DEC_PAGE * s->head_dim *
+	    (s->kv == SQ_DEC_KV_FP8 ? 1 : 2);
+}
+
+static void
+layer_init(struct sq_decoder *d, struct layer *l, int *bad)
+{
+	const struct sq_dec_shape *s = &d->s;
+	size_t q = s->heads * s->head_dim;
+
+	lin_init(d, &l->qkv, qkv_rows(s), s->dim, 1, bad);
+	lin_init(d, &l->o, s->dim, q, 1, bad);
+	lin_init(d, &l->gu, 2 * s->ffn, s->dim, 1, bad);
+	lin_init(d, &l->down, s->dim, s->ffn, 1, bad);
+	l->attn_norm = room(s->dim * sizeof(float), bad);
+	l->ffn_norm = room(s->dim * sizeof(float), bad);
+}
+
+/* The cache; with pages 0, of what is left but RESERVE. */
+static void
+cache_init(struct sq_decoder *d, int *bad)
+{
+	size_t n, one, unused = 0, total, i;
+	struct layer *l;
+
+	one = 2 * d->s.layers * (layer_kv(&d->s) / (d->s.pages + 1));
+	if (d->s.pages == 0 && !*bad && sqc_ok(GPU(MemGetInfo)(&unused,
+	    &total), "memory") == 0 && unused > RESERVE)
+		d->s.pages = (unused - RESERVE) / one;
+	if (d->s.pages < 2)
+		*bad = *bad || sqc_ok(GPU(ErrorMemoryAllocation),
+		    "the cache") < 0;
+	n = layer_kv(&d->s);
+	for (i = 0; i < d->s.layers; i++) {
+		l = &d->layer[i];
+		l->k = room(n, bad);
+		l->v = room(n, bad);
+		if (!*bad && (sqc_ok(GPU(MemsetAsync)(l->k, 0, n, sqc.stream),
+		    "memory") < 0 || sqc_ok(GPU(MemsetAsync)(l->v, 0, n,
+		    sqc.stream), "memory") < 0))
+			*bad = 1;
+	}
+}
+
+static size_t
+greatest(size_t a, size_t b)
+{
+	return a > b ? a : b;
+}
+
+static void
+activations(struct sq_decoder *d, int *bad)
+{
+	const struct sq_dec_shape *s = &d->s;
+	size_t q = s->heads * s->head_dim, n, widest;
+
+	d->rows = n = (greatest(s->rows, s->slots + 1) + 127) / 128 * 128;
+	widest = greatest(greatest(s->dim, s->ffn), q);
+	d->h = room(n * s->dim * sizeof(float), bad);
+	d->last = room((s->slots + 16) * s->dim * sizeof(float), bad);
+	d->logits = room((greatest(s->slots, DEC_LOGITS) + 16) * s->vocab *
+	    sizeof(float), bad);
+	d->sums = room((s->slots + 16) * s->heads * MOST_SPLITS *
+	    (s->head_dim + 2) * sizeof(float), bad);
+	d->scale = room(n * sizeof(float), bad);
+	d->x = room(n * widest * 2, bad);
+	d->y = room(n * widest * 2, bad);
+	d->qkv = room(n * qkv_rows(s) * 2, bad);
+	d->gu = room(n * 2 * s->ffn * 2, bad);
+	d->out = room(n * s->dim * 2, bad);
+	d->att = room(n * q * 2, bad);
+	d->ids = room(n * 4, bad);
+	d->pos = room(n * 4, bad);
+	d->slot = room(n * 4, bad);
+	d->first = room((s->slots + 2) * 4, bad);
+	d->row = room((s->slots + 2) * 4, bad);
+}
+
+/* Page 0 is nobody's slot's. */
+static void
+sequences(struct sq_decoder *d, int *bad)
+{
+	const struct sq_dec_shape *s = &d->s;
+	size_t n = s->slots + 1, i;
+
+	d->max_pages = (uint32_t)((s->context + SQ_DEC_PAGE - 1) /
+	    SQ_DEC_PAGE + 1);
+	d->next = room(n * 4, bad);
+	d->length = room(n * 4, bad);
+	d->nmade = room(n * 4, bad);
+	d->active = room((n + 128) * 4, bad);
+	d->table = room(n * d->max_pages * 4, bad);
+	d->made = room(n * s->context * 4, bad);
+	d->host_table = calloc(n * d->max_pages, 4);
+	d->unused = calloc(s->pages, 4);
+	d->slot_pages = calloc(n, sizeof(*d->slot_pages));
+	d->host_made = calloc(n, sizeof(*d->host_made));
+	if (d->host_table == NULL || d->unused == NULL ||
+	    d->slot_pages == NULL || d->host_made == NULL) {
+		snprintf(sqc.err, sizeof(sqc.err), "out of memory");
+		*bad = 1;
+		return;
+	}
+	for (i = 0; i < s->pages; i++)
+		d->unused[d->nunused++] = (uint32_t)(s->pages - i);
+	if (*bad || sqc_ok(GPU(MemsetAsync)(d->table, 0, n * d->max_pages * 4,
+	    sqc.stream), "memory") < 0 || sqc_ok(GPU(MemsetAsync)(d->next, 0,
+	    n * 4, sqc.stream), "memory") < 0 ||
+	    sqc_ok(GPU(MemsetAsync)(d->nmade, 0, n * 4, sqc.stream),
+	    "memory") < 0 || sqc_ok(GPU(MemsetAsync)(d->length, 0, n * 4,
+	    sqc.stream), "memory") < 0)
+		*bad = 1;
+}
+
+static void
+dec_close(struct sq_decoder *d)
+{
+	void *all[] = { d->embed, d->norm, d->angles, d->h, d->last,
+	    d->logits, d->sums, d->scale, d->x, d->y, d->qkv, d->gu, d->out,
+	    d->att, d->next, d->length, d->table, d->made, d->nmade,
+	    d->active, d->ids, d->pos, d->slot, d->first, d->row };
+	struct layer *l;
+	size_t i;
+
+	(void)GPU(StreamSynchronize)(sqc.stream);
+	for (i = 0; d->layer != NULL && i < d->s.layers; i++) {
+		l = &d->layer[i];
+		lin_free(&l->qkv);
+		lin_free(&l->o);
+		lin_free(&l->gu);
+		lin_free(&l->down);
+		(void)GPU(Free)(l->attn_norm);
+		(void)GPU(Free)(l->ffn_norm);
+		(void)GPU(Free)(l->k);
+		(void)GPU(Free)(l->v);
+	}
+	for (i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		(void)GPU(Free)(all[i]);
+	for (i = 0; i < (size_t)d->ngraphs; i++)
+		(void)cudaGraphExecDestroy(d->graph[i].exec);
+	lin_free(&d->head);
+	dec_gemm_close(d->gemm);
+	free(d->layer);
+	free(d->host_table);
+	free(d->unused);
+	free(d->slot_pages);
+	free(d->host_made);
+	free(d);
+}
+
+static struct sq_decoder *
+dec_open(const struct sq_dec_shape *s, char *err)
+{
+	struct sq_decoder *d;
+	int bad = 0;
+	size_t i;
+
+	if ((s->head_dim != 64 && s->head_dim != 128) ||
+	    s->heads % s->kv_heads != 0 || s->heads / s->kv_heads > 8 ||
+	    s->dim % 128 != 0 || s->ffn % 128 != 0 || s->vocab % 16 != 0 ||
+	    s->slots < 1 || s->context < 1) {
+		snprintf(err, SQ_ERR, "decoder: not a shape that it knows");
+		return NULL;
+	}
+	if ((d = calloc(1, sizeof(*d))) == NULL ||
+	    (d->layer = calloc(s->layers, sizeof(*d->layer))) == NULL) {
+		free(d);
+		snprintf(err, SQ_ERR, "out of memory");
+		return NULL;
+	}
+	d->s = *s;
+	if ((d->gemm = dec_gemm_open(err)) == NULL) {
+		dec_close(d);
+		return NULL;
+	}
+	for (i = 0; i < s->layers; i++)
+		layer_init(d, &d->layer[i], &bad);
+	lin_init(d, &d->head, s->vocab, s->dim, 0, &bad);
+	d->embed = room(s->vocab * s->dim * 2, &bad);
+	d->norm = room(s->dim * sizeof(float), &bad);
+	activations(d, &bad);
+	cache_init(d, &bad);
+	sequences(d, &bad);
+	if (!bad)
+		return d;
+	why(err);
+	dec_close(d);
+	return NULL;
+}
+
+/* ---- weights ---- */
+
+/* Where a role's rows begin in its product. */
+static struct lin *
+place(struct sq_decoder *d, enum sq_dec_role role, size_t layer, size_t *row)
+{
+	const struct sq_dec_shape *s = &d->s;
+	struct layer *l = layer < s->layers ? &d->layer[layer] : NULL;
+
+	*row = 0;
+	switch (role) {
+	case SQ_DEC_K:
+		*row = s->heads * s->head_dim;
+		return &l->qkv;
+	case SQ_DEC_V:
+		*row = (s->heads + s->kv_heads) * s->head_dim;
+		return &l->qkv;
+	case SQ_DEC_Q:
+		return &l->qkv;
+	case SQ_DEC_O:
+		return &l->o;
+	case SQ_DEC_UP:
+		*row = s->ffn;
+		return &l->gu;
+	case SQ_DEC_GATE:
+		return &l->gu;
+	case SQ_DEC_DOWN:
+		return &l->down;
+	default:
+		return &d->head;
+	}
+}
+
+static int
+copy_rows(void *to, size_t pitch, const void *from, size_t width, size_t rows)
+{
+	return sqc_ok(GPU(Memcpy2DAsync)(to, pitch, from, width, width, rows,
+	    GPU(MemcpyDefault), sqc.stream), "copy");
+}
+
+/* Gate and up in turns of eight rows, so that one block has both. */
+static int
+put_w4(struct lin *l, enum sq_dec_role role, size_t row,
+    const struct sq_weight *w)
+{
+	size_t code = w->cols / 2, scale = w->cols / w->group_cols * 2;
+	size_t n = role == SQ_DEC_GATE || role == SQ_DEC_UP ? 8 : 1, f = n / 8;
+	char *to = l->w4, *ts = l->s4;
+
+	l->group = w->group_cols;
+	row = role == SQ_DEC_UP ? 8 : role == SQ_DEC_GATE ? 0 : row;
+	return copy_rows(to + row * code, (1 + f) * n * code, w->data,
+	    n * code, w->rows / n) < 0 || copy_rows(ts + row * scale,
+	    (1 + f) * n * scale, w->scales, n * scale, w->rows / n) < 0 ?
+	    -1 : 0;
+}
+
+static int
+w4_fits(const struct sq_weight *w)
+{
+	return w->grid == SQ_INT4 && w->zeros == NULL && w->group_rows == 1 &&
+	    w->group_cols % 128 == 0 && w->cols % w->group_cols == 0 &&
+	    w->scale_type == SQ_F16 && w->rows % 16 == 0;
+}
+
+/* w is on the device. */
+static int
+put_weight(struct sq_decoder *d, struct sqc_call *k, enum sq_dec_role role,
+    size_t layer, const struct sq_weight *w)
+{
+	size_t row;
+	struct lin *l = place(d, role, layer, &row);
+	struct sq_mat m = { NULL, SQ_BF16, w->rows, w->cols, w->cols };
+
+	if (role == SQ_DEC_EMBED) {
+		m.p = d->embed;
+		sqc_dequantize(sqc.stream, *w, NULL, 0, m);
+		return 0;
+	}
+	if (l->w4 != NULL && put_w4(l, role, row, w) < 0)
+		return -1;
+	if (l->w16 != NULL) {
+		m.p = (char *)l->w16 + row * w->cols * 2;
+		sqc_dequantize(sqc.stream, *w, NULL, 0, m);
+		return 0;
+	}
+	if ((m.p = sqc_temp(k, w->rows * w->cols * 2)) == NULL)
+		return -1;
+	sqc_dequantize(sqc.stream, *w, NULL, 0, m);
+	dec_rows_e4m3(sqc.stream, m.p, w->rows, w->cols, (char *)l->w8 + row *
+	    w->cols, l->s8 + row);
+	return 0;
+}
+
+static int
+fits(const struct sq_decoder *d, enum sq_dec_role role, size_t layer,
+    const struct sq_weight *w)
+{
+	const struct sq_dec_shape *s = &d->s;
+	size_t q = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
+	size_t rows[] = { q, kv, kv, s->dim, s->ffn, s->ffn, s->dim, s->vocab,
+	    s->vocab };
+	size_t cols = role == SQ_DEC_O ? q : role == SQ_DEC_DOWN ? s->ffn :
+	    s->dim;
+
+	return role <= SQ_DEC_HEAD && layer < s->layers &&
+	    w->rows == rows[role] && w->cols == cols &&
+	    (s->mode != SQ_DEC_W4 || role >= SQ_DEC_EMBED || w4_fits(w));
+}
+
+static int
+dec_weight(struct sq_decoder *d, enum sq_dec_role role, size_t layer,
+    const struct sq_weight *w, char *err)
+{
+	struct sqc_call k;
+	struct sq_weight dw;
+	int r = -1;
+
+	if (!fits(d, role, layer, w)) {
+		snprintf(err, SQ_ERR, "decoder: a weight of another shape or "
+		    "grid than it runs");
+		return -1;
+	}
+	sqc_call_begin(&k);
+	dw = sqc_weight(&k, w);
+	if (!k.failed)
+		r = put_weight(d, &k, role, layer, &dw);
+	if (sqc_call_end(&k, r) < 0)
+		return why(err);
+	return sqc_ok(GPU(StreamSynchronize)(sqc.stream), "kernel") < 0 ?
+	    why(err) : 0;
+}
+
+static int
+dec_vector(struct sq_decoder *d, enum sq_dec_role role, size_t layer,
+    const float *v, char *err)
+{
+	float *to = role == SQ_DEC_NORM ? d->norm : role == SQ_DEC_ATTN_NORM ?
+	    d->layer[layer].attn_norm : d->layer[layer].ffn_norm;
+
+	return sqc_ok(GPU(Memcpy)(to, v, d->s.dim * sizeof(*v),
+	    GPU(MemcpyDefault)), "copy") < 0 ? why(err) : 0;
+}
+
+static int
+dec_angles(struct sq_decoder *d, const float *a, size_t n, char *err)
+{
+	size_t size = n * d->s.head_dim * sizeof(*a);
+
+	(void)GPU(Free)(d->angles);
+	d->angles = NULL;
+	if (sqc_ok(GPU(Malloc)((void **)&d->angles, size), "memory") < 0 ||
+	    sqc_ok(GPU(Memcpy)(d->angles, a, size, GPU(MemcpyDefault)),
+	    "copy") < 0)
+		return why(err);
+	return 0;
+}
+
+/* A random weight of a role, as dec_weight() would have been given. */
+static int
+random_weight(struct sq_decoder *d, struct sqc_call *k, enum sq_dec_role role,
+    size_t layer, uint64_t seed)
+{
+	const struct sq_dec_shape *s = &d->s;
+	size_t q = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
+	size_t rows[] = { q, kv, kv, s->dim, s->ffn, s->ffn, s->dim, s->vocab,
+	    s->vocab };
+	struct sq_weight w = { .grid = SQ_DENSE, .type = SQ_BF16,
+	    .rows = rows[role], .cols = role == SQ_DEC_O ? q :
+	    role == SQ_DEC_DOWN ? s->ffn : s->dim, .group_rows = 1,
+	    .group_cols = 128, .scale_type = SQ_F16 };
+	void *data = sqc_temp(k, w.rows * w.cols * 2), *scales;
+
+	if (data == NULL)
+		return -1;
+	w.data = data;
+	if (s->mode == SQ_DEC_W4 && role < SQ_DEC_EMBED) {
+		if ((scales = sqc_temp(k, w.rows * w.cols / 64)) == NULL)
+			return -1;
+		w.grid = SQ_INT4;
+		w.scales = scales;
+		dec_random_w4(sqc.stream, seed, w.rows, w.cols, data, scales,
+		    SPREAD);
+	} else
+		dec_random_bf16(sqc.stream, seed, w.rows * w.cols, data,
+		    SPREAD);
+	return put_weight(d, k, role, layer, &w);
+}
+
+static int
+dec_random(struct sq_decoder *d, uint64_t seed, char *err)
+{
+	struct sqc_call k;
+	size_t i, role;
+	int r = 0;
+
+	for (i = 0; i < d->s.layers && r == 0; i++)
+		for (role = SQ_DEC_Q; role <= SQ_DEC_HEAD && r == 0; role++) {
+			if (role >= SQ_DEC_EMBED && i > 0)
+				continue;
+			sqc_call_begin(&k);
+			r = sqc_call_end(&k, random_weight(d, &k,
+			    (enum sq_dec_role)role, i, seed + (i * 16 +
+			    role) * 1000003));
+		}
+	for (i = 0; i < d->s.layers; i++) {
+		dec_ones(sqc.stream, d->layer[i].attn_norm, d->s.dim);
+		dec_ones(sqc.stream, d->layer[i].ffn_norm, d->s.dim);
+	}
+	dec_ones(sqc.stream, d->norm, d->s.dim);
+	if (r < 0 || sqc_ok(GPU(StreamSynchronize)(sqc.stream), "kernel") < 0)
+		return why(err);
+	return 0;
+}
+
+/* ---- a step ---- */
+
+/* Which form products of n tokens take. */
+static enum dec_form
+form_of(const struct sq_decoder *d, size_t n)
+{
+	if (d->s.mode == SQ_DEC_BF16)
+		return DEC_PLAIN;
+	return d->s.mode == SQ_DEC_W4 && n <= DEC_FEW ? DEC_ARRANGED :
+	    DEC_E4M3;
+}
+
+static struct dec_x
+x_of(const struct sq_decoder *d, void *p, enum dec_form f)
+{
+	return (struct dec_x){ f, p, d->scale };
+}
+
+static int
+product(struct sq_decoder *d, const struct lin *l, struct dec_x x, size_t n,
+    void *y, int silu)
+{
+	struct sq_weight w = { .grid = SQ_INT4, .layout = SQ_ROWS,
+	    .rows = l->rows, .cols = l->cols, .data = l->w4,
+	    .group_rows = 1, .group_cols = l->group, .scale_type = SQ_F16,
+	    .scales = l->s4 };
+
+	if (x.form == DEC_ARRANGED) {
+		dec_few(sqc.stream, w, x.p, n, y, silu);
+		return 0;
+	}
+	return dec_gemm(d->gemm, x.form == DEC_E4M3 ? l->w8 : l->w16,
+	    x.form == DEC_E4M3 ? l->s8 : NULL, l->rows, l->cols, x, n, y, 0);
+}
+
+static size_t
+splits(const struct sq_decoder *d, size_t n)
+{
+	size_t blocks = n * d->s.kv_heads;
+	size_t want = (6 * (size_t)sqc.units + blocks - 1) / blocks;
+	size_t most = (d->s.context / SQ_DEC_PAGE + 1);
+
+	want = want > MOST_SPLITS ? MOST_SPLITS : want;
+	return want > most ? most : want;
+}
+
+struct prompts {
+	size_t n, longest;
+};
+
+/* The attention of a block, into what `o' takes. */
+static void
+look(struct sq_decoder *d, struct dec_step s, const struct prompts *p,
+    struct dec_x x)
+{
+	size_t q = d->s.heads * d->s.head_dim, cut;
+
+	dec_rope(sqc.stream, s, d->qkv, p != NULL);
+	if (p == NULL) {
+		cut = splits(d, s.n);
+		dec_attn(sqc.stream, s, d->qkv, cut, d->sums);
+		dec_merge(sqc.stream, s, d->sums, cut, x);
+		return;
+	}
+	dec_prompts(sqc.stream, d->qkv, d->first, p->n, p->longest, s.heads,
+	    s.kv_heads, s.dim, x.form == DEC_PLAIN ? x.p : d->att);
+	if (x.form != DEC_PLAIN)
+		dec_form(sqc.stream, d->att, s.n, q, x);
+}
+
+static int
+block(struct sq_decoder *d, size_t i, struct dec_step s,
+    const struct prompts *p)
+{
+	struct layer *l = &d->layer[i];
+	enum dec_form f = form_of(d, s.n);
+	struct dec_x x = x_of(d, d->x, f), y = x_of(d, d->y, f);
+	float eps = d->s.eps;
+
+	s.k = l->k;
+	s.v = l->v;
+	dec_norm(sqc.stream, d->h, i == 0 ? NULL : d->out, l->attn_norm, eps,
+	    s.n, d->s.dim, x);
+	if (product(d, &l->qkv, x, s.n, d->qkv, 0) < 0)
+		return -1;
+	look(d, s, p, y);
+	if (product(d, &l->o, y, s.n, d->out, 0) < 0)
+		return -1;
+	dec_norm(sqc.stream, d->h, d->out, l->ffn_norm, eps, s.n, d->s.dim, x);
+	if (product(d, &l->gu, x, s.n, f == DEC_ARRANGED ? d->y : d->gu,
+	    1) < 0)
+		return -1;
+	if (f != DEC_ARRANGED)
+		dec_silu(sqc.stream, d->gu, s.n, d->s.ffn, y);
+	return product(d, &l->down, y, s.n, d->out, 0);
+}
+
+/* Tokens from rows of h (with what the last block adds, unless it is in h). */
+static int
+tokens(struct sq_decoder *d, float *h, const void *add, const uint32_t *slot,
+    size_t n, int grow)
+{
+	struct dec_x x = x_of(d, d->x, d->s.mode == SQ_DEC_BF16 ? DEC_PLAIN :
+	    DEC_E4M3);
+
+	const void *w = x.form == DEC_E4M3 ? d->head.w8 : d->head.w16;
+	const float *scale = x.form == DEC_E4M3 ? d->head.s8 : NULL;
+
+	dec_norm(sqc.stream, h, add, d->norm, d->s.eps, n, d->s.dim, x);
+	if (!d->short_logits && dec_gemm(d->gemm, w, scale, d->head.rows,
+	    d->head.cols, x, n, d->logits, 1) < 0)
+		d->short_logits = 1;
+	if (d->short_logits && dec_gemm(d->gemm, w, scale, d->head.rows,
+	    d->head.cols, x, n, d->logits, 0) < 0)
+		return -1;
+	dec_pick(sqc.stream, d->logits, d->short_logits, d->s.vocab, slot, n, d->next, d->made,
+	    d->nmade, d->s.context, d->length, grow);
+	return 0;
+}
+
+static struct dec_step
+step_of(const struct sq_decoder *d, size_t n)
+{
+	return (struct dec_step){ .n = (uint32_t)n, .slot = d->active,
+	    .length = d->length, .table = d->table,
+	    .max_pages = d->max_pages, .heads = (uint32_t)d->s.heads,
+	    .kv_heads = (uint32_t)d->s.kv_heads,
+	    .dim = (uint32_t)d->s.head_dim, .angles = d->angles,
+	    .fp8 = d->s.kv == SQ_DEC_KV_FP8 };
+}
+
+static int
+one_step(struct sq_decoder *d, size_t n)
+{
+	struct dec_step s = step_of(d, n);
+	size_t i;
+
+	dec_embed(sqc.stream, d->embed, d->s.dim, d->next, d->active, n, d->h);
+	for (i = 0; i < d->s.layers; i++)
+		if (block(d, i, s, NULL) < 0)
+			return -1;
+	return tokens(d, d->h, d->out, d->active, n, 1);
+}
+
+/* The graph of n sequences.  The library picks its kernels in a step that is
+ * run outside of the capture, on slots that are nobody's. */
+static struct graph *
+graph_of(struct sq_decoder *d, size_t n)
+{
+	cudaGraph_t g;
+	int i, r;
+
+	for (i = 0; i < d->ngraphs; i++)
+		if (d->graph[i].n == n)
+			return &d->graph[i];
+	if (d->ngraphs == (int)(sizeof(d->graph) / sizeof(d->graph[0]))) {
+		snprintf(sqc.err, sizeof(sqc.err), "too many graphs");
+		return NULL;
+	}
+	if (one_step(d, n) < 0 || sqc_ok(GPU(StreamSynchronize)(sqc.stream),
+	    "first step") < 0 || sqc_ok(cudaStreamBeginCapture(sqc.stream,
+	    cudaStreamCaptureModeThreadLocal), "capture") < 0)
+		return NULL;
+	r = one_step(d, n);
+	if (sqc_ok(cudaStreamEndCapture(sqc.stream, &g), "capture") < 0 ||
+	    r < 0)
+		return NULL;
+	if (sqc_ok(cudaGraphInstantiate(&d->graph[i].exec, g, 0),
+	    "graph") < 0)
+		return NULL;
+	(void)cudaGraphDestroy(g);
+	d->graph[i].n = n;
+	d->ngraphs++;
+	return &d->graph[i];
+}
+
+static size_t
+bucket(size_t n)
+{
+	size_t step = n <= 4 ? 1 : n <= 16 ? 4 : n <= 64 ? 16 : n <= 256 ? 32 :
+	    64;
+
+	return (n + step - 1) / step * step;
+}
+
+/* Which slots a step is of: n of them, then nobody's. */
+static int
+set_active(struct sq_decoder *d, const uint32_t *slot, size_t n, size_t all)
+{
+	uint32_t list[1024], zero = 0;
+	size_t i;
+
+	for (i = 0; i < all; i++)
+		list[i] = i < n ? slot[i] : (uint32_t)d->s.slots;
+	return sqc_ok(GPU(MemcpyAsync)(d->active, list, all * 4,
+	    GPU(MemcpyDefault), sqc.stream), "copy") < 0 ||
+	    sqc_ok(GPU(MemcpyAsync)(d->length + d->s.slots, &zero, 4,
+	    GPU(MemcpyDefault), sqc.stream), "copy") < 0 ? -1 : 0;
+}
+
+static int
+dec_decode(struct sq_decoder *d, const uint32_t *slot, size_t n, size_t steps,
+    char *err)
+{
+	size_t all = bucket(n), i;
+	struct graph *g;
+
+	all = all > d->s.slots ? n : all;
+	if (n == 0 || n > d->s.slots || all > 1024) {
+		snprintf(err, SQ_ERR, "decoder: %zu sequences at a time", n);
+		return -1;
+	}
+	if (set_active(d, slot, 0, all) < 0 ||
+	    (g = graph_of(d, all)) == NULL || set_active(d, slot, n, all) < 0)
+		return why(err);
+	for (i = 0; i < steps; i++)
+		if (sqc_ok(cudaGraphLaunch(g->exec, sqc.stream), "step") < 0)
+			return why(err);
+	for (i = 0; i < n; i++)
+		d->host_made[slot[i]] += steps;
+	return 0;
+}
+
+/* ---- prompts ---- */
+
+static int
+take_pages(struct sq_decoder *d, const struct sq_dec_prompt *p, char *err)
+{
+	size_t need = (p->most + SQ_DEC_PAGE - 1) / SQ_DEC_PAGE, i;
+	uint32_t *t = d->host_table + p->slot * d->max_pages;
+
+	if (p->slot >= d->s.slots || p->n == 0 || p->most < p->n ||
+	    p->most > d->s.context || need > d->nunused ||
+	    d->slot_pages[p->slot] > 0) {
+		snprintf(err, SQ_ERR, "decoder: no room for a prompt of %zu "
+		    "tokens", p->n);
+		return -1;
+	}
+	for (i = 0; i < need; i++)
+		t[i] = d->unused[--d->nunused];
+	d->slot_pages[p->slot] = need;
+	d->host_made[p->slot] = 1;
+	return 0;
+}
+
+struct pack {
+	uint32_t *ids, *pos, *slot, *first, *row, *to, *zero;
+	size_t rows, longest;
+};
+
+static void
+pack_prompts(struct pack *k, const struct sq_dec_prompt *p, size_t n)
+{
+	size_t i, j;
+
+	for (i = 0; i < n; i++) {
+		k->first[i] = (uint32_t)k->rows;
+		for (j = 0; j < p[i].n; j++, k->rows++) {
+			k->ids[k->rows] = p[i].ids[j];
+			k->pos[k->rows] = (uint32_t)j;
+			k->slot[k->rows] = (uint32_t)p[i].slot;
+		}
+		k->row[i] = (uint32_t)(k->rows - 1);
+		k->to[i] = (uint32_t)p[i].slot;
+		k->longest = p[i].n > k->longest ? p[i].n : k->longest;
+	}
+	k->first[n] = (uint32_t)k->rows;
+}
+
+static int
+push(void *to, const void *from, size_t n)
+{
+	return sqc_ok(GPU(MemcpyAsync)(to, from, n * 4, GPU(MemcpyDefault),
+	    sqc.stream), "copy");
+}
+
+static int
+push_pack(struct sq_decoder *d, const struct pack *k,
+    const struct sq_dec_prompt *p, size_t n)
+{
+	uint32_t v[2] = { 0, 0 };
+	size_t i, s;
+
+	for (i = 0; i < n; i++) {
+		s = p[i].slot;
+		v[0] = (uint32_t)p[i].n;
+		if (push(d->table + s * d->max_pages, d->host_table + s *
+		    d->max_pages, d->slot_pages[s]) < 0 ||
+		    push(d->length + s, &v[0], 1) < 0 ||
+		    push(d->nmade + s, &v[1], 1) < 0)
+			return -1;
+	}
+	return push(d->ids, k->ids, k->rows) < 0 ||
+	    push(d->pos, k->pos, k->rows) < 0 ||
+	    push(d->slot, k->slot, k->rows) < 0 ||
+	    push(d->first, k->first, n + 1) < 0 ||
+	    push(d->row, k->row, n) < 0 || push(d->active, k->to, n) < 0 ?
+	    -1 : 0;
+}
+
+static int
+run_prompts(struct sq_decoder *d, const struct pack *k, size_t n)
+{
+	struct dec_step s = step_of(d, k->rows);
+	struct prompts p = { n, k->longest };
+	size_t i, m, q = d->s.dim;
+
+	s.slot = d->slot;
+	s.pos = d->pos;
+	dec_embed(sqc.stream, d->embed, q, d->ids, NULL, k->rows, d->h);
+	for (i = 0; i < d->s.layers; i++)
+		if (block(d, i, s, &p) < 0)
+			return -1;
+	/* what the last block adds is taken in by a norm of all rows */
+	dec_norm(sqc.stream, d->h, d->out, d->norm, d->s.eps, k->rows, q,
+	    x_of(d, d->x, DEC_PLAIN));
+	dec_gather(sqc.stream, d->h, d->row, n, q, d->last);
+	for (i = 0; i < n; i += m) {
+		m = n - i < DEC_LOGITS ? n - i : DEC_LOGITS;
+		if (tokens(d, d->last + i * q, NULL, d->active + i, m, 0) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+dec_prefill(struct sq_decoder *d, const struct sq_dec_prompt *p, size_t n,
+    char *err)
+{
+	struct pack k = { .rows = 0 };
+	size_t i, rows = 0;
+	uint32_t *mem;
+	int r;
+
+	for (i = 0; i < n; i++)
+		rows += p[i].n;
+	if (n == 0 || n > d->s.slots || rows > d->s.rows) {
+		snprintf(err, SQ_ERR, "decoder: prompts of %zu tokens are "
+		    "more than %zu", rows, d->s.rows);
+		return -1;
+	}
+	for (i = 0; i < n; i++)
+		if (take_pages(d, &p[i], err) < 0)
+			return -1;
+	if ((mem = malloc((3 * rows + 3 * n + 1) * sizeof(*mem))) == NULL) {
+		snprintf(err, SQ_ERR, "out of memory");
+		return -1;
+	}
+	k.ids = mem;
+	k.pos = k.ids + rows;
+	k.slot = k.pos + rows;
+	k.row = k.slot + rows;
+	k.to = k.row + n;
+	k.first = k.to + n;
+	pack_prompts(&k, p, n);
+	r = push_pack(d, &k, p, n) < 0 || run_prompts(d, &k, n) < 0 ||
+	    sqc_ok(GPU(GetLastError)(), "kernel") < 0 ? why(err) : 0;
+	free(mem);
+	return r;
+}
+
+/* ---- the rest ---- */
+
+static long
+dec_made(struct sq_decoder *d, size_t slot, uint32_t *ids, size_t most,
+    char *err)
+{
+	size_t n = d->host_made[slot];
+
+	n = n < most ? n : most;
+	if (sqc_ok(GPU(MemcpyAsync)(ids, d->made + slot * d->s.context, n * 4,
+	    GPU(MemcpyDefault), sqc.stream), "copy") < 0 ||
+	    sqc_ok(GPU(StreamSynchronize)(sqc.stream), "kernel") < 0)
+		return why(err);
+	return (long)n;
+}
+
+static void
+dec_clear(struct sq_decoder *d, size_t slot)
+{
+	uint32_t *t = d->host_table + slot * d->max_pages;
+
+	while (d->slot_pages[slot] > 0)
+		d->unused[d->nunused++] = t[--d->slot_pages[slot]];
+	d->host_made[slot] = 0;
+}
+
+static size_t
+dec_pages_left(struct sq_decoder *d)
+{
+	return d->nunused;
+}
+
+static int
+dec_sync(struct sq_decoder *d, char *err)
+{
+	(void)d;
+	return sqc_ok(GPU(StreamSynchronize)(sqc.stream), "kernel") < 0 ?
+	    why(err) : 0;
+}
+
+/* The management library comes with the driver; it has no header here. */
+static double
+dec_energy(struct sq_decoder *d)
+{
+	static void *so, *dev;
+	static int (*total)(void *, unsigned long long *);
+	int (*init)(void), (*handle)(unsigned, void **);
+	unsigned long long mj;
+
+	(void)d;
+	if (so == NULL) {
+		if ((so = dlopen("libnvidia-ml.so.1", RTLD_NOW)) == NULL)
+			return -1;
+		*(void **)&init = dlsym(so, "nvmlInit_v2");
+		*(void **)&handle = dlsym(so,
+		    "nvmlDeviceGetHandleByIndex_v2");
+		*(void **)&total = dlsym(so,
+		    "nvmlDeviceGetTotalEnergyConsumption");
+		if (init == NULL || handle == NULL || init() != 0 ||
+		    handle(0, &dev) != 0)
+			total = NULL;
+	}
+	return total == NULL || total(dev, &mj) != 0 ? -1 : (double)mj / 1e3;
+}
+
+static const struct sq_decoder_ops ops = {
+	dec_open, dec_close, dec_weight, dec_vector, dec_angles, dec_random,
+	dec_prefill, dec_decode, dec_made, dec_clear, dec_pages_left,
+	dec_sync, dec_energy
+};
+
+__attribute__((visibility("default"))) const struct sq_decoder_ops *
+sq_plugin_decoder(void)
+{
+	return &ops;
+}

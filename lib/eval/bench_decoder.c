@@ -1,0 +1,338 @@
+/* How fast a decoder is; see bench_decoder.h. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/rng.h"
+#include "eval/bench_decoder.h"
+#include "model/rope.h"
+
+#define TIMES	16
+
+const struct sq_load sq_loads[] = {
+	{ "b1-1024", 1, 1024, 129, 0 },
+	{ "b1-8192", 1, 8192, 65, 0 },
+	{ "decode-b16", 16, 1000, 129, 1 },
+	{ "decode-b64", 64, 1000, 129, 1 },
+	{ "decode-b256", 256, 1000, 129, 1 },
+	{ "off-1000-1000", 800, 1000, 1000, 0 },
+	{ "off-128-2048", 500, 128, 2048, 0 },
+	{ "off-2048-128", 600, 2048, 128, 0 },
+	{ "off-20000-2000", 30, 20000, 2000, 0 },
+	{ NULL, 0, 0, 0, 0 }
+};
+
+static double
+now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- opening ---- */
+
+static void
+shape_of(struct sq_dec_shape *s, const struct sq_config *c)
+{
+	s->layers = (size_t)c->layers;
+	s->dim = (size_t)c->dim;
+	s->ffn = (size_t)c->ffn;
+	s->heads = (size_t)c->heads;
+	s->kv_heads = (size_t)c->kv_heads;
+	s->head_dim = (size_t)c->head_dim;
+	s->vocab = (size_t)c->vocab;
+	s->eps = (float)c->eps;
+}
+
+static int
+put_layer(struct sq_bench_decoder *b, const struct sq_layer *l, size_t i,
+    char *err)
+{
+	const struct sq_linear *all[] = { &l->q, &l->k, &l->v, &l->o,
+	    &l->gate, &l->up, &l->down };
+	int role;
+
+	if (l->q_norm != NULL || l->k_norm != NULL)
+		return sq_fail(err, "the decoder knows no norm of queries "
+		    "and keys");
+	for (role = SQ_DEC_Q; role <= SQ_DEC_DOWN; role++) {
+		if (all[role]->bias != NULL)
+			return sq_fail(err, "the decoder knows no bias");
+		if (b->ops->weight(b->d, (enum sq_dec_role)role, i,
+		    &all[role]->w, err) < 0)
+			return -1;
+	}
+	return b->ops->vector(b->d, SQ_DEC_ATTN_NORM, i, l->attn_norm,
+	    err) < 0 || b->ops->vector(b->d, SQ_DEC_FFN_NORM, i, l->ffn_norm,
+	    err) < 0 ? -1 : 0;
+}
+
+static int
+put_model(struct sq_bench_decoder *b, const struct sq_model *m, char *err)
+{
+	size_t i;
+
+	if (m->config.window != 0)
+		return sq_fail(err, "the decoder knows no window");
+	for (i = 0; i < b->shape.layers; i++)
+		if (put_layer(b, &m->layer[i], i, err) < 0)
+			return -1;
+	return b->ops->weight(b->d, SQ_DEC_EMBED, 0, &m->embed.w, err) < 0 ||
+	    b->ops->weight(b->d, SQ_DEC_HEAD, 0, &m->head.w, err) < 0 ||
+	    b->ops->vector(b->d, SQ_DEC_NORM, 0, m->norm, err) < 0 ? -1 : 0;
+}
+
+/* The angles that the model asks for; of random weights, Llama 3's base. */
+static int
+put_angles(struct sq_bench_decoder *b, const struct sq_model *m, char *err)
+{
+	struct sq_config c = { .head_dim = b->shape.head_dim,
+	    .rope.theta = 500000, .context = b->shape.context };
+	size_t n = b->shape.context + SQ_DEC_PAGE;
+	float *a = malloc(n * b->shape.head_dim * sizeof(*a));
+	int r = a == NULL ? -1 : sq_rope_table(m != NULL ? &m->config : &c, 0,
+	    n, a);
+
+	if (r < 0)
+		sq_fail(err, "out of memory");
+	else
+		r = b->ops->angles(b->d, a, n, err);
+	free(a);
+	return r;
+}
+
+int
+sq_bench_decoder_open(struct sq_bench_decoder *b, const char *level,
+    const struct sq_model *m, const struct sq_dec_shape *shape, char *err)
+{
+	memset(b, 0, sizeof(*b));
+	b->shape = *shape;
+	if (m != NULL)
+		shape_of(&b->shape, &m->config);
+	if ((b->ops = sq_decoder_find(level, err)) == NULL ||
+	    (b->d = b->ops->open(&b->shape, err)) == NULL)
+		return -1;
+	if ((m != NULL ? put_model(b, m, err) : b->ops->random(b->d, 1,
+	    err)) < 0 || put_angles(b, m, err) < 0) {
+		sq_bench_decoder_close(b);
+		return -1;
+	}
+	return 0;
+}
+
+void
+sq_bench_decoder_close(struct sq_bench_decoder *b)
+{
+	if (b->d != NULL)
+		b->ops->close(b->d);
+	b->d = NULL;
+}
+
+/* ---- one request ---- */
+
+static int
+ascending(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static double
+median(double *v, int n)
+{
+	qsort(v, (size_t)n, sizeof(*v), ascending);
+	return v[n / 2];
+}
+
+static int
+alone(struct sq_bench_decoder *b, const struct sq_load *l,
+    const uint32_t *ids, double *ttft, double *tpot, char *err)
+{
+	struct sq_dec_prompt p = { 0, l->in, ids, l->in + l->out };
+	static const uint32_t slot;
+	double start = now(), first;
+
+	if (b->ops->prefill(b->d, &p, 1, err) < 0 ||
+	    b->ops->sync(b->d, err) < 0)
+		return -1;
+	first = now();
+	if (b->ops->decode(b->d, &slot, 1, l->out - 1, err) < 0 ||
+	    b->ops->sync(b->d, err) < 0)
+		return -1;
+	*ttft = first - start;
+	*tpot = (now() - first) / (double)(l->out - 1);
+	b->ops->clear(b->d, 0);
+	return 0;
+}
+
+/* ---- many ---- */
+
+/* A queue of like requests, and which slots are at work. */
+struct queue {
+	struct sq_bench_decoder *b;
+	const struct sq_load *l;
+	const uint32_t *ids;
+	size_t waiting, done;
+	uint32_t *slot;			/* at work, [n] */
+	size_t *left;			/* tokens that the slot is to make */
+	uint32_t *idle;
+	size_t n, nidle, at_once;
+};
+
+static int
+admit(struct queue *q, char *err)
+{
+	struct sq_dec_prompt p[64];
+	size_t n = 0, rows = 0, all = q->l->in + q->l->out;
+	size_t pages = (all + SQ_DEC_PAGE - 1) / SQ_DEC_PAGE;
+	size_t room = q->b->ops->pages_left(q->b->d);
+
+	while (n < 64 && q->waiting > 0 && q->nidle > 0 && room >= pages &&
+	    rows + q->l->in <= q->b->shape.rows) {
+		p[n] = (struct sq_dec_prompt){ q->idle[--q->nidle], q->l->in,
+		    q->ids + q->waiting % 16, all };
+		q->slot[q->n] = (uint32_t)p[n].slot;
+		q->left[p[n].slot] = q->l->out - 1;
+		q->n++;
+		q->waiting--;
+		rows += q->l->in;
+		room -= pages;
+		n++;
+	}
+	q->at_once = q->n > q->at_once ? q->n : q->at_once;
+	return n == 0 ? 0 : q->b->ops->prefill(q->b->d, p, n, err) < 0 ? -1 :
+	    1;
+}
+
+/* As many steps as the one with the least left makes. */
+static int
+advance(struct queue *q, char *err)
+{
+	size_t i, steps = (size_t)-1;
+
+	for (i = 0; i < q->n; i++)
+		if (q->left[q->slot[i]] < steps)
+			steps = q->left[q->slot[i]];
+	if (q->b->ops->decode(q->b->d, q->slot, q->n, steps, err) < 0)
+		return -1;
+	for (i = 0; i < q->n;)
+		if ((q->left[q->slot[i]] -= steps) == 0) {
+			q->b->ops->clear(q->b->d, q->slot[i]);
+			q->idle[q->nidle++] = q->slot[i];
+			q->slot[i] = q->slot[--q->n];
+			q->done++;
+		} else
+			i++;
+	return 0;
+}
+
+/* Prompts first, as long as there is room for them. */
+static int
+work_off(struct queue *q, double *start, double *joule, char *err)
+{
+	int r;
+
+	while (q->waiting > 0 || q->n > 0) {
+		if ((r = admit(q, err)) < 0)
+			return -1;
+		if (r > 0)
+			continue;
+		if (q->n == 0)
+			return sq_fail(err, "no room for a single request");
+		if (q->l->decode_only && q->done == 0) {
+			if (q->b->ops->sync(q->b->d, err) < 0)
+				return -1;
+			*start = now();
+			*joule = q->b->ops->energy(q->b->d);
+		}
+		if (advance(q, err) < 0)
+			return -1;
+	}
+	return q->b->ops->sync(q->b->d, err);
+}
+
+static int
+many(struct sq_bench_decoder *b, const struct sq_load *l,
+    const uint32_t *ids, struct sq_load_result *r, char *err)
+{
+	size_t slots = b->shape.slots, i;
+	struct queue q = { .b = b, .l = l, .ids = ids,
+	    .waiting = l->requests, .slot = calloc(slots, 4),
+	    .left = calloc(slots, sizeof(size_t)), .idle = calloc(slots, 4) };
+	double start = now(), joule = b->ops->energy(b->d), end;
+	double made = (double)(l->requests * (l->decode_only ? l->out - 1 :
+	    l->out));
+	int bad = q.slot == NULL || q.left == NULL || q.idle == NULL ?
+	    sq_fail(err, "out of memory") : 0;
+
+	for (i = 0; bad == 0 && i < slots; i++)
+		q.idle[q.nidle++] = (uint32_t)(slots - 1 - i);
+	if (bad == 0 && (bad = work_off(&q, &start, &joule, err)) == 0) {
+		end = b->ops->energy(b->d);
+		r->out_rate = made / (now() - start);
+		r->joule = end < 0 || joule < 0 ? NAN : (end - joule) / made;
+		r->at_once = q.at_once;
+	}
+	free(q.slot);
+	free(q.left);
+	free(q.idle);
+	return bad;
+}
+
+int
+sq_bench_decoder_run(struct sq_bench_decoder *b, const struct sq_load *l,
+    int times, struct sq_load_result *r, char *err)
+{
+	double ttft[TIMES], tpot[TIMES], skip[2];
+	uint32_t *ids = malloc((l->in + 16) * sizeof(*ids));
+	struct sq_rng rng = { 1 };
+	size_t i;
+	int n, bad = 0;
+
+	if (ids == NULL)
+		return sq_fail(err, "out of memory");
+	for (i = 0; i < l->in + 16; i++)
+		ids[i] = (uint32_t)(sq_rng_uniform(&rng) *
+		    (double)(b->shape.vocab - 1));
+	times = times > TIMES ? TIMES : times;
+	*r = (struct sq_load_result){ NAN, NAN, NAN, NAN, 1 };
+	if (l->requests > 1) {
+		/* once to let the library pick its kernels, where that
+		 * would show */
+		if (l->decode_only)
+			bad = many(b, l, ids, r, err);
+		if (bad == 0)
+			bad = many(b, l, ids, r, err);
+	}
+	else {
+		bad = alone(b, l, ids, &skip[0], &skip[1], err);
+		for (n = 0; n < times && bad == 0; n++)
+			bad = alone(b, l, ids, &ttft[n], &tpot[n], err);
+		if (bad == 0) {
+			r->ttft = median(ttft, times);
+			r->tpot = median(tpot, times);
+		}
+	}
+	free(ids);
+	return bad;
+}
+
+int
+sq_bench_decoder_greedy(struct sq_bench_decoder *b, const uint32_t *prompt,
+    size_t len, uint32_t *ids, size_t n, char *err)
+{
+	struct sq_dec_prompt p = { 0, len, prompt, len + n };
+	static const uint32_t slot;
+	long got;
+
+	if (b->ops->prefill(b->d, &p, 1, err) < 0 || (n > 1 &&
+	    b->ops->decode(b->d, &slot, 1, n - 1, err) < 0))
+		return -1;
+	got = b->ops->made(b->d, 0, ids, n, err);
+	b->ops->clear(b->d, 0);
+	return got < 0 ? -1 : 0;
+}
