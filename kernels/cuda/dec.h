@@ -17,6 +17,7 @@
 #include "kernels/decoder.h"
 
 #define DEC_FEW		16		/* tokens that the int4 kernel takes */
+#define DEC_PARTS	32		/* of a row of logits */
 #define DEC_LOGITS	64		/* rows of logits at a time, in prefill */
 
 #ifdef __cplusplus
@@ -61,10 +62,12 @@ void	 dec_form(gpu_stream, const void *in, size_t n, size_t dim,
 	    struct dec_x x);
 /* Rotates q and k in place, and puts k and v into their pages. */
 void	 dec_rope(gpu_stream, struct dec_step, void *qkv, int prefill);
-/* The greatest logit's id is what the slot makes next. */
+/* The greatest logit's id is what the slot makes next.  best: room for
+ * DEC_PARTS pairs of 32 bits for each of the n. */
 void	 dec_pick(gpu_stream, const void *logits, int bf16, size_t vocab,
-	    const uint32_t *slot, size_t n, uint32_t *next, uint32_t *made,
-	    uint32_t *nmade, size_t most, uint32_t *length, int grow);
+	    const uint32_t *slot, size_t n, void *best, uint32_t *next,
+	    uint32_t *made, uint32_t *nmade, size_t most, uint32_t *length,
+	    int grow);
 
 void	 dec_random_w4(gpu_stream, uint64_t seed, size_t rows, size_t cols,
 	    void *codes, void *scales, float spread);

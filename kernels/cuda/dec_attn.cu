@@ -187,8 +187,8 @@ attn(struct dec_step d, const uint16_t *qkv, unsigned splits, float scale,
 	const uint32_t *table, *pq;
 	float max, sum, v, f;
 
-	wait_for_others();
 	let_next_start();
+	wait_for_others();
 	slot = d.slot[i];
 	length = d.length[slot] + 1;
 	table = d.table + (size_t)slot * d.max_pages;
@@ -269,41 +269,57 @@ dec_attn(gpu_stream s, struct dec_step d, const void *qkv, size_t splits,
 		    (unsigned)splits, scale, sums);
 }
 
-/* A block for a token: all of its heads, so that a scale for it is at hand. */
+/* Element r of a token's heads, of all splits. */
+static __device__ float
+merged(const struct dec_step &d, const float *sums, unsigned splits,
+    size_t token, unsigned r)
+{
+	unsigned step = d.dim + 2, k;
+	const float *p = sums + (token * d.heads + r / d.dim) * splits * step;
+	float max = p[d.dim], sum = 0, v = 0, f;
+
+#pragma unroll 4
+	for (k = 1; k < splits; k++)
+		max = fmaxf(max, p[k * step + d.dim]);
+#pragma unroll 4
+	for (k = 0; k < splits; k++) {
+		f = exp2f(p[k * step + d.dim] - max);
+		sum += f * p[k * step + d.dim + 1];
+		v += f * p[k * step + r % d.dim];
+	}
+	return v / sum;
+}
+
+/* A block for a head of a token. */
 static __global__ void
 merge(struct dec_step d, const float *sums, unsigned splits, struct dec_x x)
 {
-	extern __shared__ float out[];
-	__shared__ float part[SQC_THREADS / 16];
-	unsigned n = d.heads * d.dim, r, k, step = d.dim + 2;
-	const float *p;
-	float max, sum, v, f, most = 0;
+	unsigned n = d.heads * d.dim, r = blockIdx.y * d.dim + threadIdx.x;
 	uint16_t *h = (uint16_t *)x.p + (size_t)blockIdx.x * n;
+
+	let_next_start();
+	wait_for_others();
+	h[x.form == DEC_PLAIN ? r : ((r & ~7u) | (r & 3) << 1 | (r >> 2 &
+	    1))] = to_bf16(merged(d, sums, splits, blockIdx.x, r));
+}
+
+/* A block for a token: all of its heads, so that a scale for it is at hand. */
+static __global__ void
+merge_e4m3(struct dec_step d, const float *sums, unsigned splits,
+    struct dec_x x)
+{
+	extern __shared__ float out[];
+	__shared__ float part[1024 / 16];
+	unsigned n = d.heads * d.dim, r, k;
+	float f, most = 0;
 	int l;
 
-	wait_for_others();
 	let_next_start();
+	wait_for_others();
 	for (r = threadIdx.x; r < n; r += blockDim.x) {
-		p = sums + ((size_t)blockIdx.x * d.heads + r / d.dim) *
-		    splits * step;
-		max = p[d.dim];
-		for (k = 1; k < splits; k++)
-			max = fmaxf(max, p[k * step + d.dim]);
-		for (sum = v = 0, k = 0; k < splits; k++) {
-			f = exp2f(p[k * step + d.dim] - max);
-			sum += f * p[k * step + d.dim + 1];
-			v += f * p[k * step + r % d.dim];
-		}
-		v /= sum;
-		most = fmaxf(most, fabsf(v));
-		if (x.form == DEC_E4M3)
-			out[r] = v;
-		else
-			h[x.form == DEC_PLAIN ? r : ((r & ~7u) | (r & 3) << 1 |
-			    (r >> 2 & 1))] = to_bf16(v);
+		out[r] = merged(d, sums, splits, blockIdx.x, r);
+		most = fmaxf(most, fabsf(out[r]));
 	}
-	if (x.form != DEC_E4M3)
-		return;
 	for (l = GPU_WARP / 2; l > 0; l /= 2)
 		most = fmaxf(most, gpu_shfl_xor(most, l));
 	if (threadIdx.x % GPU_WARP == 0)
@@ -324,7 +340,10 @@ void
 dec_merge(gpu_stream s, struct dec_step d, const float *sums, size_t splits,
     struct dec_x x)
 {
-	launch(merge, dim3(d.n), SQC_THREADS, x.form == DEC_E4M3 ?
-	    (size_t)d.heads * d.dim * sizeof(float) : 0, s, d, sums,
-	    (unsigned)splits, x);
+	if (x.form != DEC_E4M3)
+		launch(merge, dim3(d.n, d.heads), (int)d.dim, 0, s, d, sums,
+		    (unsigned)splits, x);
+	else
+		launch(merge_e4m3, dim3(d.n), 1024, (size_t)d.heads * d.dim *
+		    sizeof(float), s, d, sums, (unsigned)splits, x);
 }

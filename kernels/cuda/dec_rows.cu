@@ -29,40 +29,80 @@ to_e4m3(float v)
 	return __nv_cvt_float_to_fp8(v, __NV_SATFINITE, __NV_E4M3);
 }
 
-/* The place of column j in the order of the int4 kernel. */
-static __device__ size_t
-arranged(size_t j)
+static __device__ uint32_t
+two_bf16(float a, float b)
 {
-	return (j & ~(size_t)7) | (j & 3) << 1 | (j >> 2 & 1);
+	return (uint32_t)to_bf16(a) | (uint32_t)to_bf16(b) << 16;
 }
 
-/* A row of n values in shared memory, into x's form. */
+/* A row of n values in shared memory, a multiple of 8, into x's form. */
 static __device__ void
-put_row(const float *v, size_t n, size_t row, const struct dec_x &x,
+put_row(const float4 *v, size_t n, size_t row, const struct dec_x &x,
     float *part)
 {
 	uint16_t *h = (uint16_t *)x.p + row * n;
 	uint32_t *b = (uint32_t *)((uint8_t *)x.p + row * n);
 	float most = 0, f;
+	float4 a, c;
 	size_t j;
 
-	if (x.form != DEC_E4M3) {
-		for (j = threadIdx.x; j < n; j += blockDim.x)
-			h[x.form == DEC_PLAIN ? j : arranged(j)] =
-			    to_bf16(v[j]);
+	if (x.form == DEC_ARRANGED)
+		for (j = threadIdx.x; j < n / 8; j += blockDim.x) {
+			a = v[2 * j];
+			c = v[2 * j + 1];
+			((uint4 *)h)[j] = make_uint4(two_bf16(a.x, c.x),
+			    two_bf16(a.y, c.y), two_bf16(a.z, c.z),
+			    two_bf16(a.w, c.w));
+		}
+	if (x.form == DEC_PLAIN)
+		for (j = threadIdx.x; j < n / 4; j += blockDim.x) {
+			a = v[j];
+			((uint2 *)h)[j] = make_uint2(two_bf16(a.x, a.y),
+			    two_bf16(a.z, a.w));
+		}
+	if (x.form != DEC_E4M3)
 		return;
+	for (j = threadIdx.x; j < n / 4; j += blockDim.x) {
+		a = v[j];
+		most = fmaxf(most, fmaxf(fmaxf(fabsf(a.x), fabsf(a.y)),
+		    fmaxf(fabsf(a.z), fabsf(a.w))));
 	}
-	for (j = threadIdx.x; j < n; j += blockDim.x)
-		most = fmaxf(most, fabsf(v[j]));
 	most = block_max(most, part);
 	f = most > 0 ? 448 / most : 0;
 	if (threadIdx.x == 0)
 		x.scale[row] = most / 448;
-	for (j = threadIdx.x; j < n / 4; j += blockDim.x)
-		b[j] = to_e4m3(v[4 * j] * f) |
-		    (uint32_t)to_e4m3(v[4 * j + 1] * f) << 8 |
-		    (uint32_t)to_e4m3(v[4 * j + 2] * f) << 16 |
-		    (uint32_t)to_e4m3(v[4 * j + 3] * f) << 24;
+	for (j = threadIdx.x; j < n / 4; j += blockDim.x) {
+		a = v[j];
+		b[j] = to_e4m3(a.x * f) | (uint32_t)to_e4m3(a.y * f) << 8 |
+		    (uint32_t)to_e4m3(a.z * f) << 16 |
+		    (uint32_t)to_e4m3(a.w * f) << 24;
+	}
+}
+
+/* Threads for a row of n: four values each, up to 1024 of them. */
+static int
+threads_for(size_t n)
+{
+	size_t t = (n / 4 + 31) / 32 * 32;
+
+	return (int)(t > 1024 ? 1024 : t);
+}
+
+/* Dynamic shared memory beyond 48 KB is asked for. */
+static void
+allow(const void *kernel, size_t bytes)
+{
+	if (bytes > 48 << 10)
+		(void)GPU(FuncSetAttribute)(kernel,
+		    GPU(FuncAttributeMaxDynamicSharedMemorySize), (int)bytes);
+}
+
+static __device__ float4
+four_bf16(uint2 u)
+{
+	return make_float4(__uint_as_float(u.x << 16),
+	    __uint_as_float(u.x & 0xffff0000), __uint_as_float(u.y << 16),
+	    __uint_as_float(u.y & 0xffff0000));
 }
 
 static __global__ void
@@ -88,37 +128,48 @@ dec_embed(gpu_stream s, const void *table, size_t dim, const uint32_t *ids,
 }
 
 static __global__ void
-norm(float *h, const uint16_t *add, const float *w, float eps, size_t dim,
+norm(float4 *h, const uint2 *add, const float4 *w, float eps, size_t dim,
     struct dec_x x)
 {
-	extern __shared__ float v[];
-	__shared__ float part[THREADS / 16];
-	size_t row = blockIdx.x, j;
+	extern __shared__ float4 v[];
+	__shared__ float part[1024 / 16];
+	size_t first = blockIdx.x * (dim / 4), j, n = dim / 4;
+	float4 a, b;
 	float sum = 0, r;
 
-	wait_for_others();
 	let_next_start();
-	for (j = threadIdx.x; j < dim; j += blockDim.x) {
-		v[j] = h[row * dim + j];
+	wait_for_others();
+	for (j = threadIdx.x; j < n; j += blockDim.x) {
+		a = h[first + j];
 		if (add != NULL) {
-			v[j] += from_bf16(add[row * dim + j]);
-			h[row * dim + j] = v[j];
+			b = four_bf16(add[first + j]);
+			a.x += b.x;
+			a.y += b.y;
+			a.z += b.z;
+			a.w += b.w;
+			h[first + j] = a;
 		}
-		sum += v[j] * v[j];
+		v[j] = a;
+		sum += a.x * a.x + a.y * a.y + a.z * a.z + a.w * a.w;
 	}
 	r = rsqrtf(block_sum(sum, part) / (float)dim + eps);
-	for (j = threadIdx.x; j < dim; j += blockDim.x)
-		v[j] *= r * w[j];
+	for (j = threadIdx.x; j < n; j += blockDim.x) {
+		a = v[j];
+		b = w[j];
+		v[j] = make_float4(a.x * r * b.x, a.y * r * b.y, a.z * r *
+		    b.z, a.w * r * b.w);
+	}
 	__syncthreads();
-	put_row(v, dim, row, x, part);
+	put_row(v, dim, blockIdx.x, x, part);
 }
 
 void
 dec_norm(gpu_stream s, float *h, const void *add, const float *w, float eps,
     size_t n, size_t dim, struct dec_x x)
 {
-	launch(norm, dim3((unsigned)n), THREADS, dim * sizeof(float), s, h,
-	    (const uint16_t *)add, w, eps, dim, x);
+	launch(norm, dim3((unsigned)n), threads_for(dim), dim * sizeof(float),
+	    s, (float4 *)h, (const uint2 *)add, (const float4 *)w, eps, dim,
+	    x);
 }
 
 static __global__ void
@@ -138,35 +189,31 @@ dec_gather(gpu_stream s, const float *h, const uint32_t *row, size_t n,
 	launch(gather, dim3((unsigned)n), THREADS, 0, s, h, row, dim, to);
 }
 
-static __global__ void
-silu(const uint32_t *gu, size_t ffn, struct dec_x x)
+static __device__ float
+silu_of(float g, float u)
 {
-	extern __shared__ float v[];
-	__shared__ float part[THREADS / 16];
-	size_t row = blockIdx.x, j;
-	const uint32_t *g = gu + row * ffn, *u = g + ffn / 2;
-	float a, b;
-
-	wait_for_others();
-	let_next_start();
-	for (j = threadIdx.x; j < ffn / 2; j += blockDim.x) {
-		a = __uint_as_float(g[j] << 16);
-		b = __uint_as_float(g[j] & 0xffff0000);
-		v[2 * j] = a / (1 + __expf(-a)) * __uint_as_float(u[j] << 16);
-		v[2 * j + 1] = b / (1 + __expf(-b)) *
-		    __uint_as_float(u[j] & 0xffff0000);
-	}
-	__syncthreads();
-	put_row(v, ffn, row, x, part);
+	return g / (1 + __expf(-g)) * u;
 }
 
-/* Dynamic shared memory beyond 48 KB is asked for, once. */
-static void
-allow(const void *kernel, size_t bytes)
+static __global__ void
+silu(const uint2 *gu, size_t ffn, struct dec_x x)
 {
-	if (bytes > 48 << 10)
-		(void)GPU(FuncSetAttribute)(kernel,
-		    GPU(FuncAttributeMaxDynamicSharedMemorySize), (int)bytes);
+	extern __shared__ float4 v[];
+	__shared__ float part[1024 / 16];
+	const uint2 *g = gu + blockIdx.x * (ffn / 2), *u = g + ffn / 4;
+	float4 a, b;
+	size_t j;
+
+	let_next_start();
+	wait_for_others();
+	for (j = threadIdx.x; j < ffn / 4; j += blockDim.x) {
+		a = four_bf16(g[j]);
+		b = four_bf16(u[j]);
+		v[j] = make_float4(silu_of(a.x, b.x), silu_of(a.y, b.y),
+		    silu_of(a.z, b.z), silu_of(a.w, b.w));
+	}
+	__syncthreads();
+	put_row(v, ffn, blockIdx.x, x, part);
 }
 
 void
@@ -174,21 +221,21 @@ dec_silu(gpu_stream s, const void *gate_up, size_t n, size_t ffn,
     struct dec_x x)
 {
 	allow((const void *)silu, ffn * sizeof(float));
-	launch(silu, dim3((unsigned)n), THREADS, ffn * sizeof(float), s,
-	    (const uint32_t *)gate_up, ffn, x);
+	launch(silu, dim3((unsigned)n), threads_for(ffn), ffn * sizeof(float),
+	    s, (const uint2 *)gate_up, ffn, x);
 }
 
 static __global__ void
-form(const uint16_t *in, size_t dim, struct dec_x x)
+form(const uint2 *in, size_t dim, struct dec_x x)
 {
-	extern __shared__ float v[];
-	__shared__ float part[THREADS / 16];
+	extern __shared__ float4 v[];
+	__shared__ float part[1024 / 16];
 	size_t j;
 
-	wait_for_others();
 	let_next_start();
-	for (j = threadIdx.x; j < dim; j += blockDim.x)
-		v[j] = from_bf16(in[blockIdx.x * dim + j]);
+	wait_for_others();
+	for (j = threadIdx.x; j < dim / 4; j += blockDim.x)
+		v[j] = four_bf16(in[blockIdx.x * (dim / 4) + j]);
 	__syncthreads();
 	put_row(v, dim, blockIdx.x, x, part);
 }
@@ -196,8 +243,9 @@ form(const uint16_t *in, size_t dim, struct dec_x x)
 void
 dec_form(gpu_stream s, const void *in, size_t n, size_t dim, struct dec_x x)
 {
-	launch(form, dim3((unsigned)n), THREADS, dim * sizeof(float), s,
-	    (const uint16_t *)in, dim, x);
+	allow((const void *)form, dim * sizeof(float));
+	launch(form, dim3((unsigned)n), threads_for(dim), dim * sizeof(float),
+	    s, (const uint2 *)in, dim, x);
 }
 
 static __device__ void
@@ -216,55 +264,54 @@ query(const struct dec_step &d, int prefill, float v)
 	return d.fp8 && !prefill ? to_f16(v) : to_bf16(v);
 }
 
+/* A block for a head of a token, a thread for a pair. */
 static __global__ void
 rope(struct dec_step d, uint16_t *qkv, int prefill)
 {
-	size_t half = d.dim / 2, i = blockIdx.x, j, head, e, at;
+	size_t half = d.dim / 2, i = blockIdx.x, e = threadIdx.x, at;
 	size_t width = (size_t)(d.heads + 2 * d.kv_heads) * d.dim;
-	uint32_t slot, pos, page;
-	uint16_t *p;
+	uint32_t slot, pos, page, head = blockIdx.y;
+	uint16_t *p = qkv + i * width + head * d.dim + e;
 	float a, b, c, s;
 
-	wait_for_others();
 	let_next_start();
+	wait_for_others();
 	slot = d.slot[i];
 	pos = d.pos != NULL ? d.pos[i] : d.length[slot];
-	page = d.table[(size_t)slot * d.max_pages + pos / SQ_DEC_PAGE];
-	for (j = threadIdx.x; j < width / 2; j += blockDim.x) {
-		head = j / half;
-		e = j % half;
-		p = qkv + i * width + head * d.dim + e;
-		a = from_bf16(p[0]);
-		b = from_bf16(p[half]);
-		if (head >= d.heads + d.kv_heads) {
-			at = (page * (size_t)d.kv_heads + head - d.heads -
-			    d.kv_heads) * d.dim;
-			cache_put(d, d.v, (at + e) * SQ_DEC_PAGE +
-			    pos % SQ_DEC_PAGE, a);
-			cache_put(d, d.v, (at + e + half) * SQ_DEC_PAGE +
-			    pos % SQ_DEC_PAGE, b);
-			continue;
-		}
+	a = from_bf16(p[0]);
+	b = from_bf16(p[half]);
+	if (head < d.heads + d.kv_heads) {
 		c = d.angles[(size_t)pos * d.dim + e];
 		s = d.angles[(size_t)pos * d.dim + half + e];
-		if (head < d.heads) {
-			p[0] = query(d, prefill, a * c - b * s);
-			p[half] = query(d, prefill, b * c + a * s);
-			continue;
-		}
-		p[0] = to_bf16(a * c - b * s);
-		p[half] = to_bf16(b * c + a * s);
-		at = ((page * (size_t)d.kv_heads + head - d.heads) *
-		    SQ_DEC_PAGE + pos % SQ_DEC_PAGE) * d.dim + e;
-		cache_put(d, d.k, at, a * c - b * s);
-		cache_put(d, d.k, at + half, b * c + a * s);
 	}
+	if (head < d.heads) {
+		p[0] = query(d, prefill, a * c - b * s);
+		p[half] = query(d, prefill, b * c + a * s);
+		return;
+	}
+	page = d.table[(size_t)slot * d.max_pages + pos / SQ_DEC_PAGE];
+	if (head >= d.heads + d.kv_heads) {
+		at = (page * (size_t)d.kv_heads + head - d.heads -
+		    d.kv_heads) * d.dim;
+		cache_put(d, d.v, (at + e) * SQ_DEC_PAGE + pos % SQ_DEC_PAGE,
+		    a);
+		cache_put(d, d.v, (at + e + half) * SQ_DEC_PAGE +
+		    pos % SQ_DEC_PAGE, b);
+		return;
+	}
+	p[0] = to_bf16(a * c - b * s);
+	p[half] = to_bf16(b * c + a * s);
+	at = ((page * (size_t)d.kv_heads + head - d.heads) * SQ_DEC_PAGE +
+	    pos % SQ_DEC_PAGE) * d.dim + e;
+	cache_put(d, d.k, at, a * c - b * s);
+	cache_put(d, d.k, at + half, b * c + a * s);
 }
 
 void
 dec_rope(gpu_stream s, struct dec_step d, void *qkv, int prefill)
 {
-	launch(rope, dim3(d.n), THREADS, 0, s, d, (uint16_t *)qkv, prefill);
+	launch(rope, dim3(d.n, d.heads + 2 * d.kv_heads), (int)d.dim / 2, 0,
+	    s, d, (uint16_t *)qkv, prefill);
 }
 
 static __device__ float
@@ -279,48 +326,76 @@ value(uint16_t h)
 	return from_bf16(h);
 }
 
-/* The first of the greatest; NaN is never one. */
+/* The greater logit of two, the first of equals. */
+static __device__ void
+prefer(float &v, uint32_t &id, float o, uint32_t oid)
+{
+	if (o > v || (o == v && oid < id)) {
+		v = o;
+		id = oid;
+	}
+}
+
+static __device__ void
+warp_best(float &v, uint32_t &id)
+{
+	int d;
+
+	for (d = GPU_WARP / 2; d > 0; d /= 2)
+		prefer(v, id, gpu_shfl_xor(v, d), gpu_shfl_xor(id, d));
+}
+
+/* The first of the greatest of a part of a row; NaN is never one. */
 template <typename T>
 static __global__ void
-pick(const T *logits, size_t vocab, const uint32_t *slot, uint32_t *next,
-    uint32_t *made, uint32_t *nmade, size_t most, uint32_t *length, int grow)
+pick_part(const T *logits, uint32_t vocab, uint2 *best)
 {
-	__shared__ float best[32];
-	__shared__ uint32_t at[32];
-	const T *x;
-	float v = -INFINITY, o;
-	uint32_t id = 0, oid, s;
-	size_t j;
-	int d, w = threadIdx.x / GPU_WARP;
+	__shared__ float bv[32];
+	__shared__ uint32_t bi[32];
+	uint32_t j, to, id = vocab;
+	float v = -INFINITY;
+	const T *x = logits + (size_t)blockIdx.x * vocab;
+	int w;
 
+	let_next_start();
 	wait_for_others();
-	x = logits + blockIdx.x * vocab;
-	s = slot[blockIdx.x];
-	for (j = threadIdx.x; j < vocab; j += blockDim.x)
-		if ((o = value(x[j])) > v) {
-			v = o;
-			id = (uint32_t)j;
-		}
-	for (d = GPU_WARP / 2; d > 0; d /= 2) {
-		o = gpu_shfl_xor(v, d);
-		oid = gpu_shfl_xor(id, d);
-		if (o > v || (o == v && oid < id)) {
-			v = o;
-			id = oid;
-		}
-	}
+	j = (uint32_t)((uint64_t)vocab * blockIdx.y / gridDim.y);
+	to = (uint32_t)((uint64_t)vocab * (blockIdx.y + 1) / gridDim.y);
+	for (j += threadIdx.x; j < to; j += blockDim.x)
+		prefer(v, id, value(x[j]), j);
+	warp_best(v, id);
 	if (threadIdx.x % GPU_WARP == 0) {
-		best[w] = v;
-		at[w] = id;
+		bv[threadIdx.x / GPU_WARP] = v;
+		bi[threadIdx.x / GPU_WARP] = id;
 	}
 	__syncthreads();
 	if (threadIdx.x != 0)
 		return;
-	for (d = 1; d < (int)(blockDim.x / GPU_WARP); d++)
-		if (best[d] > v || (best[d] == v && at[d] < id)) {
-			v = best[d];
-			id = at[d];
-		}
+	for (w = 1; w < (int)(blockDim.x / GPU_WARP); w++)
+		prefer(v, id, bv[w], bi[w]);
+	best[blockIdx.x * gridDim.y + blockIdx.y] =
+	    make_uint2(__float_as_uint(v), id);
+}
+
+static __global__ void
+pick(const uint2 *best, uint32_t parts, uint32_t vocab, const uint32_t *slot,
+    uint32_t *next, uint32_t *made, uint32_t *nmade, size_t most,
+    uint32_t *length, int grow)
+{
+	uint32_t i, id = vocab, s;
+	float v = -INFINITY;
+	uint2 b;
+
+	wait_for_others();
+	for (i = threadIdx.x; i < parts; i += GPU_WARP) {
+		b = best[blockIdx.x * parts + i];
+		prefer(v, id, __uint_as_float(b.x), b.y);
+	}
+	warp_best(v, id);
+	if (threadIdx.x != 0)
+		return;
+	id = id < vocab ? id : 0;
+	s = slot[blockIdx.x];
 	next[s] = id;
 	if (nmade[s] < most)
 		made[(size_t)s * most + nmade[s]] = id;
@@ -331,17 +406,20 @@ pick(const T *logits, size_t vocab, const uint32_t *slot, uint32_t *next,
 
 void
 dec_pick(gpu_stream s, const void *logits, int bf16, size_t vocab,
-    const uint32_t *slot, size_t n, uint32_t *next, uint32_t *made,
-    uint32_t *nmade, size_t most, uint32_t *length, int grow)
+    const uint32_t *slot, size_t n, void *best, uint32_t *next,
+    uint32_t *made, uint32_t *nmade, size_t most, uint32_t *length, int grow)
 {
+	dim3 grid((unsigned)n, DEC_PARTS);
+
 	if (bf16)
-		launch(pick<uint16_t>, dim3((unsigned)n), 1024, 0, s,
-		    (const uint16_t *)logits, vocab, slot, next, made, nmade,
-		    most, length, grow);
+		launch(pick_part<uint16_t>, grid, THREADS, 0, s,
+		    (const uint16_t *)logits, (uint32_t)vocab, (uint2 *)best);
 	else
-		launch(pick<float>, dim3((unsigned)n), 1024, 0, s,
-		    (const float *)logits, vocab, slot, next, made, nmade,
-		    most, length, grow);
+		launch(pick_part<float>, grid, THREADS, 0, s,
+		    (const float *)logits, (uint32_t)vocab, (uint2 *)best);
+	launch(pick, dim3((unsigned)n), 64, 0, s, (const uint2 *)best,
+	    (uint32_t)DEC_PARTS, (uint32_t)vocab, slot, next, made, nmade,
+	    most, length, grow);
 }
 
 /* ---- weights ---- */
@@ -434,7 +512,5 @@ dec_rows_e4m3(gpu_stream s, const void *bf16, size_t rows, size_t cols,
 {
 	struct dec_x x = { DEC_E4M3, out, scale };
 
-	allow((const void *)form, cols * sizeof(float));
-	form<<<(unsigned)rows, THREADS, cols * sizeof(float), s>>>(
-	    (const uint16_t *)bf16, cols, x);
+	dec_form(s, bf16, rows, cols, x);
 }

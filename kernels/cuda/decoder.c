@@ -47,7 +47,7 @@ struct sq_decoder {
 	/* activations */
 	size_t rows;			/* room, a multiple of 16 */
 	float *h, *last, *logits, *sums, *scale;
-	void *x, *y, *qkv, *gu, *out, *att;
+	void *x, *y, *qkv, *gu, *out, *att, *best;
 	/* sequences, on the device; slot `slots' is nobody's */
 	uint32_t *next, *length, *table, *made, *nmade, *active;
 	uint32_t *ids, *pos, *slot, *first, *row;
@@ -180,6 +180,8 @@ activations(struct sq_decoder *d, int *bad)
 	    sizeof(float), bad);
 	d->sums = room((s->slots + 16) * s->heads * MOST_SPLITS *
 	    (s->head_dim + 2) * sizeof(float), bad);
+	d->best = room((greatest(s->slots, DEC_LOGITS) + 16) * DEC_PARTS * 8,
+	    bad);
 	d->scale = room(n * sizeof(float), bad);
 	d->x = room(n * widest * 2, bad);
 	d->y = room(n * widest * 2, bad);
@@ -235,7 +237,7 @@ dec_close(struct sq_decoder *d)
 {
 	void *all[] = { d->embed, d->norm, d->angles, d->h, d->last,
 	    d->logits, d->sums, d->scale, d->x, d->y, d->qkv, d->gu, d->out,
-	    d->att, d->next, d->length, d->table, d->made, d->nmade,
+	    d->att, d->best, d->next, d->length, d->table, d->made, d->nmade,
 	    d->active, d->ids, d->pos, d->slot, d->first, d->row };
 	struct layer *l;
 	size_t i;
@@ -636,7 +638,7 @@ tokens(struct sq_decoder *d, float *h, const void *add, const uint32_t *slot,
 	if (d->short_logits && dec_gemm(d->gemm, w, scale, d->head.rows,
 	    d->head.cols, x, n, d->logits, 0) < 0)
 		return -1;
-	dec_pick(sqc.stream, d->logits, d->short_logits, d->s.vocab, slot, n, d->next, d->made,
+	dec_pick(sqc.stream, d->logits, d->short_logits, d->s.vocab, slot, n, d->best, d->next, d->made,
 	    d->nmade, d->s.context, d->length, grow);
 	return 0;
 }

@@ -24,6 +24,7 @@
 #define BLOCK_WARPS	8
 #define AHEAD		4		/* chunks whose bytes are asked for */
 #define MOST		32		/* rows of activations */
+#define NEARBY		(64 << 10)	/* bytes of activations in a block */
 
 #if GPU_MMA
 
@@ -46,9 +47,44 @@ arrange(struct sq_mat x, uint16_t *out)
 /* What a lane knows of its two rows. */
 struct lane {
 	const uint8_t *code[2];
-	size_t group[2];		/* the rows' first */
+	uint32_t group[2];		/* the rows' first */
+	uint32_t per;			/* chunks of a group */
 	int g, t;
 };
+
+/* What a lane reads of one chunk, before it is needed. */
+struct piece {
+	uint4 code[2];
+	uint32_t scale[2];		/* as it is stored */
+	uint32_t zero[2];
+};
+
+template <bool SCALE_IN>
+static __device__ void
+fetch(const struct sq_weight &w, const struct lane &l, uint32_t c,
+    struct piece &p)
+{
+	uint32_t at = SCALE_IN ? (c * CHUNK + l.t * 32) /
+	    (uint32_t)w.group_cols : l.per == 1 ? c : c / l.per;
+	int r;
+
+#pragma unroll
+	for (r = 0; r < 2; r++) {
+		p.code[r] = read_once(l.code[r] + (size_t)c * (CHUNK / 2));
+		p.scale[r] = w.scale_type == SQ_F32 ?
+		    ((const uint32_t *)w.scales)[l.group[r] + at] :
+		    ((const uint16_t *)w.scales)[l.group[r] + at];
+		p.zero[r] = w.zeros == NULL ? 8 : w.zeros[l.group[r] + at];
+	}
+}
+
+static __device__ float
+scale_of(const struct sq_weight &w, uint32_t s)
+{
+	return w.scale_type == SQ_F32 ? __uint_as_float(s) :
+	    w.scale_type == SQ_F16 ? from_f16((uint16_t)s) :
+	    from_bf16((uint16_t)s);
+}
 
 static __device__ __nv_bfloat162
 twice(float v)
@@ -56,39 +92,36 @@ twice(float v)
 	return __float2bfloat162_rn(v);
 }
 
-/* One chunk: 8 products with each tile of 8 tokens. */
+/* One chunk: 8 products with each tile of 8 tokens.  x has `step' elements from
+ * token to token. */
 template <int NT, bool SCALE_IN>
 static __device__ void
-chunk(const struct sq_weight &w, const struct lane &l, const uint4 code[2],
-    size_t c, const uint16_t *x, size_t rows, float sum[NT][4])
+chunk(const struct sq_weight &w, const struct lane &l, const struct piece &p,
+    uint32_t c, const uint16_t *x, size_t step, size_t rows, float sum[NT][4])
 {
 	float part[NT][4] = {}, scale[2];
 	__nv_bfloat162 less[2], by[2];
 	uint32_t a[4], lo[4], hi[4];
-	size_t group, col = c * CHUNK + l.t * 32;
-	const uint16_t *px;
+	const uint16_t *px = x + l.g * step + c * CHUNK + l.t * 32;
 	uint4 b[NT];
 	int r, q, n, h;
 
+#pragma unroll
 	for (r = 0; r < 2; r++) {
-		group = l.group[r] + (SCALE_IN ? col : c * CHUNK) /
-		    w.group_cols;
-		scale[r] = load(w.scales, w.scale_type, group);
-		less[r] = twice(128 + (w.zeros == NULL ? 8 : w.zeros[group]));
+		scale[r] = scale_of(w, p.scale[r]);
+		less[r] = twice(128 + (float)p.zero[r]);
 		by[r] = twice(scale[r]);
 	}
-	lo[0] = code[0].x, lo[1] = code[0].y, lo[2] = code[0].z,
-	    lo[3] = code[0].w;
-	hi[0] = code[1].x, hi[1] = code[1].y, hi[2] = code[1].z,
-	    hi[3] = code[1].w;
+	lo[0] = p.code[0].x, lo[1] = p.code[0].y, lo[2] = p.code[0].z,
+	    lo[3] = p.code[0].w;
+	hi[0] = p.code[1].x, hi[1] = p.code[1].y, hi[2] = p.code[1].z,
+	    hi[3] = p.code[1].w;
 #pragma unroll
 	for (q = 0; q < 4; q++) {
 #pragma unroll
-		for (n = 0; n < NT; n++) {
-			px = x + (size_t)(8 * n + l.g) * w.cols + col + 8 * q;
-			b[n] = 8 * n + l.g < rows ? *(const uint4 *)px :
-			    make_uint4(0, 0, 0, 0);
-		}
+		for (n = 0; n < NT; n++)
+			b[n] = 8 * n + l.g < rows ? *(const uint4 *)(px +
+			    8 * n * step + 8 * q) : make_uint4(0, 0, 0, 0);
 #pragma unroll
 		for (h = 0; h < 2; h++) {
 			a[0] = pair_of(lo[q], 2 * h, less[0]);
@@ -165,42 +198,55 @@ finish(float sum[NT][4], const struct lane &l, size_t row0,
 	}
 }
 
-template <int NT, bool SCALE_IN, enum end END>
+/* Activations wait in shared memory where all fit (NEAR): step is then 8 more
+ * than the columns, so that tokens lie in different banks. */
+template <int NT, bool SCALE_IN, enum end END, bool NEAR>
 static __global__ void __launch_bounds__(BLOCK_WARPS * 32)
 skinny(struct sq_weight w, const uint16_t *x, struct sq_mat y)
 {
+	extern __shared__ __align__(16) uint16_t near[];
 	int lane = threadIdx.x % 32, u, r;
-	struct lane l = { { NULL, NULL }, { 0, 0 }, lane / 4, lane % 4 };
-	size_t row0 = blockIdx.x * (size_t)TILE, row, c, n = w.cols / CHUNK;
-	size_t across = w.cols / w.group_cols;
+	struct lane l = { { NULL, NULL }, { 0, 0 },
+	    (uint32_t)w.group_cols / CHUNK, lane / 4, lane % 4 };
+	uint32_t row0 = blockIdx.x * TILE, row, c = threadIdx.x / 32, i;
+	uint32_t n = (uint32_t)w.cols / CHUNK, eighths = (uint32_t)w.cols / 8;
+	uint32_t across = (uint32_t)(w.cols / w.group_cols);
+	size_t step = NEAR ? w.cols + 8 : w.cols;
 	float sum[NT][4] = {};
-	uint4 code[AHEAD][2];
+	struct piece p[AHEAD];
 
 	for (r = 0; r < 2; r++) {
 		row = row0 + l.g + 8 * r;
-		row = row < w.rows ? row : w.rows - 1;
+		row = row < w.rows ? row : (uint32_t)w.rows - 1;
 		l.code[r] = (const uint8_t *)w.data + row * (w.cols / 2) +
 		    l.t * 16;
 		l.group[r] = row * across;
 	}
 	let_next_start();
-	for (c = threadIdx.x / 32; c < n; c += AHEAD * BLOCK_WARPS) {
 #pragma unroll
-		for (u = 0; u < AHEAD; u++)
-			if (c + u * BLOCK_WARPS < n)
-				for (r = 0; r < 2; r++)
-					code[u][r] = read_once(l.code[r] +
-					    (c + u * BLOCK_WARPS) * CHUNK / 2);
-		if (c == threadIdx.x / 32)
-			wait_for_others();
-#pragma unroll
-		for (u = 0; u < AHEAD; u++)
-			if (c + u * BLOCK_WARPS < n)
-				chunk<NT, SCALE_IN>(w, l, code[u],
-				    c + u * BLOCK_WARPS, x, y.rows, sum);
+	for (u = 0; u < AHEAD; u++)
+		if (c + u * BLOCK_WARPS < n)
+			fetch<SCALE_IN>(w, l, c + u * BLOCK_WARPS, p[u]);
+	wait_for_others();
+	if (NEAR) {
+		for (i = threadIdx.x; i < y.rows * eighths; i += blockDim.x)
+			*(uint4 *)(near + i / eighths * step + i % eighths *
+			    8) = *(const uint4 *)(x + (size_t)i * 8);
+		__syncthreads();
+		x = near;
 	}
-	if (threadIdx.x / 32 >= n)
-		wait_for_others();
+	for (; c < n; c += AHEAD * BLOCK_WARPS)
+#pragma unroll
+		for (u = 0; u < AHEAD; u++) {
+			i = c + u * BLOCK_WARPS;
+			if (i >= n)
+				continue;
+			chunk<NT, SCALE_IN>(w, l, p[u], i, x, step, y.rows,
+			    sum);
+			if (i + AHEAD * BLOCK_WARPS < n)
+				fetch<SCALE_IN>(w, l, i + AHEAD *
+				    BLOCK_WARPS, p[u]);
+		}
 	finish<NT, END>(sum, l, row0, y);
 }
 
@@ -214,19 +260,38 @@ sqc_skinny_knows(const struct sq_weight *w, size_t rows, size_t *temp)
 	    w->group_cols == 32) && (uintptr_t)w->data % 16 == 0;
 }
 
-template <int NT>
+template <int NT, bool SCALE_IN, enum end END>
 static void
 start(gpu_stream s, const struct sq_weight &w, const uint16_t *x,
     const struct sq_mat &y)
 {
-	unsigned blocks = (unsigned)((w.rows + TILE - 1) / TILE);
+	size_t bytes = y.rows * (w.cols + 8) * 2;
+	dim3 grid((unsigned)((w.rows + TILE - 1) / TILE));
+	static size_t allowed = 32 << 10;
 
+	if (bytes > NEARBY) {
+		launch(skinny<NT, SCALE_IN, END, false>, grid, BLOCK_WARPS *
+		    32, 0, s, w, x, y);
+		return;
+	}
+	if (bytes > allowed && GPU(FuncSetAttribute)((const void *)
+	    skinny<NT, SCALE_IN, END, true>,
+	    GPU(FuncAttributeMaxDynamicSharedMemorySize), NEARBY) ==
+	    GPU(Success))
+		allowed = NEARBY;
+	launch(skinny<NT, SCALE_IN, END, true>, grid, BLOCK_WARPS * 32, bytes,
+	    s, w, x, y);
+}
+
+template <int NT>
+static void
+start_f32(gpu_stream s, const struct sq_weight &w, const uint16_t *x,
+    const struct sq_mat &y)
+{
 	if (w.group_cols % CHUNK == 0)
-		skinny<NT, false, END_F32><<<blocks, BLOCK_WARPS * 32, 0,
-		    s>>>(w, x, y);
+		start<NT, false, END_F32>(s, w, x, y);
 	else
-		skinny<NT, true, END_F32><<<blocks, BLOCK_WARPS * 32, 0,
-		    s>>>(w, x, y);
+		start<NT, true, END_F32>(s, w, x, y);
 }
 
 void
@@ -237,20 +302,11 @@ sqc_skinny(gpu_stream s, struct sq_weight w, struct sq_mat x, struct sq_mat y,
 
 	arrange<<<over_rows(x.rows, x.cols, 1), SQC_THREADS, 0, s>>>(x, t);
 	if (x.rows <= 8)
-		start<1>(s, w, t, y);
+		start_f32<1>(s, w, t, y);
 	else if (x.rows <= 16)
-		start<2>(s, w, t, y);
+		start_f32<2>(s, w, t, y);
 	else
-		start<4>(s, w, t, y);
-}
-
-template <int NT, enum end END>
-static void
-few(gpu_stream s, const struct sq_weight &w, const void *x,
-    const struct sq_mat &y)
-{
-	launch(skinny<NT, false, END>, dim3((unsigned)(w.rows / TILE)),
-	    BLOCK_WARPS * 32, 0, s, w, (const uint16_t *)x, y);
+		start_f32<4>(s, w, t, y);
 }
 
 void
@@ -259,15 +315,16 @@ dec_few(gpu_stream s, struct sq_weight w, const void *x, size_t n, void *y,
 {
 	size_t out = silu ? w.rows / 2 : w.rows;
 	struct sq_mat m = { y, SQ_BF16, n, out, out };
+	const uint16_t *t = (const uint16_t *)x;
 
 	if (silu && n <= 8)
-		few<1, END_SILU>(s, w, x, m);
+		start<1, false, END_SILU>(s, w, t, m);
 	else if (silu)
-		few<2, END_SILU>(s, w, x, m);
+		start<2, false, END_SILU>(s, w, t, m);
 	else if (n <= 8)
-		few<1, END_BF16>(s, w, x, m);
+		start<1, false, END_BF16>(s, w, t, m);
 	else
-		few<2, END_BF16>(s, w, x, m);
+		start<2, false, END_BF16>(s, w, t, m);
 }
 
 #else
