@@ -20,6 +20,7 @@
 #define HEADS		32
 #define KV_HEADS	4
 #define PAGE		64
+#define IN_FLIGHT	20	/* calls that a device is given at a time */
 
 /* What one row measures. */
 struct bench_case {
@@ -80,18 +81,20 @@ static const struct bench_case cases[] = {
 
 #define NCASES	(sizeof(cases) / sizeof(cases[0]))
 
-/* Everything that a case may need, filled with random numbers once. */
+/* Everything that a case may need, filled with random numbers once; of a device,
+ * in its memory, but for codes. */
 struct state {
 	struct sq_ctx ctx;
+	const struct sq_mem *mem;
 	unsigned char *weights;		/* COLD bytes */
 	uint16_t *scales;
 	float *x, *y, *z;		/* [2048][5632] */
 	unsigned char *codes;
 	void **kpage, **vpage;
 	uint32_t *ids;
-	uint64_t hist[SQ_BINS];
+	uint64_t *hist;
 	double *sums;
-	float nll[512];
+	float *nll;			/* [512] */
 	size_t turn;			/* the copy of the weights in use */
 };
 
@@ -127,13 +130,66 @@ fill(struct state *s)
 		s->ids[i] = (uint32_t)i;
 }
 
+/* Takes what was filled to the memory of a device. */
 static int
-state_init(struct state *s, const struct sq_bench_kernels *b, char *err)
+take(const struct sq_mem *mem, void *pp, size_t n, char *err)
+{
+	void **p = pp, *to;
+
+	if (!mem->device)
+		return 0;
+	if ((to = mem->alloc(n)) == NULL || mem->put(to, *p, n) < 0)
+		return sq_fail(err, "%s", mem->error());
+	free(*p);
+	*p = to;
+	return 0;
+}
+
+static int
+take_all(struct state *s, char *err)
+{
+	const struct sq_mem *mem = s->mem;
+	size_t x = X_COUNT * sizeof(float);
+
+	return take(mem, &s->weights, COLD, err) < 0 ||
+	    take(mem, &s->scales, (size_t)OUT * IN / 32 * 2, err) < 0 ||
+	    take(mem, &s->x, x, err) < 0 || take(mem, &s->y, x, err) < 0 ||
+	    take(mem, &s->z, x, err) < 0 ||
+	    take(mem, &s->hist, SQ_BINS * sizeof(*s->hist), err) < 0 ||
+	    take(mem, &s->sums, 2 * OUT * sizeof(*s->sums), err) < 0 ||
+	    take(mem, &s->nll, 512 * sizeof(*s->nll), err) < 0 ? -1 : 0;
+}
+
+static void
+state_release(struct state *s)
+{
+	const struct sq_mem *mem = s->mem;
+
+	sq_ctx_release(&s->ctx);
+	mem->free(s->weights);
+	mem->free(s->scales);
+	mem->free(s->x);
+	mem->free(s->y);
+	mem->free(s->z);
+	mem->free(s->hist);
+	mem->free(s->sums);
+	mem->free(s->nll);
+	free(s->codes);
+	free(s->kpage);
+	free(s->vpage);
+	free(s->ids);
+}
+
+/* On -1 what was taken cannot be told from what was not: it is left. */
+static int
+state_init(struct state *s, const struct sq_bench_kernels *b,
+    const struct sq_mem *mem, char *err)
 {
 	size_t page = (size_t)KV_HEADS * PAGE * DIM * 2, pages = 8256 / PAGE;
 	size_t i;
 
 	memset(s, 0, sizeof(*s));
+	s->mem = mem;
 	s->weights = malloc(COLD);
 	s->scales = malloc((size_t)OUT * IN / 32 * 2);
 	s->x = malloc(X_COUNT * sizeof(float));
@@ -143,35 +199,23 @@ state_init(struct state *s, const struct sq_bench_kernels *b, char *err)
 	s->kpage = calloc(pages, sizeof(void *));
 	s->vpage = calloc(pages, sizeof(void *));
 	s->ids = malloc(2048 * sizeof(*s->ids));
+	s->hist = calloc(SQ_BINS, sizeof(*s->hist));
 	s->sums = calloc(2 * OUT, sizeof(double));
+	s->nll = calloc(512, sizeof(*s->nll));
 	if (s->weights == NULL || s->scales == NULL || s->x == NULL ||
 	    s->y == NULL || s->z == NULL || s->codes == NULL ||
 	    s->kpage == NULL || s->vpage == NULL || s->ids == NULL ||
-	    s->sums == NULL || sq_ctx_init(&s->ctx,
-	    sq_kern_find("ref", err), b->pool) < 0)
+	    s->hist == NULL || s->sums == NULL || s->nll == NULL ||
+	    sq_ctx_init(&s->ctx, sq_kern_find("ref", err), b->pool) < 0)
 		return sq_fail(err, "out of memory");
+	fill(s);
+	if (take_all(s, err) < 0)
+		return -1;
 	for (i = 0; i < pages; i++) {
 		s->kpage[i] = s->weights + 2 * i * page;
 		s->vpage[i] = s->weights + (2 * i + 1) * page;
 	}
-	fill(s);
 	return 0;
-}
-
-static void
-state_release(struct state *s)
-{
-	sq_ctx_release(&s->ctx);
-	free(s->weights);
-	free(s->scales);
-	free(s->x);
-	free(s->y);
-	free(s->z);
-	free(s->codes);
-	free(s->kpage);
-	free(s->vpage);
-	free(s->ids);
-	free(s->sums);
 }
 
 static struct sq_mat
@@ -352,15 +396,17 @@ measure(struct state *s, const struct bench_case *c, double seconds)
 {
 	static double t[MAX_TIMES];
 	double start, begin;
-	int n = 0;
+	int n = 0, i, calls = s->mem->device ? IN_FLIGHT : 1;
 
-	if (run_case(s, c) != 0)
+	if (run_case(s, c) != 0 || s->mem->sync() < 0)
 		return -1;
 	for (start = now(); n < MAX_TIMES && (n < 3 ||
 	    now() - start < seconds); n++) {
 		begin = now();
-		(void)run_case(s, c);
-		t[n] = now() - begin;
+		for (i = 0; i < calls; i++)
+			(void)run_case(s, c);
+		(void)s->mem->sync();
+		t[n] = (now() - begin) / calls;
 	}
 	qsort(t, (size_t)n, sizeof(t[0]), ascending);
 	return t[n / 2];
@@ -385,9 +431,10 @@ bench_level(struct state *s, const struct sq_bench_kernels *b,
 		f32 = NAN;
 	if (sq_limit_flops(b->pool, kern->name, SQ_PREC_BF16, &bf16) != 0)
 		bf16 = f32;
-	if (sq_limit_read(b->pool, &read) != 0)
+	if (kern->mem->device || sq_limit_read(b->pool, &read) != 0)
 		read = NAN;
-	b->limit(b->arg, kern->name, f32, bf16, read);
+	if (!kern->mem->device)
+		b->limit(b->arg, kern->name, f32, bf16, read);
 	s->ctx.kern = kern;
 	for (i = 0; i < NCASES; i++) {
 		if ((b->op != NULL && strcmp(b->op,
@@ -407,24 +454,31 @@ bench_level(struct state *s, const struct sq_bench_kernels *b,
 	return 0;
 }
 
+/* A level, in memory of its kind. */
+static int
+bench_one(const struct sq_bench_kernels *b, const char *level, char *err)
+{
+	const struct sq_kern *kern = sq_kern_find(level, err);
+	struct state s;
+
+	if (kern == NULL)
+		return 0;
+	if (state_init(&s, b, kern->mem, err) < 0)
+		return -1;
+	bench_level(&s, b, kern);
+	state_release(&s);
+	return 0;
+}
+
 int
 sq_bench_kernels(const struct sq_bench_kernels *b, char *err)
 {
-	const struct sq_kern *kern;
 	const char *const *l;
-	struct state s;
-	int r = -1;
 
-	if (state_init(&s, b, err) == 0) {
-		for (l = sq_kern_levels(); *l != NULL; l++) {
-			if (b->level != NULL ? strcmp(*l, b->level) != 0 :
-			    strcmp(*l, "ref") == 0)
-				continue;
-			if ((kern = sq_kern_find(*l, err)) != NULL)
-				bench_level(&s, b, kern);
-		}
-		r = 0;
-	}
-	state_release(&s);
-	return r;
+	if (b->level != NULL)
+		return bench_one(b, b->level, err);
+	for (l = sq_kern_levels(); *l != NULL; l++)
+		if (strcmp(*l, "ref") != 0 && bench_one(b, *l, err) < 0)
+			return -1;
+	return 0;
 }
