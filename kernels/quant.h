@@ -67,6 +67,41 @@ sq_weight_allows(const struct sq_weight *w)
 	    w->scale_type == SQ_F8_E8M0;
 }
 
+/* The arrays of a weight that sq_weight_allows(): where each is pointed to, and
+ * its bytes; 0 for one that is not there. */
+#define SQ_WEIGHT_PARTS	7
+
+struct sq_weight_part {
+	const void **p;
+	size_t size;
+};
+
+static inline void
+sq_weight_parts(struct sq_weight *w, struct sq_weight_part part[])
+{
+	size_t data = w->rows * w->cols * sq_dtype_size(w->type), g = 0, s;
+	int i;
+
+	if (w->grid != SQ_DENSE) {
+		data = w->rows * sq_row_bytes(w->cols, sq_grid_bits(w->grid));
+		g = (w->rows + w->group_rows - 1) / w->group_rows *
+		    sq_groups_across(w->cols, w->group_cols);
+	}
+	s = w->grid == SQ_Q6_K ? g / 16 : g / 8;
+	part[0] = (struct sq_weight_part){ &w->data, data };
+	part[1] = (struct sq_weight_part){ &w->scales,
+	    sq_grid_is_super(w->grid) ? g : g * sq_dtype_size(w->scale_type) };
+	part[2] = (struct sq_weight_part){ (const void **)&w->zeros, g };
+	part[3] = (struct sq_weight_part){ (const void **)&w->mins, 2 * g };
+	part[4] = (struct sq_weight_part){ (const void **)&w->super, 2 * s };
+	part[5] = (struct sq_weight_part){ (const void **)&w->submins, g };
+	part[6] = (struct sq_weight_part){ (const void **)&w->supermins,
+	    2 * s };
+	for (i = 0; i < SQ_WEIGHT_PARTS; i++)
+		if (*part[i].p == NULL)
+			part[i].size = 0;
+}
+
 /* What sq_dequantize allows. */
 static inline int
 sq_dequantize_allows(const struct sq_weight *w, size_t row,

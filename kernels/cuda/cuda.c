@@ -653,6 +653,8 @@ open_device(char *err)
 		goto failed;
 	snprintf(sqc.name, sizeof(sqc.name), "%s", p.name);
 	sqc.units = p.multiProcessorCount;
+	if (sqc_tables() < 0)
+		goto failed;
 	if (GPU_BLAS(Create)(&sqc.blas) == GPU_BLAS_OK &&
 	    GPU_BLAS(SetStream)(sqc.blas, sqc.stream) == GPU_BLAS_OK)
 		return 0;

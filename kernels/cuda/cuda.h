@@ -34,7 +34,7 @@ int	 sqc_ok(gpu_error e, const char *what);
 
 /* ---- stage.c: operands of one call ---- */
 
-#define SQC_OPERANDS	8
+#define SQC_OPERANDS	12
 
 struct sqc_operand {
 	void *host, *dev;
@@ -95,6 +95,8 @@ void	 sqc_rope(gpu_stream, const float *angles, const uint32_t *pos,
 	    size_t dim, struct sq_mat x);
 void	 sqc_rmsnorm(gpu_stream, struct sq_mat x, const float *w, float eps,
 	    struct sq_mat y);
+/* The tables of the grids that have one: before the first dequantize. */
+int	 sqc_tables(void);
 /* Rows ids[i], or first + i without ids. */
 void	 sqc_dequantize(gpu_stream, struct sq_weight w, const uint32_t *ids,
 	    size_t first, struct sq_mat out);

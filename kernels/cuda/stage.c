@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/grid.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/quant.h"
 
@@ -183,18 +182,13 @@ sqc_mat(struct sqc_call *k, const struct sq_mat *m, int how)
 struct sq_weight
 sqc_weight(struct sqc_call *k, const struct sq_weight *w)
 {
+	struct sq_weight_part part[SQ_WEIGHT_PARTS];
 	struct sq_weight d = *w;
-	size_t n = w->rows * w->cols * sq_dtype_size(w->type), g;
+	int i;
 
-	if (w->grid != SQ_DENSE) {
-		n = w->rows * sq_row_bytes(w->cols, sq_grid_bits(w->grid));
-		g = (w->rows + w->group_rows - 1) / w->group_rows *
-		    sq_groups_across(w->cols, w->group_cols);
-		d.scales = sqc_bytes(k, w->scales,
-		    g * sq_dtype_size(w->scale_type), SQC_IN);
-		d.zeros = sqc_bytes(k, w->zeros, g, SQC_IN);
-	}
-	d.data = sqc_bytes(k, w->data, n, SQC_IN);
+	sq_weight_parts(&d, part);
+	for (i = 0; i < SQ_WEIGHT_PARTS; i++)
+		*part[i].p = sqc_bytes(k, *part[i].p, part[i].size, SQC_IN);
 	return d;
 }
 

@@ -1,8 +1,21 @@
 /* Weights to values, on the device; see cuda.h. */
+extern "C" {
 #include "base/grid.h"
+}
 #include "kernels/cuda/device.h"
 
 #define EACH	8	/* columns of a thread: whole bytes, whatever the width */
+
+static __constant__ int8_t iq4_table[16], fp4_table[16];
+
+int
+sqc_tables(void)
+{
+	return sqc_ok(GPU(MemcpyToSymbol)(iq4_table, sq_iq4_table,
+	    sizeof(iq4_table)), "tables") < 0 ||
+	    sqc_ok(GPU(MemcpyToSymbol)(fp4_table, sq_fp4_table,
+	    sizeof(fp4_table)), "tables") < 0 ? -1 : 0;
+}
 
 /* As the host multiplies: a NaN stays, infinity times 0 is the negative one. */
 static __device__ float
@@ -12,7 +25,7 @@ scaled(float v, float s)
 
 	if (!isnan(p))
 		return p;
-	return __uint_as_float(isnan(v) ? 0x7fc00000 : 0xffc00000);
+	return __uint_as_float(isnan(v) || isnan(s) ? 0x7fc00000 : 0xffc00000);
 }
 
 struct row {
@@ -22,19 +35,73 @@ struct row {
 	int bits;
 };
 
+/* The scale of group g. */
+static __device__ float
+scale_of(const struct sq_weight *w, size_t g)
+{
+	const int8_t *i8 = (const int8_t *)w->scales;
+	const uint8_t *u8 = (const uint8_t *)w->scales;
+
+	switch (w->grid) {
+	case SQ_Q4_K:
+	case SQ_Q5_K:
+		return __fmul_rn(from_f16(w->super[g / 8]), u8[g]);
+	case SQ_IQ4_XS:
+		return __fmul_rn(from_f16(w->super[g / 8]), i8[g]);
+	case SQ_Q6_K:
+		return __fmul_rn(from_f16(w->super[g / 16]), i8[g]);
+	default:
+		break;
+	}
+	if (w->scale_type == SQ_F8_E8M0)
+		return __uint_as_float(u8[g] == 255 ? 0x7fc00000 :
+		    u8[g] == 0 ? 0x400000 : (uint32_t)u8[g] << 23);
+	return load(w->scales, w->scale_type, g);
+}
+
+/* The number that code u of group g stands for, before its scale. */
+static __device__ float
+number(const struct row &r, size_t g, uint32_t u)
+{
+	const struct sq_weight *w = r.w;
+
+	switch (w->grid) {
+	case SQ_FP8_E4M3:
+		return from_e4m3((uint8_t)u);
+	case SQ_FP8_E5M2:
+		return from_e5m2((uint8_t)u);
+	case SQ_FP4:
+	case SQ_MXFP4:
+		return 0.5f * fp4_table[u];
+	case SQ_IQ4_NL:
+	case SQ_IQ4_XS:
+		return iq4_table[u];
+	case SQ_UINT4M:
+	case SQ_UINT5M:
+	case SQ_Q4_K:
+	case SQ_Q5_K:
+		return (float)u;
+	case SQ_Q6_K:
+		return (float)u - 32;
+	default:
+		return (float)((int)u - (w->zeros == NULL ?
+		    1 << (r.bits - 1) : (int)w->zeros[g]));
+	}
+}
+
 static __device__ float
 value(const struct row &r, uint32_t u, size_t c)
 {
 	const struct sq_weight *w = r.w;
 	size_t g = r.groups + c / w->group_cols;
-	float s = load(w->scales, w->scale_type, g);
+	float v = scaled(number(r, g, u), scale_of(w, g));
 
-	if (w->grid == SQ_FP8_E4M3)
-		return scaled(from_e4m3((uint8_t)u), s);
-	if (w->grid == SQ_FP8_E5M2)
-		return scaled(from_e5m2((uint8_t)u), s);
-	return (float)((int)u - (w->zeros == NULL ? 1 << (r.bits - 1) :
-	    (int)w->zeros[g])) * s;
+	if (w->grid == SQ_Q4_K || w->grid == SQ_Q5_K)
+		return __fsub_rn(v, __fmul_rn(from_f16(w->supermins[g / 8]),
+		    w->submins[g]));
+	if (w->grid == SQ_UINT4M || w->grid == SQ_UINT5M)
+		return __fadd_rn(v, from_f16(w->mins[g]));
+	return v;
 }
 
 static __global__ void
@@ -70,15 +137,6 @@ dequantize(struct sq_weight w, int bits, size_t across, const uint32_t *ids,
 	}
 }
 
-/* A width that the host's table knows; no function of the host's is linked. */
-static int
-bits_of(enum sq_grid g)
-{
-	static const int bits[] = { 0, 2, 3, 4, 5, 6, 8 };
-
-	return g <= SQ_INT8 ? bits[g] : 8;
-}
-
 void
 sqc_dequantize(gpu_stream s, struct sq_weight w, const uint32_t *ids,
     size_t first, struct sq_mat out)
@@ -87,5 +145,5 @@ sqc_dequantize(gpu_stream s, struct sq_weight w, const uint32_t *ids,
 	    (w.cols + w.group_cols - 1) / w.group_cols;
 
 	dequantize<<<over_rows(out.rows, w.cols, EACH), SQC_THREADS, 0, s>>>(w,
-	    bits_of(w.grid), across, ids, first, out);
+	    sq_grid_bits(w.grid), across, ids, first, out);
 }

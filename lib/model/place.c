@@ -1,6 +1,7 @@
 /* Weights and vectors into a device's memory; see place.h. */
 #include <stdlib.h>
 
+#include "kernels/quant.h"
 #include "model/place.h"
 
 #define ALIGN	((size_t)256)
@@ -36,41 +37,32 @@ sq_place_vector(const struct sq_mem *mem, float **v, size_t n, char *err)
 	return 0;
 }
 
-static size_t
-groups(const struct sq_weight *w)
-{
-	return (w->rows + w->group_rows - 1) / w->group_rows *
-	    ((w->cols + w->group_cols - 1) / w->group_cols);
-}
-
 int
 sq_place_linear(const struct sq_mem *mem, struct sq_linear *l, char *err)
 {
-	struct sq_weight *w = &l->w;
-	size_t data = w->rows * w->cols * sq_dtype_size(w->type), n = 0, s = 0;
+	struct sq_weight_part part[SQ_WEIGHT_PARTS];
+	size_t n = 0;
 	char *p;
+	int i;
 
 	if (!mem->device)
 		return 0;
-	if (w->grid != SQ_DENSE) {
-		data = w->rows * sq_row_bytes(w->cols, sq_grid_bits(w->grid));
-		n = groups(w);
-		s = n * sq_dtype_size(w->scale_type);
-	}
-	if ((p = mem->alloc(aligned(data) + aligned(s) + n)) == NULL ||
-	    mem->put(p, w->data, data) < 0 ||
-	    (s > 0 && mem->put(p + aligned(data), w->scales, s) < 0) ||
-	    (w->zeros != NULL && mem->put(p + aligned(data) + aligned(s),
-	    w->zeros, n) < 0)) {
-		mem->free(p);
+	sq_weight_parts(&l->w, part);
+	for (i = 0; i < SQ_WEIGHT_PARTS; i++)
+		n += aligned(part[i].size);
+	if ((p = mem->alloc(n)) == NULL)
 		return failed(mem, err);
+	for (i = 0, n = 0; i < SQ_WEIGHT_PARTS; i++) {
+		if (part[i].size == 0)
+			continue;
+		if (mem->put(p + n, *part[i].p, part[i].size) < 0) {
+			mem->free(p);
+			return failed(mem, err);
+		}
+		*part[i].p = p + n;
+		n += aligned(part[i].size);
 	}
 	mem->free(l->own);
 	l->own = p;
-	w->data = p;
-	if (s > 0)
-		w->scales = p + aligned(data);
-	if (w->zeros != NULL)
-		w->zeros = (uint8_t *)p + aligned(data) + aligned(s);
 	return 0;
 }
