@@ -60,8 +60,10 @@ void	 dec_silu(gpu_stream, const void *gate_up, size_t n, size_t ffn,
 /* bf16 [n][dim] to another form. */
 void	 dec_form(gpu_stream, const void *in, size_t n, size_t dim,
 	    struct dec_x x);
-/* Rotates q and k in place, and puts k and v into their pages. */
-void	 dec_rope(gpu_stream, struct dec_step, void *qkv, int prefill);
+/* Rotates q and k in place, and puts k and v into their pages.  Prompts, from 0
+ * on: tokens first[i] .. first[i + 1] - 1. */
+void	 dec_rope(gpu_stream, struct dec_step, void *qkv,
+	    const uint32_t *first, size_t prompts, size_t longest);
 /* The greatest logit's id is what the slot makes next.  best: room for
  * DEC_PARTS pairs of 32 bits for each of the n. */
 void	 dec_pick(gpu_stream, const void *logits, int bf16, size_t vocab,

@@ -269,23 +269,39 @@ dec_attn(gpu_stream s, struct dec_step d, const void *qkv, size_t splits,
 		    (unsigned)splits, scale, sums);
 }
 
-/* Element r of a token's heads, of all splits. */
+#define AT_ONCE		8
+
+/* Element r of a token's heads, of all splits: AT_ONCE are read at a time. */
 static __device__ float
 merged(const struct dec_step &d, const float *sums, unsigned splits,
     size_t token, unsigned r)
 {
-	unsigned step = d.dim + 2, k;
+	unsigned step = d.dim + 2, k, i;
 	const float *p = sums + (token * d.heads + r / d.dim) * splits * step;
-	float max = p[d.dim], sum = 0, v = 0, f;
+	const float *pr = p + r % d.dim, *pm = p + d.dim;
+	float max = -1e30f, sum = 0, v = 0, f, old;
+	float m[AT_ONCE], l[AT_ONCE], e[AT_ONCE];
 
-#pragma unroll 4
-	for (k = 1; k < splits; k++)
-		max = fmaxf(max, p[k * step + d.dim]);
-#pragma unroll 4
-	for (k = 0; k < splits; k++) {
-		f = exp2f(p[k * step + d.dim] - max);
-		sum += f * p[k * step + d.dim + 1];
-		v += f * p[k * step + r % d.dim];
+	for (k = 0; k < splits; k += AT_ONCE) {
+#pragma unroll
+		for (i = 0; i < AT_ONCE; i++) {
+			m[i] = k + i < splits ? pm[(k + i) * step] : -1e30f;
+			l[i] = k + i < splits ? pm[(k + i) * step + 1] : 0;
+			e[i] = k + i < splits ? pr[(k + i) * step] : 0;
+		}
+		old = max;
+#pragma unroll
+		for (i = 0; i < AT_ONCE; i++)
+			max = fmaxf(max, m[i]);
+		f = exp2f(old - max);
+		sum *= f;
+		v *= f;
+#pragma unroll
+		for (i = 0; i < AT_ONCE; i++) {
+			f = exp2f(m[i] - max);
+			sum += f * l[i];
+			v += f * e[i];
+		}
 	}
 	return v / sum;
 }

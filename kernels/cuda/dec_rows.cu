@@ -264,54 +264,118 @@ query(const struct dec_step &d, int prefill, float v)
 	return d.fp8 && !prefill ? to_f16(v) : to_bf16(v);
 }
 
-/* A block for a head of a token, a thread for a pair. */
-static __global__ void
-rope(struct dec_step d, uint16_t *qkv, int prefill)
+static __device__ void
+cache_put2(const struct dec_step &d, void *to, size_t at, float a, float b)
 {
-	size_t half = d.dim / 2, i = blockIdx.x, e = threadIdx.x, at;
-	size_t width = (size_t)(d.heads + 2 * d.kv_heads) * d.dim;
-	uint32_t slot, pos, page, head = blockIdx.y;
-	uint16_t *p = qkv + i * width + head * d.dim + e;
-	float a, b, c, s;
+	if (d.fp8)
+		((uint16_t *)to)[at / 2] = (uint16_t)(to_e4m3(a) |
+		    to_e4m3(b) << 8);
+	else
+		((uint32_t *)to)[at / 2] = two_bf16(a, b);
+}
+
+/* A thread for two pairs of a head; a block has some heads of a token.  Of a
+ * prompt, values() puts what belongs to v. */
+static __global__ void
+rope(struct dec_step d, uint32_t *qkv, unsigned some, int prefill)
+{
+	uint32_t half = d.dim / 2, i = blockIdx.x, lanes = half / 2;
+	uint32_t head = blockIdx.y * some + threadIdx.x / lanes;
+	uint32_t e = 2 * (threadIdx.x % lanes), slot, pos, page, x, y;
+	uint32_t width = (d.heads + 2 * d.kv_heads) * d.dim;
+	uint32_t *p = qkv + ((size_t)i * width + head * d.dim + e) / 2;
+	float2 c, s;
+	float a0, a1, b0, b1, r0, r1, t0, t1;
+	size_t at;
 
 	let_next_start();
 	wait_for_others();
+	if (head >= d.heads + (prefill ? 1 : 2) * d.kv_heads)
+		return;
 	slot = d.slot[i];
 	pos = d.pos != NULL ? d.pos[i] : d.length[slot];
-	a = from_bf16(p[0]);
-	b = from_bf16(p[half]);
-	if (head < d.heads + d.kv_heads) {
-		c = d.angles[(size_t)pos * d.dim + e];
-		s = d.angles[(size_t)pos * d.dim + half + e];
-	}
-	if (head < d.heads) {
-		p[0] = query(d, prefill, a * c - b * s);
-		p[half] = query(d, prefill, b * c + a * s);
-		return;
-	}
-	page = d.table[(size_t)slot * d.max_pages + pos / SQ_DEC_PAGE];
+	x = p[0];
+	y = p[half / 2];
+	a0 = __uint_as_float(x << 16);
+	a1 = __uint_as_float(x & 0xffff0000);
+	b0 = __uint_as_float(y << 16);
+	b1 = __uint_as_float(y & 0xffff0000);
+	page = head < d.heads ? 0 :
+	    d.table[(size_t)slot * d.max_pages + pos / SQ_DEC_PAGE];
 	if (head >= d.heads + d.kv_heads) {
-		at = (page * (size_t)d.kv_heads + head - d.heads -
-		    d.kv_heads) * d.dim;
-		cache_put(d, d.v, (at + e) * SQ_DEC_PAGE + pos % SQ_DEC_PAGE,
-		    a);
-		cache_put(d, d.v, (at + e + half) * SQ_DEC_PAGE +
-		    pos % SQ_DEC_PAGE, b);
+		at = ((page * (size_t)d.kv_heads + head - d.heads -
+		    d.kv_heads) * d.dim + e) * SQ_DEC_PAGE + pos % SQ_DEC_PAGE;
+		cache_put(d, d.v, at, a0);
+		cache_put(d, d.v, at + SQ_DEC_PAGE, a1);
+		cache_put(d, d.v, at + half * SQ_DEC_PAGE, b0);
+		cache_put(d, d.v, at + (half + 1) * SQ_DEC_PAGE, b1);
 		return;
 	}
-	p[0] = to_bf16(a * c - b * s);
-	p[half] = to_bf16(b * c + a * s);
+	c = *(const float2 *)(d.angles + (size_t)pos * d.dim + e);
+	s = *(const float2 *)(d.angles + (size_t)pos * d.dim + half + e);
+	r0 = a0 * c.x - b0 * s.x;
+	r1 = a1 * c.y - b1 * s.y;
+	t0 = b0 * c.x + a0 * s.x;
+	t1 = b1 * c.y + a1 * s.y;
+	if (head < d.heads) {
+		p[0] = query(d, prefill, r0) |
+		    (uint32_t)query(d, prefill, r1) << 16;
+		p[half / 2] = query(d, prefill, t0) |
+		    (uint32_t)query(d, prefill, t1) << 16;
+		return;
+	}
+	p[0] = two_bf16(r0, r1);
+	p[half / 2] = two_bf16(t0, t1);
 	at = ((page * (size_t)d.kv_heads + head - d.heads) * SQ_DEC_PAGE +
 	    pos % SQ_DEC_PAGE) * d.dim + e;
-	cache_put(d, d.k, at, a * c - b * s);
-	cache_put(d, d.k, at + half, b * c + a * s);
+	cache_put2(d, d.k, at, r0, r1);
+	cache_put2(d, d.k, at + half, t0, t1);
+}
+
+/* A page of a prompt's values, turned: [token][dim] to [dim][token]. */
+static __global__ void
+values(struct dec_step d, const uint16_t *qkv, const uint32_t *first)
+{
+	extern __shared__ uint16_t tile[];	/* [64][dim + 2] */
+	uint32_t n = first[blockIdx.z + 1] - first[blockIdx.z], i, k;
+	uint32_t from = blockIdx.x * SQ_DEC_PAGE, step = d.dim + 2, page;
+	uint32_t slot = d.slot[first[blockIdx.z]], head = blockIdx.y;
+	size_t width = (size_t)(d.heads + 2 * d.kv_heads) * d.dim, at;
+	const uint16_t *p = qkv + (first[blockIdx.z] + from) * width +
+	    (size_t)(d.heads + d.kv_heads + head) * d.dim;
+
+	if (from >= n)
+		return;
+	for (i = threadIdx.x; i < SQ_DEC_PAGE * d.dim; i += blockDim.x) {
+		k = i / d.dim;
+		tile[k * step + i % d.dim] = from + k < n ? p[k * width +
+		    i % d.dim] : 0;
+	}
+	__syncthreads();
+	page = d.table[(size_t)slot * d.max_pages + blockIdx.x];
+	at = (page * (size_t)d.kv_heads + head) * d.dim * SQ_DEC_PAGE;
+	for (i = threadIdx.x; i < SQ_DEC_PAGE / 2 * d.dim; i += blockDim.x) {
+		k = 2 * (i % (SQ_DEC_PAGE / 2));
+		cache_put2(d, d.v, at + 2 * i, from_bf16(tile[k * step +
+		    i / (SQ_DEC_PAGE / 2)]), from_bf16(tile[(k + 1) * step +
+		    i / (SQ_DEC_PAGE / 2)]));
+	}
 }
 
 void
-dec_rope(gpu_stream s, struct dec_step d, void *qkv, int prefill)
+dec_rope(gpu_stream s, struct dec_step d, void *qkv, const uint32_t *first,
+    size_t prompts, size_t longest)
 {
-	launch(rope, dim3(d.n, d.heads + 2 * d.kv_heads), (int)d.dim / 2, 0,
-	    s, d, (uint16_t *)qkv, prefill);
+	unsigned some = THREADS / (d.dim / 4), heads = d.heads + d.kv_heads *
+	    (prompts > 0 ? 1 : 2);
+	dim3 pages((unsigned)((longest + SQ_DEC_PAGE - 1) / SQ_DEC_PAGE),
+	    d.kv_heads, (unsigned)prompts);
+
+	launch(rope, dim3(d.n, (heads + some - 1) / some), THREADS, 0, s, d,
+	    (uint32_t *)qkv, some, prompts > 0);
+	if (prompts > 0)
+		values<<<pages, THREADS, SQ_DEC_PAGE * (d.dim + 2) * 2, s>>>(
+		    d, (const uint16_t *)qkv, first);
 }
 
 static __device__ float

@@ -580,7 +580,8 @@ look(struct sq_decoder *d, struct dec_step s, const struct prompts *p,
 {
 	size_t q = d->s.heads * d->s.head_dim, cut;
 
-	dec_rope(sqc.stream, s, d->qkv, p != NULL);
+	dec_rope(sqc.stream, s, d->qkv, d->first, p == NULL ? 0 : p->n,
+	    p == NULL ? 0 : p->longest);
 	if (p == NULL) {
 		cut = splits(d, s.n);
 		dec_attn(sqc.stream, s, d->qkv, cut, d->sums);

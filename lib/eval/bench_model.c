@@ -275,7 +275,8 @@ open_job(struct job *j, const struct sq_bench_model *b, char *err)
 		j->ids[i] = (uint32_t)(sq_rng_next(&rng) % c->vocab);
 	each = (each + PAGE - 1) / PAGE * PAGE;
 	if (sq_forward_init(&j->f, b->model, b->ctx, b->prec, rows, err) < 0 ||
-	    sq_kvcache_init(&j->cache, &kv, (size_t)c->layers,
+	    sq_kvcache_init(&j->cache, &kv, b->ctx->kern->mem,
+	    (size_t)c->layers,
 	    b->batch * each, err) < 0)
 		return -1;
 	for (i = 0; i < b->batch; i++)

@@ -467,7 +467,8 @@ open_job(struct job *j, const struct sq_task_run *r, const struct sq_task *t,
 	    j->row == NULL || j->ids == NULL || j->logits.p == NULL)
 		return sq_fail(err, "out of memory");
 	if (sq_forward_init(&j->f, r->model, r->ctx, r->prec, ROWS, err) < 0 ||
-	    sq_kvcache_init(&j->cache, &kv, (size_t)c->layers,
+	    sq_kvcache_init(&j->cache, &kv, r->ctx->kern->mem,
+	    (size_t)c->layers,
 	    j->seats * each, err) < 0)
 		return -1;
 	for (i = 0; i < j->seats; i++)
