@@ -247,7 +247,7 @@ eval_model(struct eval *e, const char *path)
 static void
 ask_model(struct eval *e, const char *path, int baseline)
 {
-	struct sq_model *m = open_model(path);
+	struct sq_model *m = open_model(e, path);
 	char err[SQ_ERR];
 
 	sq_tool_progress(&e->progress);
