@@ -181,9 +181,9 @@ quantize(struct sq_forward *f, const struct sq_act *a,
 	f->qx_of = x->p;
 	f->qx_scale = a->scale;
 	if (sq_quantize_act(f->ctx, x, a, q) != 0)
-		return no_kernel(err, SQ_OP_quantize_act);
+		return no_kernel(f, err, SQ_OP_quantize_act);
 	if (sq_dequantize_act(f->ctx, q, y) != 0)
-		return no_kernel(err, SQ_OP_dequantize_act);
+		return no_kernel(f, err, SQ_OP_dequantize_act);
 	return 0;
 }
 
