@@ -46,7 +46,8 @@ CUDA_ARCH = 90a
 CUDA_OBJ = $(patsubst %.c,$(B)/obj/%.o,$(wildcard kernels/cuda/*.c)) \
 	$(patsubst %.cu,$(B)/obj/%.cu.o,$(wildcard kernels/cuda/*.cu))
 
-HEADERS = $(wildcard lib/*/*.h formats/*.h kernels/kern.h kernels/ops.def)
+HEADERS = $(wildcard lib/*/*.h formats/*.h kernels/kern.h kernels/decoder.h \
+	kernels/kvpage.h kernels/ops.def)
 TOOLS = $(patsubst bin/%.c,%,$(wildcard bin/*.c))
 SCRIPTS = $(filter-out %.c,$(wildcard bin/*))
 MAN = $(wildcard man/*.[157])
@@ -63,7 +64,8 @@ CHECK_OBJ = $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/kernels/*.c))
 TEST_PROGS = $(UNIT:%=$(B)/tests/%) $(B)/tests/checkkern \
 	$(B)/tests/mini_stream
 
-.PHONY: all cuda no-cuda help deps demo check test test-progs asan fuzz bench install uninstall clean
+.PHONY: all cuda no-cuda help deps demo check test test-progs asan fuzz report \
+	bench install uninstall clean
 
 all: $(TOOLS:%=$(B)/bin/%) $(SCRIPTS:bin/%=$(B)/bin/%) \
 	$(B)/lib/libsq.a $(B)/lib/libsq.so.$(VERSION)
@@ -74,6 +76,7 @@ help:
 	@echo 'make check      install what is missing, build, run all tests'
 	@echo 'make asan       the same tests with address and undefined-behaviour checks'
 	@echo 'make fuzz       fuzz each reader for FUZZ_SECONDS (60)'
+	@echo 'make report     compare the small model with its variants: build/report.html'
 	@echo 'make bench      measure speed and memory: a table and build/bench.csv'
 	@echo 'make install    PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo 'make cuda       the plug-in for NVIDIA cards: build/lib/libsqk_cuda.so'
@@ -182,6 +185,16 @@ asan:
 FUZZ_SECONDS = 60
 fuzz: $(FUZZ:%=$(B)/fuzz/%)
 	@tests/fuzz/run $(B) $(FUZZ_SECONDS)
+
+# The small model and its compressed variants, measured and shown.
+report: all
+	@$(MAKE) --no-print-directory -f pipelines/compare.mk \
+	    PATH="$(CURDIR)/$(B)/bin:$$PATH" MODEL=tests/data/sq-ref-7m \
+	    CALIB=tests/data/text/calib.txt TEXT=tests/data/text/eval.txt \
+	    OUT=$(B)/report RUNS=2 GENERATE=16 HTML=$(B)/report.html CSV=$(B)/report.csv \
+	    SAMPLES=16 LENGTH=1024 TOKENS=8192 \
+	    TASKS=needle=tests/data/text/eval.txt \
+	    TASK_OPTIONS='--lengths 128:512 --depths 3 --each 2'
 
 bench: all
 	@pipelines/bench $(B)

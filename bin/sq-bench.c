@@ -8,27 +8,37 @@
 #include "base/tool.h"
 #include "eval/bench_decoder.h"
 #include "eval/bench_kernels.h"
+#include "eval/bench_model.h"
 #include "formats/fmt_csv.h"
 
 static const char usage[] =
     "[-j N] [-k LEVEL] [--csv] [--op NAME] [--seconds S] kernels\n"
     "-k DEVICE [-n N] [--context N] [--csv] [--ids LIST] [--kv TYPE] "
-    "[--load LIST] [--mode MODE] [--rows N] [--slots N] decoder [MODEL]";
+    "[--load LIST] [--mode MODE] [--rows N] [--slots N] decoder [MODEL]\n"
+    "[-j N] [-k LEVEL] [--batch LIST] [--csv] [--f32] [--generate N] "
+    "[--prompt LIST] [--runs N] [--seed N] model MODEL ...";
 
-enum { OPT_CONTEXT = SQ_OPT(0), OPT_CSV, OPT_IDS, OPT_KV, OPT_LOAD, OPT_MODE,
-	OPT_OP, OPT_ROWS, OPT_SECONDS, OPT_SLOTS };
+enum { OPT_BATCH = SQ_OPT(0), OPT_CONTEXT, OPT_CSV, OPT_F32, OPT_GENERATE,
+	OPT_IDS, OPT_KV, OPT_LOAD, OPT_MODE, OPT_OP, OPT_PROMPT, OPT_ROWS,
+	OPT_RUNS, OPT_SECONDS, OPT_SEED, OPT_SLOTS };
 
 static const struct option longopts[] = {
 	SQ_LONG,
+	{ "batch", required_argument, NULL, OPT_BATCH },
 	{ "context", required_argument, NULL, OPT_CONTEXT },
 	{ "csv", no_argument, NULL, OPT_CSV },
+	{ "f32", no_argument, NULL, OPT_F32 },
+	{ "generate", required_argument, NULL, OPT_GENERATE },
 	{ "ids", required_argument, NULL, OPT_IDS },
 	{ "kv", required_argument, NULL, OPT_KV },
 	{ "load", required_argument, NULL, OPT_LOAD },
 	{ "mode", required_argument, NULL, OPT_MODE },
 	{ "op", required_argument, NULL, OPT_OP },
+	{ "prompt", required_argument, NULL, OPT_PROMPT },
 	{ "rows", required_argument, NULL, OPT_ROWS },
+	{ "runs", required_argument, NULL, OPT_RUNS },
 	{ "seconds", required_argument, NULL, OPT_SECONDS },
+	{ "seed", required_argument, NULL, OPT_SEED },
 	{ "slots", required_argument, NULL, OPT_SLOTS },
 	{ NULL, 0, NULL, 0 }
 };
@@ -211,6 +221,113 @@ bench_kernels(struct sq_bench_kernels *b)
 		sq_die(SQ_EDATA, "%s", err);
 }
 
+/* ---- whole models ---- */
+
+#define MAX_SIZES	16
+
+struct models {
+	struct sq_bench_model b;
+	size_t batch[MAX_SIZES], prompt[MAX_SIZES];
+	size_t nbatches, nprompts;
+	const char *name;
+};
+
+/* "1,8,32" */
+static size_t
+sizes(const char *option, char *arg, size_t list[MAX_SIZES])
+{
+	char *p, *save;
+	size_t n = 0;
+
+	for (p = strtok_r(arg, ",", &save); p != NULL && n < MAX_SIZES;
+	    p = strtok_r(NULL, ",", &save))
+		list[n++] = (size_t)sq_arg_long(option, p, 1, 1 << 24);
+	if (n == 0)
+		sq_usage();
+	return n;
+}
+
+static void
+print_figure(void *arg, const char *metric, double value, const char *unit)
+{
+	const struct models *o = arg;
+
+	if (csv) {
+		sq_csv_field(stdout, 1, o->name);
+		printf(",%zu,%zu,%zu,%s,%.9g,%s\n", o->b.batch, o->b.prompt,
+		    o->b.generate, metric, value, unit);
+	} else
+		printf("%-24s %6zu %7zu %8zu %-20s %14.6g %s\n", o->name,
+		    o->b.batch, o->b.prompt, o->b.generate, metric, value,
+		    unit);
+}
+
+static void
+bench_models(struct models *o, char *model[])
+{
+	const struct sq_kern *kern;
+	struct sq_model *m;
+	struct sq_ctx ctx;
+	char err[SQ_ERR];
+	size_t i, j;
+
+	if ((kern = sq_kern_find(sq_tool.kernel, err)) == NULL)
+		sq_die(SQ_EUSAGE, "%s", err);
+	if (sq_ctx_init(&ctx, kern, sq_pool_new(sq_tool.threads)) < 0)
+		sq_die(SQ_EDATA, "out of memory");
+	ctx.fell = sq_tool_fell;
+	o->b.ctx = &ctx;
+	printf(csv ? "model,batch,prompt,generate,metric,value,unit\n" :
+	    "model                     batch  prompt generate metric"
+	    "                        value unit\n");
+	for (; *model != NULL; model++) {
+		if ((m = sq_model_open(*model, err)) == NULL)
+			sq_die(SQ_EDATA, "%s", err);
+		o->b.model = m;
+		o->name = *model;
+		for (i = 0; i < o->nprompts; i++)
+			for (j = 0; j < o->nbatches; j++) {
+				o->b.prompt = o->prompt[i];
+				o->b.batch = o->batch[j];
+				if (sq_bench_model(&o->b, print_figure, o,
+				    err) < 0)
+					sq_die(SQ_EDATA, "'%s': %s", *model,
+					    err);
+				fflush(stdout);
+			}
+		sq_model_free(m);
+	}
+	sq_ctx_release(&ctx);
+}
+
+/* One of the options of bench_models(): 0 when it is none. */
+static int
+model_option(struct models *o, int c, char *arg)
+{
+	switch (c) {
+	case OPT_BATCH:
+		o->nbatches = sizes("--batch", arg, o->batch);
+		return 1;
+	case OPT_F32:
+		o->b.prec = SQ_PREC_F32;
+		return 1;
+	case OPT_GENERATE:
+		o->b.generate = (size_t)sq_arg_long("--generate", arg, 1,
+		    1 << 24);
+		return 1;
+	case OPT_PROMPT:
+		o->nprompts = sizes("--prompt", arg, o->prompt);
+		return 1;
+	case OPT_RUNS:
+		o->b.runs = (size_t)sq_arg_long("--runs", arg, 1, 1000);
+		return 1;
+	case OPT_SEED:
+		o->b.seed = (uint64_t)sq_arg_long("--seed", arg, 0, INT64_MAX);
+		return 1;
+	}
+	return 0;
+}
+
 int
 main(int argc, char *argv[])
 {
@@ -220,6 +337,9 @@ main(int argc, char *argv[])
 	    .limit = print_limit };
 	struct decoder o = { .n = 32, .shape = { 32, 4096, 14336, 32, 8, 128,
 	    128256, 1e-5f, SQ_DEC_W4, SQ_DEC_KV_FP8, 256, 9216, 0, 16384 } };
+	struct models models = { .b = { .prec = SQ_PREC_BF16, .generate = 64,
+	    .runs = 3 }, .batch = { 1 }, .nbatches = 1, .prompt = { 512 },
+	    .nprompts = 1 };
 	int c;
 
 	sq_tool_init(argv[0], usage);
@@ -265,9 +385,12 @@ main(int argc, char *argv[])
 			    1, 1024);
 			break;
 		default:
-			sq_tool_option(c);
+			if (!model_option(&models, c, optarg))
+				sq_tool_option(c);
 		}
-	if (argc - optind == 1 && strcmp(argv[optind], "kernels") == 0)
+	if (argc - optind > 1 && strcmp(argv[optind], "model") == 0)
+		bench_models(&models, argv + optind + 1);
+	else if (argc - optind == 1 && strcmp(argv[optind], "kernels") == 0)
 		bench_kernels(&b);
 	else if ((argc - optind == 1 || argc - optind == 2) &&
 	    strcmp(argv[optind], "decoder") == 0) {

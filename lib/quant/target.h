@@ -14,6 +14,7 @@
 #define SQ_QUANT_TARGET_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 #include "base/lapack.h"

@@ -84,11 +84,24 @@ distance(const struct sq_figures *f, size_t v)
 	    NULL, NAN, NAN) / sq_figures_get(f, 0, "ppl", NULL, NAN, NAN));
 }
 
+/* The longest prompt for which there is a throughput. */
+static double
+longest(const struct sq_figures *f)
+{
+	double x = 0;
+	size_t i;
+
+	for (i = 0; i < f->n; i++)
+		if (strcmp(f->figure[i].metric, "throughput") == 0)
+			x = fmax(x, f->figure[i].x);
+	return x;
+}
+
 static int
 collect(struct points *s, const struct sq_figures *f, const char *name)
 {
 	const struct sq_figure *p;
-	double x, y;
+	double x, y, prompt = longest(f);
 	size_t i, v;
 	int r = 0;
 
@@ -108,13 +121,13 @@ collect(struct points *s, const struct sq_figures *f, const char *name)
 	for (i = 0; i < f->n; i++) {
 		p = &f->figure[i];
 		if (strcmp(name, sq_page_plots[1]) == 0 &&
-		    strcmp(p->metric, "throughput") == 0) {
+		    strcmp(p->metric, "throughput") == 0 && p->x == prompt) {
 			x = sq_figures_get(f, p->variant, "tpot", NULL, p->x,
 			    p->y);
 			if (!isnan(x))
 				r |= add(s, x, p->value, p->variant, NULL, 0);
 		} else if (strcmp(name, sq_page_plots[2]) == 0 &&
-		    strcmp(p->metric, "ttft") == 0) {
+		    strcmp(p->metric, "ttft") == 0 && p->y == 1) {
 			r |= add(s, p->x, p->x / p->value * 1e3, p->variant,
 			    NULL, 0);
 		} else if (strcmp(name, sq_page_plots[3]) == 0 &&

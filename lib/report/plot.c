@@ -83,6 +83,8 @@ number(FILE *f, double v)
 		fprintf(f, "%.3gM", v / 1e6);
 	else if (a >= 1e4)
 		fprintf(f, "%.3gk", v / 1e3);
+	else if (a >= 1e3)
+		fprintf(f, "%.0f", v);
 	else
 		fprintf(f, "%.3g", a < 1e-12 ? 0 : v);
 }
