@@ -113,6 +113,7 @@ sq_ctx_init(struct sq_ctx *c, const struct sq_kern *kern, struct sq_pool *pool)
 	c->kern = kern;
 	c->pool = pool;
 	c->fell = NULL;
+	c->batch = SQ_BATCH_AUTO;
 	c->work_size = SQ_WORK(sq_pool_threads(pool));
 	if ((c->work = aligned_alloc(64, c->work_size)) == NULL)
 		return -1;

@@ -53,9 +53,19 @@ struct sq_mem {
 	const char *(*error)(void);
 };
 
+/*
+ * How the rows of activations belong together.  A kernel may take another way
+ * for few rows than for many, with other roundings: AUTO leaves it the choice.
+ * STEP and CHUNK pin it, whatever the number of rows, so that a row comes out
+ * the same in any company: STEP as if it were alone (a step of decoding),
+ * CHUNK as in a long prompt.
+ */
+enum sq_batch { SQ_BATCH_AUTO, SQ_BATCH_STEP, SQ_BATCH_CHUNK };
+
 /* What every operation gets first.  One context serves one caller at a time. */
 struct sq_ctx {
 	const struct sq_kern *kern;
+	enum sq_batch batch;		/* AUTO after sq_ctx_init() */
 	struct sq_pool *pool;		/* NULL: the caller's thread alone */
 	void *work;			/* workspace, aligned to 64 bytes */
 	size_t work_size;		/* bytes: at least SQ_WORK(threads) */
@@ -144,18 +154,46 @@ struct sq_qmat {
 	size_t rows, cols, stride;
 };
 
-/* Keys and values of one layer, in pages of `page' tokens: page p of a
- * sequence is [heads][page][dim] elements. */
-struct sq_kv {
-	enum sq_dtype type;		/* F32, F16 or BF16 */
-	size_t heads, dim, page;	/* KV heads, head dimension, tokens */
+/* What a page holds of each element: a plain value of the cache's type, or a
+ * code.  kvpage.h has the layout, sq-kv(5) the formulas. */
+enum sq_page_grid {
+	SQ_PAGE_PLAIN, SQ_PAGE_INT8, SQ_PAGE_E4M3, SQ_PAGE_E5M2, SQ_PAGE_INT4,
+	SQ_PAGE_INT2, SQ_PAGE_GRIDS
 };
 
-/* One sequence of a batch: rows row .. row+n-1 of the activations are its
- * tokens at positions pos .. pos+n-1. */
+/* One side of a layer's cache, keys or values. */
+struct sq_kv_side {
+	enum sq_page_grid grid;
+	int by_channel;			/* int4, int2: a scale serves 32 tokens
+					   of a channel, not 32 channels of a
+					   token */
+};
+
+/*
+ * Keys and values of one layer, in pages of `page' tokens.  Where a side is
+ * coded, a query sees the first `sink' positions and its last `window', itself
+ * included, as plain values all the same: these are kept beside the pages.
+ */
+struct sq_kv {
+	enum sq_dtype type;		/* of plain values: F32, F16 or BF16 */
+	size_t heads, dim, page;	/* KV heads, head dimension, tokens */
+	struct sq_kv_side k, v;
+	size_t sink, window;		/* tokens; 0 when both sides are plain;
+					   by_channel needs window >= 32 and
+					   whole groups in a page */
+};
+
+/*
+ * One sequence of a batch: rows row .. row+n-1 of the activations are its
+ * tokens at positions pos .. pos+n-1.  Tables are of one layer.  Page p holds
+ * positions p * page and on; a page that no query sees may be NULL.
+ */
 struct sq_seq {
 	size_t row, n, pos;
-	void *const *k, *const *v;	/* pages, for one layer */
+	void *const *k, *const *v;	/* pages */
+	void *const *near_k, *const *near_v;	/* the same in plain values:
+					   those that a window reaches */
+	void *sink_k, *sink_v;		/* [heads][sink][dim] plain values */
 };
 
 struct sq_attn {

@@ -3,6 +3,7 @@
 #define SQ_KERNELS_ROWS_H
 
 #include "kernels/kern.h"
+#include "kernels/kvpage.h"
 
 static inline float *
 sq_row(const struct sq_mat *m, size_t i)
@@ -36,6 +37,13 @@ sq_rope_allows(const struct sq_mat *x, size_t dim)
 	    x->cols % dim == 0;
 }
 
+/* What sq_hadamard allows: F32 rows of whole heads. */
+static inline int
+sq_hadamard_allows(const struct sq_mat *x, size_t dim)
+{
+	return x->type == SQ_F32 && dim > 0 && x->cols % dim == 0;
+}
+
 /* What sq_nll allows: every target is a column. */
 static inline int
 sq_nll_allows(const struct sq_mat *logits, const uint32_t *target)
@@ -62,13 +70,13 @@ sq_seq_allows(const struct sq_seq *seq, size_t nseq, size_t rows)
 	return 1;
 }
 
-/* What sq_kv_append allows. */
+/* What sq_kv_append and sq_kv_read allow. */
 static inline int
 sq_append_allows(const struct sq_kv *kv, const struct sq_seq *seq, size_t nseq,
     const struct sq_mat *k, const struct sq_mat *v)
 {
-	return sq_dtype_is_float(kv->type) && kv->page > 0 &&
-	    sq_rows_alike(k, v) && k->cols == kv->heads * kv->dim &&
+	return sq_kv_allows(kv) && sq_rows_alike(k, v) &&
+	    k->cols == kv->heads * kv->dim &&
 	    sq_seq_allows(seq, nseq, k->rows);
 }
 
@@ -78,8 +86,8 @@ sq_attention_allows(const struct sq_attn *a, const struct sq_kv *kv,
     const struct sq_seq *seq, size_t nseq, const struct sq_mat *q,
     const struct sq_mat *y)
 {
-	return sq_dtype_is_float(kv->type) && kv->page > 0 && kv->heads > 0 &&
-	    kv->dim > 0 && a->heads % kv->heads == 0 && sq_rows_alike(q, y) &&
+	return sq_kv_allows(kv) && kv->heads > 0 && kv->dim > 0 &&
+	    a->heads % kv->heads == 0 && sq_rows_alike(q, y) &&
 	    q->cols == a->heads * kv->dim &&
 	    sq_seq_allows(seq, nseq, q->rows);
 }
@@ -111,16 +119,6 @@ static inline size_t
 sq_window_start(const struct sq_attn *a, size_t pos)
 {
 	return a->window == 0 || pos < a->window ? 0 : pos + 1 - a->window;
-}
-
-/* Where the first element of a position lies: in pages, for a KV head. */
-static inline void *
-sq_kv_at(const struct sq_kv *kv, void *const *pages, size_t head, size_t pos,
-    size_t size)
-{
-	char *page = pages[pos / kv->page];
-
-	return page + (head * kv->page + pos % kv->page) * kv->dim * size;
 }
 
 #endif

@@ -1,7 +1,8 @@
 /*
- * The references of kv_append and attention.  Attention is taken in float64
- * from the float32 queries and the cached values, without rounding between:
- * the greatest score first, then the sums, so that exp never overflows.
+ * The references of kv_append, kv_read and attention.  Attention is taken in
+ * float64 from the float32 queries and the cached values, without rounding
+ * between: the greatest score first, then the sums, so that exp never
+ * overflows.
  */
 #include <math.h>
 
@@ -9,16 +10,145 @@
 #include "kernels/ref/value.h"
 #include "kernels/rows.h"
 
-/* One head of one token, into the page of its position. */
-static void
-append_head(const struct sq_kv *kv, void *const *pages, size_t head,
-    size_t pos, const float *x)
+/* One side of the cache of a sequence: keys or values. */
+struct side {
+	const struct sq_kv *kv;
+	const struct sq_kv_side *how;
+	void *const *page, *const *near;
+	void *sink;
+};
+
+static struct side
+side_of(const struct sq_kv *kv, const struct sq_seq *s, int values)
 {
-	void *to = sq_kv_at(kv, pages, head, pos, sq_dtype_size(kv->type));
+	return values ?
+	    (struct side){ kv, &kv->v, s->v, s->near_v, s->sink_v } :
+	    (struct side){ kv, &kv->k, s->k, s->near_k, s->sink_k };
+}
+
+static uint16_t
+f16_of(float x)
+{
+	x += 0.0f;			/* no -0 */
+	return sq_f32_to_f16(fminf(fmaxf(x, -65504), 65504));
+}
+
+/* n codes are one group; element i of it is x[i * step], in row i or, by
+ * channel, in row i of the page. */
+struct group {
+	const struct side *s;
+	char *head;			/* of the page */
+	size_t token, i, n;		/* its first element */
+	int down;			/* elements follow over tokens */
+};
+
+static void
+put_code(const struct group *g, size_t at, int u)
+{
+	size_t row = sq_page_row(g->s->kv, g->s->how);
+	size_t bits = sq_page_bits(g->s->how->grid);
+	size_t token = g->token + (g->down ? at : 0);
+	size_t bit = (g->i + (g->down ? 0 : at)) * bits;
+	uint8_t *p = (uint8_t *)g->head + token * row + bit / 8;
+	unsigned mask = ((1u << bits) - 1) << bit % 8;
+
+	*p = (uint8_t)((*p & ~mask) | ((unsigned)u << bit % 8 & mask));
+}
+
+static int
+code_of(enum sq_page_grid grid, float x, float s, float m)
+{
+	float most = grid == SQ_PAGE_INT4 ? 15 : 3;
+
+	if (s == 0)
+		return 0;
+	if (grid == SQ_PAGE_INT8)
+		return (int)fminf(fmaxf(rintf(x / s), -127), 127);
+	if (grid == SQ_PAGE_E4M3)
+		return sq_f32_to_e4m3(x / s);
+	if (grid == SQ_PAGE_E5M2)
+		return sq_f32_to_e5m2(x / s);
+	return (int)fminf(fmaxf(rintf((x - m) / s), 0), most);
+}
+
+/* Codes, scale and minimum of a group of values. */
+static void
+put_group(const struct group *g, const float *x)
+{
+	const struct sq_kv *kv = g->s->kv;
+	enum sq_page_grid grid = g->s->how->grid;
+	uint16_t *scale = (uint16_t *)(g->head + sq_page_scale_at(kv,
+	    g->s->how)) + sq_page_scale(kv, g->s->how, g->token, g->i);
+	uint16_t *least = scale + sq_page_scales(kv, g->s->how);
+	float lo = x[0], hi = x[0], most = 0, m = 0;
 	size_t i;
 
-	for (i = 0; i < kv->dim; i++)
-		sq_value_put(to, kv->type, i, x[i]);
+	for (i = 0; i < g->n; i++) {
+		lo = fminf(lo, x[i]);
+		hi = fmaxf(hi, x[i]);
+		most = fmaxf(most, fabsf(x[i]));
+	}
+	if (sq_page_grouped(grid)) {
+		*least = f16_of(lo);
+		m = sq_f16_to_f32(*least);
+		*scale = f16_of(fmaxf(hi - m, 0) /
+		    (grid == SQ_PAGE_INT4 ? 15 : 3));
+	} else
+		*scale = f16_of(most / (grid == SQ_PAGE_INT8 ? 127 :
+		    grid == SQ_PAGE_E4M3 ? 448 : 57344));
+	for (i = 0; i < g->n; i++)
+		put_code(g, i, code_of(grid, x[i], sq_f16_to_f32(*scale), m));
+}
+
+static void
+put_plain(const struct side *s, void *to, const float *x)
+{
+	size_t i;
+
+	for (i = 0; i < s->kv->dim; i++)
+		sq_value_put(to, s->kv->type, i, x[i]);
+}
+
+/* A channel of the 32 tokens that end at pos, from the near page. */
+static void
+put_channel(const struct side *s, size_t head, size_t pos, size_t i)
+{
+	struct group g = { s, sq_page_at(s->kv, s->how, s->page, head, pos),
+	    pos % s->kv->page - (SQ_PAGE_GROUP - 1), i, SQ_PAGE_GROUP, 1 };
+	float x[SQ_PAGE_GROUP];
+	size_t t;
+
+	for (t = 0; t < SQ_PAGE_GROUP; t++)
+		x[t] = sq_value(sq_near_at(s->kv, s->near, head, pos + 1 -
+		    SQ_PAGE_GROUP + t), s->kv->type, i);
+	put_group(&g, x);
+}
+
+/* One head of one token. */
+static void
+append_head(const struct side *s, size_t head, size_t pos, const float *x)
+{
+	const struct sq_kv *kv = s->kv;
+	struct group g = { .s = s, .token = pos % kv->page };
+	size_t i, size = sq_page_grouped(s->how->grid) ? SQ_PAGE_GROUP :
+	    kv->dim;
+
+	if (kv->window > 0)
+		put_plain(s, sq_near_at(kv, s->near, head, pos), x);
+	if (pos < kv->sink)
+		put_plain(s, sq_sink_at(kv, s->sink, head, pos), x);
+	g.head = sq_page_at(kv, s->how, s->page, head, pos);
+	if (s->how->grid == SQ_PAGE_PLAIN) {
+		put_plain(s, g.head + g.token * sq_page_row(kv, s->how), x);
+	} else if (!s->how->by_channel) {
+		for (g.i = 0; g.i < kv->dim; g.i += g.n) {
+			g.n = kv->dim - g.i < size ? kv->dim - g.i : size;
+			put_group(&g, x + g.i);
+		}
+	} else if ((pos + 1) % SQ_PAGE_GROUP == 0) {
+		for (i = 0; i < kv->dim; i++)
+			put_channel(s, head, pos, i);
+	}
 }
 
 int
@@ -27,26 +157,99 @@ sq_kv_append_ref(struct sq_ctx *c, const struct sq_kv *kv,
     const struct sq_mat *v)
 {
 	const struct sq_seq *s;
+	struct side keys, values;
 	size_t t, h;
 
 	(void)c;
 	if (!sq_append_allows(kv, seq, nseq, k, v))
 		return SQ_UNSUP;
-	for (s = seq; s < seq + nseq; s++)
+	for (s = seq; s < seq + nseq; s++) {
+		keys = side_of(kv, s, 0);
+		values = side_of(kv, s, 1);
 		for (t = 0; t < s->n; t++)
 			for (h = 0; h < kv->heads; h++) {
-				append_head(kv, s->k, h, s->pos + t,
+				append_head(&keys, h, s->pos + t,
 				    sq_row(k, s->row + t) + h * kv->dim);
-				append_head(kv, s->v, h, s->pos + t,
+				append_head(&values, h, s->pos + t,
 				    sq_row(v, s->row + t) + h * kv->dim);
 			}
+	}
 	return 0;
+}
+
+/* What a page holds. */
+static float
+page_value(const struct side *s, size_t head, size_t pos, size_t i)
+{
+	const struct sq_kv *kv = s->kv;
+	const char *p = sq_page_at(kv, s->how, s->page, head, pos);
+	size_t token = pos % kv->page, bits = sq_page_bits(s->how->grid);
+	const uint8_t *row = (const uint8_t *)p + token * sq_page_row(kv,
+	    s->how);
+	const uint16_t *scale = (const uint16_t *)(p + sq_page_scale_at(kv,
+	    s->how)) + sq_page_scale(kv, s->how, token, i);
+	float f, u;
+
+	if (s->how->grid == SQ_PAGE_PLAIN)
+		return sq_value(row, kv->type, i);
+	f = sq_f16_to_f32(*scale);
+	if (s->how->grid == SQ_PAGE_INT8)
+		return f * (float)(int8_t)row[i];
+	if (s->how->grid == SQ_PAGE_E4M3)
+		return f * sq_e4m3_to_f32(row[i]);
+	if (s->how->grid == SQ_PAGE_E5M2)
+		return f * sq_e5m2_to_f32(row[i]);
+	u = (float)(row[i * bits / 8] >> i * bits % 8 & ((1 << bits) - 1));
+	return sq_f16_to_f32(scale[sq_page_scales(kv, s->how)]) + f * u;
+}
+
+int
+sq_kv_read_ref(struct sq_ctx *c, const struct sq_kv *kv,
+    const struct sq_seq *seq, size_t nseq, const struct sq_mat *k,
+    const struct sq_mat *v)
+{
+	const struct sq_seq *s;
+	struct side keys, values;
+	size_t t, h, i, at;
+
+	(void)c;
+	if (!sq_append_allows(kv, seq, nseq, k, v))
+		return SQ_UNSUP;
+	for (s = seq; s < seq + nseq; s++) {
+		keys = side_of(kv, s, 0);
+		values = side_of(kv, s, 1);
+		for (t = 0; t < s->n; t++)
+			for (h = 0, at = 0; h < kv->heads; h++)
+				for (i = 0; i < kv->dim; i++, at++) {
+					sq_row(k, s->row + t)[at] = page_value(
+					    &keys, h, s->pos + t, i);
+					sq_row(v, s->row + t)[at] = page_value(
+					    &values, h, s->pos + t, i);
+				}
+	}
+	return 0;
+}
+
+/* What the token at position `by' sees at a position. */
+static float
+seen_value(const struct side *s, size_t head, size_t by, size_t pos, size_t i)
+{
+	const struct sq_kv *kv = s->kv;
+
+	if (pos < kv->sink)
+		return sq_value(sq_sink_at(kv, s->sink, head, pos), kv->type,
+		    i);
+	if (by - pos < kv->window)
+		return sq_value(sq_near_at(kv, s->near, head, pos), kv->type,
+		    i);
+	return page_value(s, head, pos, i);
 }
 
 /* A query, and what it looks at. */
 struct look {
 	const struct sq_kv *kv;
 	const struct sq_seq *seq;
+	struct side k, v;
 	size_t head;			/* of the cache */
 	size_t start, end;		/* positions */
 	double scale;
@@ -56,13 +259,12 @@ struct look {
 static double
 score(const struct look *l, size_t pos)
 {
-	const void *k = sq_kv_at(l->kv, l->seq->k, l->head, pos,
-	    sq_dtype_size(l->kv->type));
 	double s = 0;
 	size_t i;
 
 	for (i = 0; i < l->kv->dim; i++)
-		s += (double)l->q[i] * sq_value(k, l->kv->type, i);
+		s += (double)l->q[i] * seen_value(&l->k, l->head, l->end - 1,
+		    pos, i);
 	return s * l->scale;
 }
 
@@ -71,7 +273,6 @@ static void
 look_at(const struct look *l, double *sums, float *y)
 {
 	const struct sq_kv *kv = l->kv;
-	const void *v;
 	double p, s, max = -INFINITY, total = 0;
 	size_t i, pos;
 
@@ -81,12 +282,11 @@ look_at(const struct look *l, double *sums, float *y)
 		if ((s = score(l, pos)) > max)
 			max = s;
 	for (pos = l->start; pos < l->end; pos++) {
-		v = sq_kv_at(kv, l->seq->v, l->head, pos,
-		    sq_dtype_size(kv->type));
 		p = exp(score(l, pos) - max);
 		total += p;
 		for (i = 0; i < kv->dim; i++)
-			sums[i] += p * sq_value(v, kv->type, i);
+			sums[i] += p * seen_value(&l->v, l->head, l->end - 1,
+			    pos, i);
 	}
 	for (i = 0; i < kv->dim; i++)
 		y[i] = (float)(sums[i] / total);
@@ -103,7 +303,9 @@ sq_attention_ref(struct sq_ctx *c, const struct sq_attn *a,
 	if (!sq_attention_allows(a, kv, seq, nseq, q, y) ||
 	    kv->dim > c->work_size / sizeof(double))
 		return SQ_UNSUP;
-	for (l.seq = seq; l.seq < seq + nseq; l.seq++)
+	for (l.seq = seq; l.seq < seq + nseq; l.seq++) {
+		l.k = side_of(kv, l.seq, 0);
+		l.v = side_of(kv, l.seq, 1);
 		for (t = 0; t < l.seq->n; t++)
 			for (h = 0; h < a->heads; h++) {
 				l.head = h / (a->heads / kv->heads);
@@ -113,5 +315,6 @@ sq_attention_ref(struct sq_ctx *c, const struct sq_attn *a,
 				look_at(&l, c->work,
 				    sq_row(y, l.seq->row + t) + h * kv->dim);
 			}
+	}
 	return 0;
 }

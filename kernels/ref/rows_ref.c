@@ -149,3 +149,45 @@ sq_rope_ref(struct sq_ctx *c, const float *angles, const uint32_t *pos,
 	sq_pool_run(c->pool, rope_row, &j, (long)x->rows);
 	return 0;
 }
+
+/* One run of n elements: n is a power of two. */
+static void
+hadamard_run(float *x, size_t n)
+{
+	size_t step, i, j;
+	float a, b, f = (float)(1 / sqrt((double)n));
+
+	for (step = 1; step < n; step *= 2)
+		for (i = 0; i < n; i += 2 * step)
+			for (j = i; j < i + step; j++) {
+				a = x[j];
+				b = x[j + step];
+				x[j] = a + b;
+				x[j + step] = a - b;
+			}
+	for (i = 0; i < n; i++)
+		x[i] *= f;
+}
+
+static void
+hadamard_row(void *arg, long task, int thread)
+{
+	const struct job *j = arg;
+	float *x = sq_row(j->y, (size_t)task);
+	size_t i;
+
+	(void)thread;
+	for (i = 0; i < j->y->cols; i += j->dim)
+		hadamard_run(x + i, j->dim);
+}
+
+int
+sq_hadamard_ref(struct sq_ctx *c, size_t dim, const struct sq_mat *x)
+{
+	struct job j = { .y = x, .dim = dim & (~dim + 1) };
+
+	if (!sq_hadamard_allows(x, dim))
+		return SQ_UNSUP;
+	sq_pool_run(c->pool, hadamard_row, &j, (long)x->rows);
+	return 0;
+}

@@ -33,6 +33,8 @@ struct job {
 	const struct sq_attn_loops *loops;
 	struct plan *plan;
 	size_t nplans, tasks, step;	/* floats of a row's sums */
+	size_t few_rows;		/* blocks of so many go to few */
+	int whole;			/* keys are not cut into parts */
 	char *scratch;
 };
 
@@ -63,8 +65,8 @@ cut(const struct job *j, const struct sq_seq *s, struct plan *p)
 	p->blocks = ceil_div(p->rows, SQ_ATTN_ROWS);
 	p->first = start;
 	work = p->blocks * j->call.kv->heads;
-	least = p->rows <= j->loops->few_rows ? PART_KEYS : PART_KEYS_MANY;
-	p->parts = ceil_div(PIECES, work);
+	least = p->rows <= j->few_rows ? PART_KEYS : PART_KEYS_MANY;
+	p->parts = j->whole ? 1 : ceil_div(PIECES, work);
 	if (p->parts > ceil_div(span, least))
 		p->parts = ceil_div(span, least);
 	while (sums_size(j, p) > SUMS_SIZE)
@@ -136,7 +138,7 @@ do_part(void *arg, long task, int thread)
 	set_part(j, p, (size_t)task - p->task, &w);
 	if (w.k0 >= w.k1)
 		no_keys(&w);
-	else if (w.rows <= j->loops->few_rows)
+	else if (w.rows <= j->few_rows)
 		j->loops->few(&j->call, &w, scratch);
 	else
 		j->loops->many(&j->call, &w, scratch);
@@ -229,6 +231,9 @@ sq_attn_run(struct sq_ctx *c, const struct sq_attn *a, const struct sq_kv *kv,
 	j.call.group = a->heads / kv->heads;
 	j.call.scale = a->scale * 1.44269504f;
 	j.step = SQ_ATTN_HEAD + kv->dim;
+	/* a row of a chunk must not depend on the others */
+	j.whole = c->batch == SQ_BATCH_CHUNK;
+	j.few_rows = j.whole ? 0 : loops->few_rows;
 	j.plan = (struct plan *)((char *)c->work + SUMS_SIZE);
 	j.scratch = (char *)c->work + SQ_WORK(0);
 	for (i = 0; i < nseq; ) {

@@ -32,6 +32,7 @@ struct few {
 	const struct sq_attn_part *part;
 	size_t width;			/* dim, whole groups of elements */
 	struct block block[2];
+	float coded[2][2 * BLOCK * SQ_ATTN_DIM];	/* as far as dim needs */
 };
 
 _Static_assert(sizeof(struct few) <= SQ_ATTN_SCRATCH, "scratch");
@@ -177,10 +178,11 @@ few_scores(struct few *f, const struct block *b, enum sq_dtype type,
 static void
 few_mask(struct few *f, const struct block *b, size_t r)
 {
-	size_t end = sq_attn_pos(f->call, f->part, r) + 1;
-	size_t start = sq_window_start(f->call->a, end - 1), j;
+	size_t start, end, j;
 	float *s = f->score + r * SCORES;
 
+	seen(f->call, b->stretch, sq_attn_pos(f->call, f->part, r), &start,
+	    &end);
 	if (start > b->pos || end < b->pos + b->n)
 		for (j = 0; j < b->n; j++)
 			if (b->pos + j < start || b->pos + j >= end)
@@ -246,9 +248,11 @@ few_rows(struct few *f, enum sq_dtype type, size_t dim)
 		vf_store(f->total + r * VL, vf_zero());
 	}
 	memset(f->sum, 0, p->rows * f->width * sizeof(float));
-	block_find(f->call, p, p->k0, size, b);
+	b->coded = f->coded[0];
+	next->coded = f->coded[0] + 2 * BLOCK * dim + 16;
+	block_next(f->call, p, SINK, 0, size, b);
 	while (b->n > 0) {
-		block_find(f->call, p, b->pos + b->n, size, next);
+		block_next(f->call, p, b->stretch, b->pos + b->n, size, next);
 		few_scores(f, b, type, dim);
 		for (r = 0; r < p->rows; r++) {
 			few_mask(f, b, r);

@@ -9,32 +9,58 @@
 
 #define SPARE	16
 
+/*
+ * A coded cache is seen in three stretches, each of positions that follow one
+ * another: the sink, the pages, and the near pages of the window.  A plain one
+ * is all pages.  Which positions of a stretch a query sees depends on its own.
+ */
+enum stretch { SINK, PAGES, NEAR, STRETCHES };
+
+static void
+seen(const struct sq_attn_call *c, enum stretch s, size_t pos, size_t *start,
+    size_t *end)
+{
+	const struct sq_kv *kv = c->kv;
+	size_t near = pos + 1 > kv->window ? pos + 1 - kv->window : 0;
+
+	*start = sq_window_start(c->a, pos);
+	*end = pos + 1;
+	if (s == NEAR && kv->window == 0) {
+		*start = *end = 0;	/* whatever the position */
+	} else if (s == SINK) {
+		*end = *end < kv->sink ? *end : kv->sink;
+	} else {
+		*start = *start > kv->sink ? *start : kv->sink;
+		if (s == PAGES)
+			*end = near;
+		else if (*start < near)
+			*start = near;
+	}
+	if (*end < *start)
+		*end = *start;
+}
+
 /* Up to BLOCK keys and values from position pos on; behind the last one
  * pointers repeat it, so that whole tiles can be loaded. */
 struct block {
 	size_t pos, n;
+	enum stretch stretch;
+	float *coded;			/* room for values that were codes */
 	const char *k[BLOCK + SPARE], *v[BLOCK + SPARE];
 };
 
-/* The keys of a part from position pos to the next multiple of BLOCK. */
+/* The keys of a plain part from position pos to end. */
 static void
-block_find(const struct sq_attn_call *c, const struct sq_attn_part *p,
-    size_t pos, size_t size, struct block *b)
+block_plain(const struct sq_attn_call *c, const struct sq_attn_part *p,
+    size_t pos, size_t end, size_t size, struct block *b)
 {
 	const struct sq_kv *kv = c->kv;
-	size_t end = (pos / BLOCK + 1) * BLOCK, row = kv->dim * size, i = 0;
-	size_t run;
+	size_t row = kv->dim * size, i = 0, run;
 	const char *k, *v;
 
-	if (end > p->k1)
-		end = p->k1;
-	b->pos = pos;
-	b->n = pos < end ? end - pos : 0;
-	if (b->n == 0)
-		return;
 	for (; pos < end; pos += run) {
-		k = sq_kv_at(kv, p->seq->k, p->head, pos, size);
-		v = sq_kv_at(kv, p->seq->v, p->head, pos, size);
+		k = sq_near_at(kv, p->seq->k, p->head, pos);
+		v = sq_near_at(kv, p->seq->v, p->head, pos);
 		run = kv->page - pos % kv->page;
 		if (run > end - pos)
 			run = end - pos;
@@ -44,10 +70,98 @@ block_find(const struct sq_attn_call *c, const struct sq_attn_part *p,
 		}
 		run -= pos - b->pos;
 	}
-	for (; i < b->n + SPARE; i++) {
+}
+
+#ifndef DP
+/* One side of a coded cache at a position, as float32. */
+static void
+coded_row(const struct sq_attn_call *c, const struct sq_attn_part *p,
+    enum stretch stretch, int values, size_t pos, float *to)
+{
+	const struct sq_kv *kv = c->kv;
+	const struct sq_kv_side *s = values ? &kv->v : &kv->k;
+	const char *from;
+
+	if (stretch == PAGES) {
+		from = sq_page_at(kv, s, values ? p->seq->v : p->seq->k,
+		    p->head, pos);
+		if (s->grid != SQ_PAGE_PLAIN) {
+			page_load(kv, s, from, pos % kv->page, to);
+			return;
+		}
+		from += pos % kv->page * sq_page_row(kv, s);
+	} else if (stretch == SINK) {
+		from = sq_sink_at(kv, values ? p->seq->sink_v :
+		    p->seq->sink_k, p->head, pos);
+	} else {
+		from = sq_near_at(kv, values ? p->seq->near_v :
+		    p->seq->near_k, p->head, pos);
+	}
+	plain_load(from, kv->type, kv->dim, to);
+}
+
+static void
+block_coded(const struct sq_attn_call *c, const struct sq_attn_part *p,
+    size_t pos, size_t end, struct block *b)
+{
+	size_t i, dim = c->kv->dim;
+	float *k = b->coded, *v = k + BLOCK * dim;
+
+	for (i = 0; pos < end; pos++, i++, k += dim, v += dim) {
+		coded_row(c, p, b->stretch, 0, pos, k);
+		coded_row(c, p, b->stretch, 1, pos, v);
+		b->k[i] = (const char *)k;
+		b->v[i] = (const char *)v;
+	}
+}
+#endif
+
+/* The keys of a stretch of a part from position pos to the next multiple of
+ * BLOCK: b->stretch is set. */
+static void
+block_find(const struct sq_attn_call *c, const struct sq_attn_part *p,
+    size_t pos, size_t size, struct block *b)
+{
+	size_t end = (pos / BLOCK + 1) * BLOCK, start, last, i;
+
+	seen(c, b->stretch, sq_attn_pos(c, p, p->rows - 1), &start, &last);
+	if (last > p->k1)
+		last = p->k1;
+	if (end > last)
+		end = last;
+	b->pos = pos;
+	b->n = pos < end ? end - pos : 0;
+	if (b->n == 0)
+		return;
+#ifndef DP
+	if (!sq_kv_plain(c->kv))
+		block_coded(c, p, pos, end, b);
+	else
+#endif
+		block_plain(c, p, pos, end, size, b);
+	for (i = b->n; i < b->n + SPARE; i++) {
 		b->k[i] = b->k[b->n - 1];
 		b->v[i] = b->v[b->n - 1];
 	}
+}
+
+/* The first block with keys of a part, from a position of a stretch on; n is 0
+ * behind the end. */
+static void
+block_next(const struct sq_attn_call *c, const struct sq_attn_part *p,
+    enum stretch stretch, size_t pos, size_t size, struct block *b)
+{
+	size_t start, end;
+
+	for (; stretch < STRETCHES; stretch++, pos = 0) {
+		seen(c, stretch, sq_attn_pos(c, p, 0), &start, &end);
+		start = start < p->k0 ? p->k0 : start;
+		b->stretch = stretch;
+		block_find(c, p, pos < start ? start : pos, size, b);
+		if (b->n > 0)
+			return;
+	}
+	b->n = 0;
 }
 
 /* Four rows of keys or values. */
@@ -369,24 +483,12 @@ prob_put_last(float *s, size_t j, size_t step, VF p)
 }
 
 SQ_INLINE void
-row_load(float *to, const char *p, enum sq_dtype type, size_t dim)
-{
-	const float *f = (const float *)p;
-	const uint16_t *h = (const uint16_t *)p;
-	size_t i;
-
-	for (i = 0; i < dim; i += VL)
-		vf_store(to + i, type == SQ_BF16 ? vf_bf16(h + i) :
-		    type == SQ_F16 ? vf_f16(h + i) : vf_load(f + i));
-}
-
-SQ_INLINE void
 keys_load(float *to, const struct block *b, enum sq_dtype type, size_t dim)
 {
 	size_t j;
 
 	for (j = 0; j < (b->n + 7) / 8 * 8; j++)
-		row_load(to + j * dim, b->k[j], type, dim);
+		plain_load(b->k[j], type, dim, to + j * dim);
 }
 
 SQ_INLINE void
@@ -395,7 +497,7 @@ values_load(float *to, const struct block *b, enum sq_dtype type, size_t dim)
 	size_t j;
 
 	for (j = 0; j < b->n; j++)
-		row_load(to + j * dim, b->v[j], type, dim);
+		plain_load(b->v[j], type, dim, to + j * dim);
 }
 
 static size_t

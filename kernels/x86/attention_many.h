@@ -31,7 +31,7 @@ struct panel {
 	float sum[SQ_ATTN_DIM * PANEL_ROWS];
 	float max[PANEL_ROWS], total[PANEL_ROWS], fade[PANEL_ROWS];
 	size_t row, nv;			/* first row; vectors */
-	size_t start, end;		/* positions that some row sees */
+	size_t first, last;		/* positions of its rows */
 	int fades;			/* some fade is not 1 */
 } __attribute__((aligned(64)));
 
@@ -44,6 +44,7 @@ struct many {
 	const struct sq_attn_part *part;
 	size_t panels;
 	struct block block;
+	float coded[2 * BLOCK * SQ_ATTN_DIM];
 };
 
 _Static_assert(sizeof(struct many) <= SQ_ATTN_SCRATCH, "scratch");
@@ -94,9 +95,8 @@ panel_init(struct many *m, struct panel *p, size_t row, size_t nv)
 	p->nv = nv;
 	if (last > m->part->rows)
 		last = m->part->rows;
-	p->start = sq_window_start(m->call->a, sq_attn_pos(m->call, m->part,
-	    row));
-	p->end = sq_attn_pos(m->call, m->part, last - 1) + 1;
+	p->first = sq_attn_pos(m->call, m->part, row);
+	p->last = sq_attn_pos(m->call, m->part, last - 1);
 	for (i = 0; i < nv; i++)
 		query_panel(m, p, i);
 	for (i = 0; i < nv * VL; i++) {
@@ -199,8 +199,8 @@ panel_limits(const struct many *m, const struct panel *p, size_t v,
 		row = p->row + v * VL + i;
 		if (row >= m->part->rows)
 			row = m->part->rows - 1;
-		end = sq_attn_pos(m->call, m->part, row) + 1;
-		start = sq_window_start(m->call->a, end - 1);
+		seen(m->call, b->stretch, sq_attn_pos(m->call, m->part, row),
+		    &start, &end);
 		lo[i] = start <= b->pos ? 0 : start - b->pos > b->n ?
 		    (int32_t)b->n : (int32_t)(start - b->pos);
 		hi[i] = end <= b->pos ? 0 : end - b->pos > b->n ?
@@ -246,20 +246,34 @@ most(const float *s, size_t n, size_t step)
 	return vf_max(vf_max(m[0], m[1]), vf_max(m[2], m[3]));
 }
 
+/* a where it is above b, else c. */
+SQ_INLINE VF
+where_gt(VF a, VF b, VF c)
+{
+#if VL == 16
+	return _mm512_mask_mov_ps(c, _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), a);
+#else
+	return _mm256_blendv_ps(c, a, _mm256_cmp_ps(a, b, _CMP_GT_OQ));
+#endif
+}
+
 /*
  * Scores become probabilities relative to p->max, which need not be the
- * maximum: a vector's is raised only when a score is HEADROOM above it.
+ * maximum: a row's is raised only when a score is HEADROOM above it, whatever
+ * the other rows of the vector do.
  */
 SQ_INLINE void
 panel_softmax(struct many *m, struct panel *p, size_t v, size_t nv)
 {
-	VF old = vf_load(p->max + v * VL), max, total[2], fade, e;
+	VF old = vf_load(p->max + v * VL), max, total[2], fade, limit, e;
 	float *s = m->score + v * VL;
 	size_t j, n = m->block.n, step = nv * VL;
 
 	max = vf_max(old, most(s, n, step));
 	fade = vf_set1(1);
-	if (vf_any_gt(max, vf_add(old, vf_set1(HEADROOM)))) {
+	limit = vf_add(old, vf_set1(HEADROOM));
+	if (vf_any_gt(max, limit)) {
+		max = where_gt(max, limit, old);
 		fade = vf_exp2(vf_sub(old, max));
 		vf_store(p->max + v * VL, max);
 		p->fades = 1;
@@ -288,16 +302,16 @@ SQ_INLINE void
 panel_block(struct many *m, struct panel *p, size_t nv, size_t dim)
 {
 	const struct block *b = &m->block;
-	size_t v, last = p->row + nv * VL - 1;
+	size_t v, start, end, late, early;
 
-	if (b->pos >= p->end || b->pos + b->n <= p->start)
+	/* what some row sees, and what all of them do */
+	seen(m->call, b->stretch, p->first, &start, &early);
+	seen(m->call, b->stretch, p->last, &late, &end);
+	if (b->pos >= end || b->pos + b->n <= start)
 		return;
-	if (last >= m->part->rows)
-		last = m->part->rows - 1;
 	p->fades = 0;
 	panel_score(m, p, nv, dim);
-	if (b->pos + b->n > sq_attn_pos(m->call, m->part, p->row) + 1 ||
-	    b->pos < sq_window_start(m->call->a, p->end - 1))
+	if (b->pos + b->n > early || b->pos < late)
 		panel_mask(m, p);
 	for (v = 0; v < nv; v++)
 		panel_softmax(m, p, v, nv);
@@ -328,12 +342,14 @@ SQ_INLINE void
 many_rows(struct many *m, enum sq_dtype type, size_t dim)
 {
 	const struct sq_attn_part *p = m->part;
-	size_t pos, i, v;
+	struct block *b = &m->block;
+	size_t size = sq_dtype_size(type), i, v;
 
 	tiles_begin();
 	panels_init(m);
-	for (pos = p->k0; pos < p->k1; pos += m->block.n) {
-		block_find(m->call, p, pos, sq_dtype_size(type), &m->block);
+	b->coded = m->coded;
+	for (block_next(m->call, p, SINK, 0, size, b); b->n > 0;
+	    block_next(m->call, p, b->stretch, b->pos + b->n, size, b)) {
 		keys_load(m->key, &m->block, type, dim);
 		values_load(m->value, &m->block, type, dim);
 		for (i = 0; i < m->panels; i++)

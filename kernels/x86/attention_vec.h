@@ -13,6 +13,7 @@
 #include "kernels/x86/vec.h"
 #include "kernels/x86/x86.h"
 
+#include "kernels/x86/page_vec.h"
 #include "kernels/x86/attention_load.h"
 #include "kernels/x86/attention_few.h"
 #include "kernels/x86/attention_many.h"
@@ -37,6 +38,15 @@
 	}
 #endif
 
+#ifndef DP
+/* Codes become float32 as they are loaded. */
+static enum sq_dtype
+type_of(const struct sq_kv *kv)
+{
+	return sq_kv_plain(kv) ? kv->type : SQ_F32;
+}
+#endif
+
 static void
 few(const struct sq_attn_call *c, const struct sq_attn_part *p, void *scratch)
 {
@@ -45,7 +55,7 @@ few(const struct sq_attn_call *c, const struct sq_attn_part *p, void *scratch)
 	f->call = c;
 	f->part = p;
 	f->width = (c->kv->dim + 2 * VL - 1) / (2 * VL) * (2 * VL);
-	BY_TYPE(few_rows, f, c->kv->type, c->kv->dim)
+	BY_TYPE(few_rows, f, type_of(c->kv), c->kv->dim)
 }
 
 static void
@@ -55,7 +65,7 @@ many(const struct sq_attn_call *c, const struct sq_attn_part *p, void *scratch)
 
 	m->call = c;
 	m->part = p;
-	BY_TYPE(many_rows, m, c->kv->type, c->kv->dim)
+	BY_TYPE(many_rows, m, type_of(c->kv), c->kv->dim)
 }
 
 int
@@ -66,6 +76,8 @@ LEVEL(attention)(struct sq_ctx *c, const struct sq_attn *a,
 	static const struct sq_attn_loops loops = { FEW, few, many };
 
 #ifdef DP
+	if (!sq_kv_plain(kv))		/* float32, which that level has */
+		return sq_attention_avx512(c, a, kv, seq, nseq, q, y);
 	if (a->prec != SQ_PREC_BF16 || kv->type != SQ_BF16)
 		return SQ_UNSUP;
 #endif

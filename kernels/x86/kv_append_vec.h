@@ -1,11 +1,13 @@
 /*
- * kv_append over the vectors of vec.h; the file of a level defines LEVEL(op)
- * and includes this.  Heads of a multiple of VL only.
+ * kv_append and kv_read over the vectors of vec.h; the file of a level defines
+ * LEVEL(op) and includes this.  Heads of a multiple of VL only, of 16 where
+ * they are coded.
  */
 #include <string.h>
 
 #include "base/pool.h"
 #include "kernels/rows.h"
+#include "kernels/x86/page_vec.h"
 #include "kernels/x86/vec.h"
 #include "kernels/x86/x86.h"
 
@@ -35,19 +37,82 @@ put(void *to, enum sq_dtype type, const float *x, size_t n)
 			vf_put_bf16(h + i, vf_load(x + i));
 }
 
+/* One side of the cache of a sequence: keys or values. */
+struct side {
+	const struct sq_kv *kv;
+	const struct sq_kv_side *how;
+	void *const *page, *const *near;
+	void *sink;
+};
+
+static struct side
+side_of(const struct sq_kv *kv, const struct sq_seq *s, int values)
+{
+	return values ?
+	    (struct side){ kv, &kv->v, s->v, s->near_v, s->sink_v } :
+	    (struct side){ kv, &kv->k, s->k, s->near_k, s->sink_k };
+}
+
+static void
+append_head(const struct side *s, size_t head, size_t pos, const float *x)
+{
+	const struct sq_kv *kv = s->kv;
+	char *to = sq_page_at(kv, s->how, s->page, head, pos);
+	size_t token = pos % kv->page;
+
+	if (kv->window > 0)
+		put(sq_near_at(kv, s->near, head, pos), kv->type, x, kv->dim);
+	if (pos < kv->sink)
+		put(sq_sink_at(kv, s->sink, head, pos), kv->type, x, kv->dim);
+	if (s->how->grid == SQ_PAGE_PLAIN)
+		put(to + token * sq_page_row(kv, s->how), kv->type, x,
+		    kv->dim);
+	else if (!s->how->by_channel)
+		page_put(kv, s->how, to, token, x);
+}
+
+/* A group of tokens by channel: all of it is in the near pages. */
+static void
+append_channels(const struct side *s, size_t group)
+{
+	const struct sq_kv *kv = s->kv;
+	size_t h, pos = group * SQ_PAGE_GROUP;
+
+	for (h = 0; h < kv->heads; h++)
+		page_put_channels(kv, s->how, sq_page_at(kv, s->how, s->page,
+		    h, pos), pos % kv->page, sq_near_at(kv, s->near, h, pos));
+}
+
 static void
 append_token(const struct job *j, const struct sq_seq *s, size_t t)
 {
-	const struct sq_kv *kv = j->kv;
-	const float *k = sq_row(j->k, s->row + t);
-	const float *v = sq_row(j->v, s->row + t);
-	size_t h, pos = s->pos + t, size = sq_dtype_size(kv->type);
+	const struct side k = side_of(j->kv, s, 0), v = side_of(j->kv, s, 1);
+	size_t h, dim = j->kv->dim;
 
-	for (h = 0; h < kv->heads; h++) {
-		put(sq_kv_at(kv, s->k, h, pos, size), kv->type,
-		    k + h * kv->dim, kv->dim);
-		put(sq_kv_at(kv, s->v, h, pos, size), kv->type,
-		    v + h * kv->dim, kv->dim);
+	for (h = 0; h < j->kv->heads; h++) {
+		append_head(&k, h, s->pos + t, sq_row(j->k, s->row + t) +
+		    h * dim);
+		append_head(&v, h, s->pos + t, sq_row(j->v, s->row + t) +
+		    h * dim);
+	}
+}
+
+/* After all rows: the groups that these complete, a sequence a task. */
+static void
+complete(void *arg, long task, int thread)
+{
+	const struct job *j = arg;
+	const struct sq_seq *s = j->seq + task;
+	const struct side k = side_of(j->kv, s, 0), v = side_of(j->kv, s, 1);
+	size_t g;
+
+	(void)thread;
+	for (g = s->pos / SQ_PAGE_GROUP; (g + 1) * SQ_PAGE_GROUP <= s->pos +
+	    s->n; g++) {
+		if (k.how->by_channel)
+			append_channels(&k, g);
+		if (v.how->by_channel)
+			append_channels(&v, g);
 	}
 }
 
@@ -71,7 +136,8 @@ LEVEL(kv_append)(struct sq_ctx *c, const struct sq_kv *kv,
 	struct job j = { kv, seq, 1, k, v };
 	size_t i, tokens = 0;
 
-	if (kv->dim % VL != 0 || !sq_append_allows(kv, seq, nseq, k, v))
+	if (kv->dim % (sq_kv_plain(kv) ? VL : 16) != 0 ||
+	    !sq_append_allows(kv, seq, nseq, k, v))
 		return SQ_UNSUP;
 	for (i = 0; i < nseq; i++) {
 		tokens += seq[i].n;
@@ -80,5 +146,51 @@ LEVEL(kv_append)(struct sq_ctx *c, const struct sq_kv *kv,
 	}
 	sq_pool_run(tokens * k->cols < SMALL ? NULL : c->pool, append, &j,
 	    (long)(nseq * j.parts));
+	if (kv->k.by_channel || kv->v.by_channel)
+		sq_pool_run(c->pool, complete, &j, (long)nseq);
+	return 0;
+}
+
+static void
+read_side(const struct side *s, size_t head, size_t pos, float *to)
+{
+	const void *p = sq_page_at(s->kv, s->how, s->page, head, pos);
+	size_t token = pos % s->kv->page;
+
+	if (s->how->grid == SQ_PAGE_PLAIN)
+		plain_load((const char *)p + token * sq_page_row(s->kv,
+		    s->how), s->kv->type, s->kv->dim, to);
+	else
+		page_load(s->kv, s->how, p, token, to);
+}
+
+static void
+read_seq(void *arg, long task, int thread)
+{
+	const struct job *j = arg;
+	const struct sq_seq *s = j->seq + task;
+	const struct side k = side_of(j->kv, s, 0), v = side_of(j->kv, s, 1);
+	size_t t, h, dim = j->kv->dim;
+
+	(void)thread;
+	for (t = 0; t < s->n; t++)
+		for (h = 0; h < j->kv->heads; h++) {
+			read_side(&k, h, s->pos + t, sq_row(j->k, s->row +
+			    t) + h * dim);
+			read_side(&v, h, s->pos + t, sq_row(j->v, s->row +
+			    t) + h * dim);
+		}
+}
+
+int
+LEVEL(kv_read)(struct sq_ctx *c, const struct sq_kv *kv,
+    const struct sq_seq *seq, size_t nseq, const struct sq_mat *k,
+    const struct sq_mat *v)
+{
+	struct job j = { kv, seq, 1, k, v };
+
+	if (kv->dim % 16 != 0 || !sq_append_allows(kv, seq, nseq, k, v))
+		return SQ_UNSUP;
+	sq_pool_run(c->pool, read_seq, &j, (long)nseq);
 	return 0;
 }

@@ -292,18 +292,20 @@ run(const struct sq_mm_level *lv, struct sq_ctx *c, const struct sq_weight *w,
     const struct sq_mat *x, enum sq_prec prec, const struct sq_mat *y)
 {
 	struct run r = { .lv = lv, .w = w, .x = x, .y = y };
+	int few = c->batch == SQ_BATCH_STEP || (c->batch == SQ_BATCH_AUTO &&
+	    x->rows <= lv->few);
 	size_t threads = (size_t)sq_pool_threads(c->pool), room;
 
 	if (x->rows == 0 || w->rows == 0)
 		return 0;
-	lv->order(w, x->rows <= lv->few, &r.order);
+	lv->order(w, few, &r.order);
 	set_columns(&r.order);
 	r.round = prec == SQ_PREC_BF16 && lv->size == sizeof(float);
 	r.padded = up(w->cols, SQ_MM_UNIT) * SQ_MM_UNIT;
 	r.scratch = c->work;
 	r.packed = r.scratch + threads * SCRATCH;
 	room = c->work_size - threads * SCRATCH;
-	if (x->rows <= lv->few)
+	if (few)
 		return run_direct(&r, c, threads, room);
 	return run_tiles(&r, c, threads, room);
 }

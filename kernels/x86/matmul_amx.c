@@ -117,7 +117,8 @@ sq_matmul_amx(struct sq_ctx *c, const struct sq_weight *w,
 	struct sq_mm_level level = sq_mm_avx512bf16;
 
 	/* One token or two wait for memory, not for products. */
-	if (prec != SQ_PREC_BF16 || x->rows <= FEW)
+	if (prec != SQ_PREC_BF16 || c->batch == SQ_BATCH_STEP ||
+	    (c->batch == SQ_BATCH_AUTO && x->rows <= FEW))
 		return sq_matmul_avx512(c, w, x, prec, y);
 	level.few = 0;
 	level.tile = tile;

@@ -201,3 +201,76 @@ LEVEL(rope)(struct sq_ctx *c, const float *angles, const uint32_t *pos,
 		return SQ_UNSUP;
 	return run(c, &j, rope_row);
 }
+
+/* Lane by lane x + y, where y is its partner `step' lanes away; y - x in the
+ * upper one of the two. */
+SQ_INLINE VF
+butterfly(VF x, size_t step)
+{
+	static const float sign[4][16] = {
+		{ 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1 },
+		{ 1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1, -1 },
+		{ 1, 1, 1, 1, -1, -1, -1, -1, 1, 1, 1, 1, -1, -1, -1, -1 },
+		{ 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1, -1 },
+	};
+
+#if VL == 16
+	if (step == 1)
+		return vf_fma(x, vf_load(sign[0]), _mm512_permute_ps(x, 0xb1));
+	if (step == 2)
+		return vf_fma(x, vf_load(sign[1]), _mm512_permute_ps(x, 0x4e));
+	if (step == 4)
+		return vf_fma(x, vf_load(sign[2]), _mm512_shuffle_f32x4(x, x,
+		    0xb1));
+	return vf_fma(x, vf_load(sign[3]), _mm512_shuffle_f32x4(x, x, 0x4e));
+#else
+	if (step == 1)
+		return vf_fma(x, vf_load(sign[0]), _mm256_permute_ps(x, 0xb1));
+	if (step == 2)
+		return vf_fma(x, vf_load(sign[1]), _mm256_permute_ps(x, 0x4e));
+	return vf_fma(x, vf_load(sign[2]), _mm256_permute2f128_ps(x, x, 1));
+#endif
+}
+
+/* n elements, a power of two and at least a vector. */
+static void
+hadamard_run(float *x, size_t n)
+{
+	VF a, b, f = vf_set1((float)(1 / sqrt((double)n)));
+	size_t step, i, j;
+
+	for (i = 0; i < n; i += VL) {
+		a = vf_mul(vf_load(x + i), f);
+		SQ_UNROLL for (step = 1; step < VL; step *= 2)
+			a = butterfly(a, step);
+		vf_store(x + i, a);
+	}
+	for (step = VL; step < n; step *= 2)
+		for (i = 0; i < n; i += 2 * step)
+			for (j = i; j < i + step; j += VL) {
+				a = vf_load(x + j);
+				b = vf_load(x + j + step);
+				vf_store(x + j, vf_add(a, b));
+				vf_store(x + j + step, vf_sub(a, b));
+			}
+}
+
+static void
+hadamard_row(const struct job *j, size_t row)
+{
+	float *x = sq_row(j->y, row);
+	size_t i;
+
+	for (i = 0; i < j->y->cols; i += j->dim)
+		hadamard_run(x + i, j->dim);
+}
+
+int
+LEVEL(hadamard)(struct sq_ctx *c, size_t dim, const struct sq_mat *x)
+{
+	struct job j = { .y = x, .dim = dim & (~dim + 1) };
+
+	if (!sq_hadamard_allows(x, dim) || j.dim < VL)
+		return SQ_UNSUP;
+	return run(c, &j, hadamard_row);
+}

@@ -40,7 +40,9 @@ sq_init_avx2(struct sq_kern *k)
 	k->add = sq_add_avx2;
 	k->silu_mul = sq_silu_mul_avx2;
 	k->rope = sq_rope_avx2;
+	k->hadamard = sq_hadamard_avx2;
 	k->kv_append = sq_kv_append_avx2;
+	k->kv_read = sq_kv_read_avx2;
 	k->attention = sq_attention_avx2;
 	k->nll = sq_nll_avx2;
 	k->kl = sq_kl_avx2;
@@ -73,7 +75,9 @@ sq_init_avx512(struct sq_kern *k)
 	k->add = sq_add_avx512;
 	k->silu_mul = sq_silu_mul_avx512;
 	k->rope = sq_rope_avx512;
+	k->hadamard = sq_hadamard_avx512;
 	k->kv_append = sq_kv_append_avx512;
+	k->kv_read = sq_kv_read_avx512;
 	k->attention = sq_attention_avx512;
 	k->nll = sq_nll_avx512;
 	k->kl = sq_kl_avx512;

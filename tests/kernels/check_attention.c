@@ -303,6 +303,117 @@ large(struct checker *k, const struct sq_kern *new, enum sq_dtype type,
 	ck_done(k);
 }
 
+/* One more than the greatest of n magnitudes: about what sum p |v| is where
+ * values are normal with some outliers. */
+static double
+most_of(const float *x, size_t n)
+{
+	double most = 0;
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		most = fmax(most, fabs((double)x[i]));
+	return most + 1;
+}
+
+/* Coded caches of all kinds: what is seen as plain values, and what as
+ * codes. */
+static void
+coded(struct checker *k, const struct sq_kern *ref, const struct sq_kern *new,
+    size_t i)
+{
+	static const enum sq_dtype types[] = { SQ_BF16, SQ_F16, SQ_F32 };
+	static const size_t dims[] = { 64, 32, 80, 128, 16, 48, 256 };
+	static const size_t sinks[] = { 4, 0, 1, 70 };
+	static const size_t windows[] = { 128, 0, 32, 100, 64 };
+	struct setup s = { .k_scale = 1, .loose = 1 };
+	struct ck_batch b = { .kv = { types[i / 2 % 3], 1 + i % 2,
+	    dims[i % 7], i % 3 ? 64 : 32, .k = { 1 + i % 5, 0 },
+	    .v = { i / 3 % SQ_PAGE_GRIDS, 0 }, .sink = sinks[i / 2 % 4],
+	    .window = windows[i / 3 % 5] } };
+	struct sq_mat want, got;
+	double *m;
+	size_t e;
+	int r, n, t;
+
+	b.kv.k.by_channel = i % 5 >= 3 && b.kv.window >= 32 && i % 4 < 2;
+	s.a.heads = b.kv.heads * (1 + i % 4);
+	s.a.window = i % 6 == 5 ? 90 : 0;
+	s.a.prec = i % 4 < 2 ? SQ_PREC_BF16 : SQ_PREC_F32;
+	add_seq(k, &b, &s.a, 1, 0);
+	add_seq(k, &b, &s.a, 1, ck_range(k, 130, 300));
+	add_seq(k, &b, &s.a, 1, i % 4 ? 40 : 2300);
+	add_seq(k, &b, &s.a, ck_range(k, 20, 90), i % 2 ? 0 :
+	    ck_range(k, 0, 200));
+	queries(k, &s, &b, QUERY);
+	name(&s, &b, "coded");
+	ck_coded_fill(k, ref, &b);
+	want = ck_mat(k, b.rows, s.q.cols, 5);
+	r = ref->attention(ck_ref(k, ref), &s.a, &b.kv, b.seq, b.nseq, &s.q,
+	    &want);
+	got = want;
+	m = malloc(b.rows * s.q.cols * sizeof(*m));
+	for (e = 0; m != NULL && e < b.rows * s.q.cols; e++)
+		m[e] = most_of(ck_row(&want, e / s.q.cols) + e % s.q.cols /
+		    b.kv.dim * b.kv.dim, b.kv.dim) * (s.a.prec ==
+		    SQ_PREC_F32 ? F32_BOUND / k->bound : 1);
+	for (t = 0; t < CK_CTXS && m != NULL; t++) {
+		struct sq_mat y = ck_mat(k, b.rows, s.q.cols, 5);
+
+		n = new->attention(ck_ctx(k, new, t), &s.a, &b.kv, b.seq,
+		    b.nseq, &s.q, &y);
+		if (!ck_ret(k, r, n, "%s", s.what))
+			continue;
+		if (t == 0) {
+			ck_mat_close(k, &want, &y, m, s.what);
+			other_rows(k, &b, &y, s.what);
+			got = y;
+		}
+		ck_same(k, got.p, y.p, ck_mat_bytes(&y), "%s %d threads",
+		    s.what, t + 1);
+	}
+	free(m);
+	ck_done(k);
+}
+
+/*
+ * A chunk's rows are what they are in any company: all at once, or from the
+ * middle on, as after a reused prefix.
+ */
+static void
+company(struct checker *k, const struct sq_kern *new, size_t i)
+{
+	static const size_t cut[] = { 64, 128, 192, 250, 255 };
+	struct setup s = { .k_scale = 1, .loose = 1, .a = { .heads = 3,
+	    .prec = i % 2 ? SQ_PREC_F32 : SQ_PREC_BF16 } };
+	struct ck_batch b = { .kv = { SQ_BF16, 1, 64, 64 } };
+	struct sq_ctx *c = ck_ctx(k, new, 1);
+	struct sq_mat all, part, q;
+	struct sq_seq rest;
+	size_t at = cut[i % 5];
+	int r;
+
+	add_seq(k, &b, &s.a, 256, i % 3 * 512);
+	fill_cache(k, &b, &s);
+	queries(k, &s, &b, i % 4 ? 8 : 1);
+	all = ck_mat(k, b.rows, s.q.cols, 0);
+	part = ck_mat(k, b.rows, s.q.cols, 0);
+	q = s.q;
+	rest = b.seq[0];
+	rest.pos += at;
+	rest.row += at;
+	rest.n -= at;
+	c->batch = SQ_BATCH_CHUNK;
+	r = new->attention(c, &s.a, &b.kv, b.seq, 1, &q, &all);
+	if (ck_ret(k, r, new->attention(c, &s.a, &b.kv, &rest, 1, &q, &part),
+	    "a chunk from %zu on", at))
+		ck_same(k, ck_row(&all, rest.row), ck_row(&part, rest.row),
+		    rest.n * q.cols * sizeof(float), "a chunk from %zu on",
+		    at);
+	c->batch = SQ_BATCH_AUTO;
+	ck_done(k);
+}
+
 /* More sequences than are planned at once, or whose parts' sums fill the
  * workspace; they share their pages, so all rows must come out the same. */
 static void
@@ -359,6 +470,10 @@ check_attention(struct checker *k, const struct sq_kern *ref,
 		shapes(k, ref, new, i);
 	for (i = 0; i < 15; i++)
 		scores(k, ref, new, i);
+	for (i = 0; i < (new == ref ? 5 : 60); i++)
+		coded(k, ref, new, i);
+	for (i = 0; i < 10; i++)
+		company(k, new, i);
 	for (i = 0; i < 6; i++)
 		large(k, new, types[i % 3], i / 3 ? SQ_PREC_BF16 :
 		    SQ_PREC_F32);

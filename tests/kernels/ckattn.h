@@ -30,6 +30,12 @@ void	 ck_batch_copy(struct checker *, const struct ck_batch *from,
 size_t	 ck_kv_index(const struct sq_kv *, size_t head, size_t pos, size_t i);
 
 size_t	 ck_pages(const struct ck_batch *, size_t seq);
-size_t	 ck_page_bytes(const struct ck_batch *);
+size_t	 ck_page_bytes(const struct ck_batch *);	/* of plain values */
+
+/* A coded cache: empty tables for all that is there; filled by ref's kv_append
+ * from keys and values of all positions, normal with some outliers. */
+void	 ck_coded_tables(struct checker *, struct ck_batch *);
+void	 ck_coded_fill(struct checker *, const struct sq_kern *ref,
+	    struct ck_batch *);
 
 #endif
