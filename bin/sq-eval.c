@@ -16,18 +16,18 @@
 #include "model/files.h"
 
 static const char usage[] =
-    "[-qv] [-j N] [-k LEVEL] [--act TYPE] [--csv] [--f32] [--layers] "
-    "[--length N] [--protocol windows|llama] [--reference MODEL] "
-    "[--tokens N] -t TEXT [-t TEXT]... MODEL ...\n"
+    "[-qv] [-j N] [-k LEVEL] [--act TYPE] [--csv] [--f32] [--kv SPEC] "
+    "[--layers] [--length N] [--protocol windows|llama] "
+    "[--reference MODEL] [--tokens N] -t TEXT [-t TEXT]... MODEL ...\n"
     "[-qv] [-j N] [-k LEVEL] [--act TYPE] [--batch N] [--csv] [--depths N] "
     "[--each N] [--f32] [--items FILE] [--lengths MIN:MAX] [--limit N] "
     "[--make N] [--no-bos] [--reference MODEL] [--seed N] [--shots N] "
     "--task KIND=FILE [--task KIND=FILE]... MODEL ...";
 
 enum { OPT_ACT = SQ_OPT(0), OPT_BATCH, OPT_CSV, OPT_DEPTHS, OPT_EACH,
-	OPT_F32, OPT_ITEMS, OPT_LAYERS, OPT_LENGTH, OPT_LENGTHS, OPT_LIMIT,
-	OPT_MAKE, OPT_NO_BOS, OPT_PROTOCOL, OPT_REFERENCE, OPT_SEED, OPT_SHOTS,
-	OPT_TASK, OPT_TOKENS };
+	OPT_F32, OPT_ITEMS, OPT_KV, OPT_LAYERS, OPT_LENGTH, OPT_LENGTHS,
+	OPT_LIMIT, OPT_MAKE, OPT_NO_BOS, OPT_PROTOCOL, OPT_REFERENCE, OPT_SEED,
+	OPT_SHOTS, OPT_TASK, OPT_TOKENS };
 
 static const struct option longopts[] = {
 	SQ_LONG,
@@ -38,6 +38,7 @@ static const struct option longopts[] = {
 	{ "each", required_argument, NULL, OPT_EACH },
 	{ "f32", no_argument, NULL, OPT_F32 },
 	{ "items", required_argument, NULL, OPT_ITEMS },
+	{ "kv", required_argument, NULL, OPT_KV },
 	{ "layers", no_argument, NULL, OPT_LAYERS },
 	{ "length", required_argument, NULL, OPT_LENGTH },
 	{ "lengths", required_argument, NULL, OPT_LENGTHS },
@@ -65,6 +66,7 @@ struct eval {
 	struct sq_progress progress;
 	struct sq_tasks tasks;
 	struct sq_act_choice act;
+	struct sq_kv_policy kv;
 	const char *text[MAX_TEXTS];
 	int ntexts, csv, layers;
 	size_t tokens, length;
@@ -365,6 +367,11 @@ main(int argc, char *argv[])
 			break;
 		case OPT_F32:
 			e.ppl.prec = SQ_PREC_F32;
+			break;
+		case OPT_KV:
+			if (sq_kv_policy_parse(&e.kv, optarg, err) < 0)
+				sq_die(SQ_EUSAGE, "--kv %s", err);
+			e.ppl.kv = &e.kv;
 			break;
 		case OPT_LAYERS:
 			e.layers = 1;

@@ -480,7 +480,8 @@ op_attention(struct sq_ctx *c, const struct sq_attn *a,
 	size_t i;
 
 	(void)c;
-	if (!sq_attention_allows(a, kv, seq, nseq, q, y) || kv->dim > 512)
+	if (!sq_attention_allows(a, kv, seq, nseq, q, y) ||
+	    !sq_kv_plain(kv) || kv->dim > 512)
 		return SQ_UNSUP;
 	sqc_call_begin(&k);
 	dq = sqc_mat(&k, q, SQC_IN);
@@ -520,7 +521,7 @@ op_kv_append(struct sq_ctx *c, const struct sq_kv *kv,
 	int r = 0;
 
 	(void)c;
-	if (!sq_append_allows(kv, seq, nseq, mk, mv))
+	if (!sq_append_allows(kv, seq, nseq, mk, mv) || !sq_kv_plain(kv))
 		return SQ_UNSUP;
 	sqc_call_begin(&k);
 	dk = sqc_mat(&k, mk, SQC_IN);

@@ -249,9 +249,10 @@ static int
 run_attention(struct state *s, const struct bench_case *c)
 {
 	struct sq_attn a = { HEADS, 0, .125f, c->prec };
-	struct sq_kv kv = { SQ_BF16, KV_HEADS, DIM, PAGE };
-	struct sq_seq seq = { 0, c->m, c->m == 1 ? 8191 : 0, s->kpage,
-	    s->vpage };
+	struct sq_kv kv = { .type = SQ_BF16, .heads = KV_HEADS, .dim = DIM,
+	    .page = PAGE };
+	struct sq_seq seq = { .n = c->m, .pos = c->m == 1 ? 8191 : 0,
+	    .k = s->kpage, .v = s->vpage };
 	struct sq_mat q = mat(s->x, c->m, HEADS * DIM);
 	struct sq_mat y = mat(s->y, c->m, HEADS * DIM);
 

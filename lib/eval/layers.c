@@ -68,8 +68,8 @@ chunk(struct sq_lane *m, struct sq_lane *ref, const uint32_t *ids, size_t n,
 			return -1;
 		compare(&x, &y, &s[i]);
 	}
-	m->seq.length += n;
-	ref->seq.length += n;
+	sq_kvseq_advance(&m->seq, n);
+	sq_kvseq_advance(&ref->seq, n);
 	return 0;
 }
 
@@ -112,7 +112,7 @@ sq_layers_run(const struct sq_ppl *p, const uint32_t *ids, size_t n,
 		sq_fail(err, "the reference has another shape");
 	} else if (n < p->length) {
 		sq_fail(err, "%zu tokens are fewer than a window", n);
-	} else if (sq_lane_init(&m, p->model, p->ctx, p->prec,
+	} else if (sq_lane_init_kv(&m, p->model, p->ctx, p->prec, p->kv,
 	    p->length, layers, err) == 0 &&
 	    sq_lane_init(&ref, p->reference, p->ctx, p->prec, p->length,
 	    layers, err) == 0 &&

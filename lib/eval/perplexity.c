@@ -28,7 +28,8 @@ struct job {
 
 static int
 runner_open(struct runner *r, const struct sq_ppl *p,
-    const struct sq_model *m, size_t step, char *err)
+    const struct sq_model *m, const struct sq_kv_policy *kv, size_t step,
+    char *err)
 {
 	const struct sq_config *c = &m->config;
 
@@ -37,7 +38,7 @@ runner_open(struct runner *r, const struct sq_ppl *p,
 	    (size_t)c->vocab };
 	if (r->logits.p == NULL)
 		return sq_fail(err, "out of memory");
-	return sq_lane_init(&r->lane, m, p->ctx, p->prec, p->length,
+	return sq_lane_init_kv(&r->lane, m, p->ctx, p->prec, kv, p->length,
 	    (size_t)c->layers, err);
 }
 
@@ -163,13 +164,13 @@ open_job(struct job *j, const struct sq_ppl *p, char *err)
 	if (j->nll == NULL || j->ref_nll == NULL || j->kl == NULL ||
 	    j->top == NULL || j->ref_top == NULL)
 		return sq_fail(err, "out of memory");
-	if (runner_open(&j->m, p, p->model, j->step, err) < 0)
+	if (runner_open(&j->m, p, p->model, p->kv, j->step, err) < 0)
 		return -1;
 	if (p->reference == NULL)
 		return 0;
 	if (p->reference->config.vocab != vocab)
 		return sq_fail(err, "the reference has another vocabulary");
-	return runner_open(&j->ref, p, p->reference, j->step, err);
+	return runner_open(&j->ref, p, p->reference, NULL, j->step, err);
 }
 
 /* The mean, and the standard error of it. */

@@ -9,6 +9,7 @@
 
 #include "base/progress.h"
 #include "kernels/kern.h"
+#include "kv/kvpolicy.h"
 #include "model/model.h"
 
 /*
@@ -24,6 +25,7 @@ struct sq_ppl {
 	const struct sq_model *model;
 	const struct sq_model *reference;	/* or NULL */
 	enum sq_prec prec;
+	const struct sq_kv_policy *kv;		/* of the model; NULL: plain */
 	enum sq_protocol protocol;
 	size_t length;				/* of a window, tokens */
 	uint32_t bos;				/* SQ_LLAMA */

@@ -306,7 +306,8 @@ attend(struct sq_forward *f, size_t layer, const struct sq_feed *feed,
     const struct sq_mat *v, const struct sq_mat *y, char *err)
 {
 	const struct sq_config *c = &f->model->config;
-	const struct sq_kv *kv = &feed[0].kv->cache->kv;
+	const struct sq_kvcache *cache = feed[0].kv->cache;
+	const struct sq_kv *kv = sq_kvcache_layer(cache, layer);
 	struct sq_attn a = { .heads = (size_t)c->heads,
 	    .window = layer >= c->window_from ? (size_t)c->window : 0,
 	    .scale = (float)(1 / sqrt((double)c->head_dim)),
@@ -315,6 +316,10 @@ attend(struct sq_forward *f, size_t layer, const struct sq_feed *feed,
 
 	for (i = 0; i < n; row += feed[i++].n)
 		f->seq[i] = sq_kvseq_view(feed[i].kv, layer, row, feed[i].n);
+	if (cache->policy.hadamard && kv->k.grid != SQ_PAGE_PLAIN &&
+	    (sq_hadamard(f->ctx, kv->dim, q) != 0 ||
+	    sq_hadamard(f->ctx, kv->dim, k) != 0))
+		return no_kernel(f, err, SQ_OP_hadamard);
 	if (sq_kv_append(f->ctx, kv, f->seq, n, k, v) != 0)
 		return no_kernel(f, err, SQ_OP_kv_append);
 	if (sq_attention(f->ctx, &a, kv, f->seq, n, q, y) != 0)
@@ -536,7 +541,7 @@ sq_forward(struct sq_forward *f, const struct sq_feed *feed, size_t n,
 		if (sq_forward_block(f, i, feed, n, err) < 0)
 			return -1;
 	for (i = 0; i < n; i++)
-		feed[i].kv->length += feed[i].n;
+		sq_kvseq_advance(feed[i].kv, feed[i].n);
 	return 0;
 }
 

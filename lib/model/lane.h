@@ -21,6 +21,11 @@ struct sq_lane {
 int	 sq_lane_init(struct sq_lane *, const struct sq_model *,
 	    struct sq_ctx *, enum sq_prec, size_t tokens, size_t layers,
 	    char *err);
+
+/* The same with a precision of the cache; NULL: what goes with prec. */
+int	 sq_lane_init_kv(struct sq_lane *, const struct sq_model *,
+	    struct sq_ctx *, enum sq_prec, const struct sq_kv_policy *,
+	    size_t tokens, size_t layers, char *err);
 void	 sq_lane_release(struct sq_lane *);
 
 #endif

@@ -53,13 +53,13 @@ struct sq_profile_activation {
 };
 
 struct sq_profile_kv {
-	int format, prefill_format;	/* enum sq_kv_format */
+	int format, prefill_format;	/* sq_profile_kv_format */
 	uint64_t sink, window;		/* tokens kept in 16 bits */
 	int hadamard;
 };
 
-enum sq_kv_format { SQ_KV_FP16, SQ_KV_BF16, SQ_KV_FP8_E4M3, SQ_KV_FP8_E5M2,
-	SQ_KV_INT8, SQ_KV_INT4, SQ_KV_INT2, SQ_KV_FORMATS };
+enum sq_profile_kv_format { SQ_KV_FP16, SQ_KV_BF16, SQ_KV_FP8_E4M3,
+	SQ_KV_FP8_E5M2, SQ_KV_INT8, SQ_KV_INT4, SQ_KV_INT2, SQ_KV_FORMATS };
 
 struct sq_profile {
 	/* the ten fields of the specification, by its names */
