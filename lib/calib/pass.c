@@ -52,7 +52,7 @@ sq_pass_sample(const struct sq_pass *p, size_t i, char *err)
 		    sq_kvseq_reserve(&lane->seq, feed.n, err) < 0 ||
 		    p->fn(&lane->f, p->layer, &feed, 1, err) < 0)
 			return -1;
-		lane->seq.length += feed.n;
+		sq_kvseq_advance(&lane->seq, feed.n);
 		if (p->keep && sq_forward_get(&lane->f, h + at * dim,
 		    err) < 0)
 			return -1;

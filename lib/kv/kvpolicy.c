@@ -9,7 +9,7 @@
 
 static const struct {
 	const char *name;
-	struct sq_kv_format f;
+	struct sq_kv_form f;
 } formats[] = {
 	{ "f32", { SQ_PAGE_PLAIN, SQ_F32 } },
 	{ "f16", { SQ_PAGE_PLAIN, SQ_F16 } },
@@ -29,7 +29,7 @@ static const struct {
 #define FORMATS	(sizeof(formats) / sizeof(formats[0]))
 
 const char *
-sq_kv_format_name(const struct sq_kv_format *f)
+sq_kv_format_name(const struct sq_kv_form *f)
 {
 	size_t i;
 
@@ -41,7 +41,7 @@ sq_kv_format_name(const struct sq_kv_format *f)
 }
 
 int
-sq_kv_format_find(struct sq_kv_format *f, const char *name, size_t len)
+sq_kv_format_find(struct sq_kv_form *f, const char *name, size_t len)
 {
 	size_t i;
 
@@ -63,7 +63,7 @@ sq_kv_policy_plain(struct sq_kv_policy *p, enum sq_dtype type)
 
 /* FORMAT or KEYS/VALUES, up to `end'. */
 static int
-read_formats(struct sq_kv_format *k, struct sq_kv_format *v, const char *s,
+read_formats(struct sq_kv_form *k, struct sq_kv_form *v, const char *s,
     const char *end, char *err)
 {
 	const char *slash = memchr(s, '/', (size_t)(end - s));
@@ -134,7 +134,7 @@ is_key(const char *s, const char *key, const char **value)
 static int
 read_option(struct sq_kv_policy *p, const char *s, const char *end, char *err)
 {
-	struct sq_kv_format f;
+	struct sq_kv_form f;
 	const char *v;
 
 	if (is_word(s, end, "hadamard"))
@@ -175,7 +175,7 @@ any_coded(const struct sq_kv_policy *p)
 static int
 settle(struct sq_kv_policy *p, int near_named, char *err)
 {
-	struct sq_kv_format *f[2 + 2 * SQ_KV_RULES];
+	struct sq_kv_form *f[2 + 2 * SQ_KV_RULES];
 	size_t i, n = 0;
 	int named = near_named;
 
@@ -230,8 +230,8 @@ sq_kv_policy_parse(struct sq_kv_policy *p, const char *spec, char *err)
 }
 
 static size_t
-add_formats(char *text, size_t n, const struct sq_kv_format *k,
-    const struct sq_kv_format *v)
+add_formats(char *text, size_t n, const struct sq_kv_form *k,
+    const struct sq_kv_form *v)
 {
 	const char *a = sq_kv_format_name(k), *b = sq_kv_format_name(v);
 
@@ -262,7 +262,7 @@ void
 sq_kv_policy_layer(const struct sq_kv_policy *p, size_t layer,
     struct sq_kv *kv)
 {
-	struct sq_kv_format k = p->k, v = p->v;
+	struct sq_kv_form k = p->k, v = p->v;
 	size_t i;
 
 	for (i = 0; i < p->nrules; i++)

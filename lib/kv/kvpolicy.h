@@ -13,18 +13,18 @@
 #define SQ_KV_TEXT	2048		/* bytes of a policy's text */
 
 /* The names of the formats: f32 f16 bf16 fp8_e4m3 fp8_e5m2 int8 int4 int2. */
-struct sq_kv_format {
+struct sq_kv_form {
 	enum sq_page_grid grid;
 	enum sq_dtype type;		/* of plain ones */
 };
 
 struct sq_kv_rule {
 	size_t first, last;		/* layers */
-	struct sq_kv_format k, v;
+	struct sq_kv_form k, v;
 };
 
 struct sq_kv_policy {
-	struct sq_kv_format k, v;
+	struct sq_kv_form k, v;
 	enum sq_dtype near;		/* of sink and window */
 	size_t sink, window;		/* where codes are */
 	int hadamard;			/* of coded keys, and queries */
@@ -55,7 +55,7 @@ int	 sq_kv_policy_check(const struct sq_kv_policy *, size_t layers,
 double	 sq_kv_policy_bytes(const struct sq_kv_policy *, size_t layers,
 	    size_t heads, size_t dim);
 
-const char *sq_kv_format_name(const struct sq_kv_format *);
-int	 sq_kv_format_find(struct sq_kv_format *, const char *name, size_t len);
+const char *sq_kv_format_name(const struct sq_kv_form *);
+int	 sq_kv_format_find(struct sq_kv_form *, const char *name, size_t len);
 
 #endif

@@ -1,0 +1,108 @@
+/* Which kernel computes what; see executor.h. */
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/executor.h"
+
+static const struct {
+	enum sq_role role;
+	const char *name;
+} roles[] = {
+	{ SQ_Q, "q" }, { SQ_K, "k" }, { SQ_V, "v" }, { SQ_O, "o" },
+	{ SQ_GATE, "gate" }, { SQ_UP, "up" }, { SQ_DOWN, "down" },
+};
+
+#define ROLES	(sizeof(roles) / sizeof(roles[0]))
+
+/* "int4 g64 zeros", "BF16" */
+static void
+format(const struct sq_weight *w, char text[64])
+{
+	if (w->grid == SQ_DENSE)
+		snprintf(text, 64, "%s", sq_dtype_name(w->type));
+	else if (w->group_cols >= w->cols)
+		snprintf(text, 64, "%s%s", sq_grid_name(w->grid),
+		    w->zeros != NULL ? " zeros" : "");
+	else
+		snprintf(text, 64, "%s g%zu%s", sq_grid_name(w->grid),
+		    w->group_cols, w->zeros != NULL ? " zeros" : "");
+}
+
+static const char *
+prec_name(enum sq_prec p)
+{
+	return p == SQ_PREC_F32 ? "f32" : "bf16";
+}
+
+static const struct sq_linear *
+linear_of(const struct sq_model *m, size_t layer, size_t role)
+{
+	const struct sq_layer *l = m->layer + layer;
+	const struct sq_linear *all[] = { &l->q, &l->k, &l->v, &l->o,
+	    &l->gate, &l->up, &l->down };
+
+	return all[role];
+}
+
+/* All roles of a layer: "int4 g64 (q k v o), BF16 (gate)" */
+static void
+describe(const struct sq_model *m, size_t layer, char line[SQ_PLAN])
+{
+	char f[ROLES][64];
+	size_t i, j, n = 0;
+	int said[ROLES] = { 0 };
+
+	for (i = 0; i < ROLES; i++)
+		format(&linear_of(m, layer, i)->w, f[i]);
+	line[0] = '\0';
+	for (i = 0; i < ROLES; i++) {
+		if (said[i])
+			continue;
+		n += (size_t)snprintf(line + n, SQ_PLAN - n, "%s%s",
+		    n == 0 ? "" : ", ", f[i]);
+		for (j = i; j < ROLES && n < SQ_PLAN; j++) {
+			if (strcmp(f[i], f[j]) != 0)
+				continue;
+			said[j] = 1;
+			n += (size_t)snprintf(line + n, SQ_PLAN - n, "%s%s",
+			    j == i ? " (" : " ", roles[j].name);
+		}
+		if (n < SQ_PLAN)
+			n += (size_t)snprintf(line + n, SQ_PLAN - n, ")");
+		if (n >= SQ_PLAN)
+			n = SQ_PLAN - 1;
+	}
+}
+
+void
+sq_executor_plan(const struct sq_model *m, const struct sq_ctx *ctx,
+    enum sq_prec prec, const struct sq_kvcache *cache, sq_plan_fn *fn,
+    void *arg)
+{
+	size_t layers = (size_t)m->config.layers, i, first;
+	char a[SQ_PLAN], b[SQ_PLAN], line[SQ_PLAN + 2100], kv[SQ_KV_TEXT];
+	const char *level = ctx->kern->from[SQ_OP_matmul];
+
+	for (first = 0; first < layers; first = i) {
+		describe(m, first, a);
+		for (i = first + 1; i < layers; i++) {
+			describe(m, i, b);
+			if (strcmp(a, b) != 0)
+				break;
+		}
+		snprintf(line, sizeof(line), "layers %zu-%zu: %s x %s, matmul "
+		    "%s", first, i - 1, a, prec_name(prec), level);
+		fn(arg, line);
+	}
+	format(&m->head.w, a);
+	snprintf(line, sizeof(line), "head: %s x %s, matmul %s", a,
+	    prec_name(prec), level);
+	fn(arg, line);
+	if (cache == NULL)
+		return;
+	sq_kv_policy_text(&cache->policy, kv);
+	snprintf(line, sizeof(line), "KV cache: %s, %zu bytes a token, "
+	    "attention %s", kv, sq_kvcache_token_bytes(cache),
+	    ctx->kern->from[SQ_OP_attention]);
+	fn(arg, line);
+}
