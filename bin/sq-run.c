@@ -1,311 +1,315 @@
-/* sq-run: a model continues a text. */
-#include <math.h>
+/* sq-run: a model continues texts, or talks. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include <sys/resource.h>
 
-#include "base/io.h"
-#include "base/pool.h"
 #include "base/tool.h"
-#include "engine/session.h"
-#include "formats/fmt_csv.h"
-#include "model/act.h"
-#include "model/files.h"
-#include "model/sampler.h"
+#include "engine/answers.h"
+#include "engine/executor.h"
+#include "engine/lines.h"
+#include "engine/prompts.h"
 
 static const char usage[] =
-    "[-v] [-j N] [-k LEVEL] [-n TOKENS] [--act TYPE] [--f32] [--greedy] "
-    "[--logprobs N] [--min-p P] [--no-bos] [--seed N] [--temperature T] [--top-k K] "
-    "[--top-p P] MODEL [PROMPT]";
+    "[-v] [-j N] [-k LEVEL] [-M BYTES] [-n TOKENS] [-p PROFILE] "
+    "[--act TYPE] [--batch N] [--context N] [--f32] [--greedy] "
+    "[--ignore-eos] [--json] [--kv SPEC] [--kv-prefill SPEC] "
+    "[--link-rate RATE] [--logprobs N] [--min-p P] [--no-bos] [--seed N] "
+    "[--stop TEXT]... [--temperature T] [--times] [--top-k K] [--top-p P] "
+    "MODEL [PROMPT]";
 
-enum { OPT_ACT = SQ_OPT(0), OPT_F32, OPT_GREEDY, OPT_LOGPROBS, OPT_MIN_P,
-	OPT_NO_BOS, OPT_SEED, OPT_TEMPERATURE, OPT_TOP_K, OPT_TOP_P };
+enum { OPT_JSON = SQ_OPT(0), OPT_LOGPROBS, OPT_TIMES };
 
 static const struct option longopts[] = {
 	SQ_LONG,
-	{ "act", required_argument, NULL, OPT_ACT },
-	{ "f32", no_argument, NULL, OPT_F32 },
-	{ "greedy", no_argument, NULL, OPT_GREEDY },
+	SQ_GEN_LONG,
+	SQ_GEN_SAMPLING_LONG,
+	{ "act", required_argument, NULL, SQ_GEN_ACT },
+	{ "json", no_argument, NULL, OPT_JSON },
+	{ "kv-prefill", required_argument, NULL, SQ_GEN_KV_PREFILL },
 	{ "logprobs", required_argument, NULL, OPT_LOGPROBS },
-	{ "min-p", required_argument, NULL, OPT_MIN_P },
-	{ "no-bos", no_argument, NULL, OPT_NO_BOS },
-	{ "seed", required_argument, NULL, OPT_SEED },
-	{ "temperature", required_argument, NULL, OPT_TEMPERATURE },
-	{ "tokens", required_argument, NULL, 'n' },
-	{ "top-k", required_argument, NULL, OPT_TOP_K },
-	{ "top-p", required_argument, NULL, OPT_TOP_P },
+	{ "no-bos", no_argument, NULL, SQ_GEN_NO_BOS },
+	{ "profile", required_argument, NULL, 'p' },
+	{ "times", no_argument, NULL, OPT_TIMES },
 	{ NULL, 0, NULL, 0 }
 };
 
-#define MAX_PROMPT	((size_t)64 << 20)
-
 struct run {
-	struct sq_ctx ctx;
-	struct sq_model *model;
-	struct sq_tokenizer *tok;
-	struct sq_session session;
-	struct sq_sampler sampler;
-	struct sq_sampling how;
-	struct sq_detok detok;
-	enum sq_prec prec;
-	struct sq_act_choice act;
-	size_t n;			/* tokens to make */
-	size_t logprobs;		/* alternatives to print, or 0 */
-	unsigned tok_flags;
-	uint32_t eos[SQ_MAX_EOS];
-	size_t neos;
-	double start, first, last;	/* seconds */
-	size_t made;
+	struct sq_runner *b;
+	struct sq_genopt opt;
+	struct sq_answers answers;
+	struct sq_chat *chat;		/* NULL: no template is known */
+	struct sq_chat template;
+	const char *profile;
 };
 
-static double
-now(void)
+static void
+failed(size_t index, const char *why)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* CSV: the N best after each position of the text. */
-static int
-print_best(void *arg, size_t position, const float *logits)
-{
-	struct run *r = arg;
-	struct sq_choice best[64];
-	const char *token;
-	char err[SQ_ERR];
-	size_t i, len;
-
-	if (sq_sampler_best(&r->sampler, logits, r->logprobs, best, err) < 0)
-		sq_die(SQ_EDATA, "%s", err);
-	for (i = 0; i < r->logprobs; i++) {
-		printf("%zu,%zu,%u,%.6f", position, i + 1, best[i].id,
-		    (double)best[i].logit);
-		token = sq_tokenizer_token(r->tok, best[i].id, &len);
-		sq_csv_field(stdout, 0, token == NULL ? "" : token);
-		putchar('\n');
-	}
-	return 0;
-}
-
-static char *
-read_prompt(size_t *len)
-{
-	char *text = malloc(MAX_PROMPT + 1);
-	ssize_t n = text == NULL ? -1 :
-	    sq_read_full(STDIN_FILENO, text, MAX_PROMPT + 1);
-
-	if (n < 0)
-		sq_die(SQ_EDATA, "stdin: cannot be read");
-	if ((size_t)n > MAX_PROMPT)
-		sq_die(SQ_EDATA, "stdin: a prompt of more than %zu bytes",
-		    MAX_PROMPT);
-	*len = (size_t)n;
-	return text;
-}
-
-static int
-is_eos(const struct run *r, uint32_t id)
-{
-	size_t i;
-
-	for (i = 0; i < r->neos; i++)
-		if (r->eos[i] == id)
-			return 1;
-	return 0;
+	sq_warn("prompt %zu: %s", index, why);
 }
 
 static void
-put_text(const char *text, size_t len)
+event(void *arg, const struct sq_event *ev)
 {
-	fwrite(text, 1, len, stdout);
-	fflush(stdout);
+	sq_answer_event(arg, ev);
 }
 
-/* Token by token until the end, n, or the context is full. */
+/* A prompt goes to the engine; what is wrong with it is its answer. */
 static void
-generate(struct run *r)
+ask(struct run *r, struct sq_prompt *p)
 {
-	struct sq_session *s = &r->session;
-	const char *text;
-	char err[SQ_ERR];
-	uint32_t id;
-	size_t len;
-
-	while (r->made < r->n && s->lane.seq.length < s->context) {
-		if (sq_sampler_pick(&r->sampler, s->logits, &id, err) < 0)
-			sq_die(SQ_EDATA, "%s", err);
-		if (r->made++ == 0)
-			r->first = now();
-		r->last = now();
-		if (is_eos(r, id))
-			break;
-		if (r->logprobs == 0) {
-			text = sq_detok_put(&r->detok, id, &len);
-			if (text == NULL)
-				sq_die(SQ_EDATA, "%s", r->detok.err);
-			put_text(text, len);
-		}
-		if (r->made == r->n)
-			break;
-		if (sq_session_feed(s, &id, 1, r->logprobs ? print_best : NULL,
-		    r, err) < 0)
-			sq_die(SQ_EDATA, "%s", err);
-	}
-	if (r->logprobs > 0)
-		return;
-	if ((text = sq_detok_flush(&r->detok, &len)) != NULL)
-		put_text(text, len);
-	put_text("\n", 1);
-}
-
-static void
-run(struct run *r, const char *prompt)
-{
-	const struct sq_config *c = &r->model->config;
+	struct sq_answer *w = sq_answers_new(&r->answers);
 	struct sq_ids ids = { NULL, 0, 0 };
-	char err[SQ_ERR], *text = NULL;
+	struct sq_request q;
+	char err[SQ_ERR];
+
+	if (w == NULL)
+		sq_die(SQ_EDATA, "out of memory");
+	w->shown = p->opt.n;
+	if (sq_backend_request(r->b, p->text, p->len, p->flags, &p->opt, &ids,
+	    &q, err) < 0) {
+		sq_answer_fail(w, err);
+		return;
+	}
+	q.event = event;
+	q.arg = w;
+	if (r->answers.logprobs > 0) {
+		q.prompt_logits = 1;
+		q.max_tokens = q.max_tokens == 0 ? 1 : q.max_tokens;
+	}
+	if (sq_batcher_submit(r->b->engine, &q, err) == 0)
+		sq_answer_fail(w, err);
+	sq_ids_release(&ids);
+}
+
+static int
+step(struct run *r)
+{
+	char err[SQ_ERR];
+	int more = sq_batcher_step(r->b->engine, err);
+
+	if (more < 0)
+		sq_die(SQ_EDATA, "%s", err);
+	return more;
+}
+
+static void
+ask_line(struct run *r, const char *line, size_t len)
+{
+	struct sq_prompt p;
+	char err[SQ_ERR];
+	struct sq_answer *w;
+
+	if (sq_prompt_read(&p, line, len, &r->opt, r->chat, err) == 0) {
+		ask(r, &p);
+	} else {
+		if ((w = sq_answers_new(&r->answers)) == NULL)
+			sq_die(SQ_EDATA, "out of memory");
+		sq_answer_fail(w, err);
+	}
+	sq_prompt_release(&p);
+}
+
+/* Prompts of standard input join as they come. */
+static void
+batch(struct run *r)
+{
+	struct sq_lines in = { .fd = STDIN_FILENO };
+	struct sq_answers *a = &r->answers;
+	char err[SQ_ERR], *line;
+	int got = SQ_LINE_READ, busy = 0;
 	size_t len;
 
-	if (prompt == NULL)
-		prompt = text = read_prompt(&len);
-	else
-		len = strlen(prompt);
-	if (sq_tokenizer_encode(r->tok, prompt, len, r->tok_flags, &ids,
-	    err) < 0)
-		sq_die(SQ_EDATA, "%s", err);
-	free(text);
-	if (ids.n > c->context)
-		sq_die(SQ_EDATA, "a prompt of %zu tokens is longer than the "
-		    "context of %ju", ids.n, (uintmax_t)c->context);
-	if (sq_session_init(&r->session, r->model, &r->ctx, r->prec,
-	    ids.n + r->n, err) < 0 ||
-	    sq_sampler_init(&r->sampler, &r->how, (size_t)c->vocab, err) < 0)
-		sq_die(SQ_EDATA, "%s", err);
-	if (r->logprobs > 0)
-		printf("position,rank,id,logprob,token\n");
-	r->start = now();
-	if (sq_session_feed(&r->session, ids.id, ids.n, r->logprobs > 0 ?
-	    print_best : NULL, r, err) < 0)
-		sq_die(SQ_EDATA, "%s", err);
-	sq_detok_init(&r->detok, r->tok, SQ_DETOK_SKIP_SPECIAL);
-	if (r->n > 0)
-		generate(r);
-	if (r->made > 0)
-		sq_note("prompt %zu tokens, %.1f tokens/s, TTFT %.1f ms",
-		    ids.n, (double)ids.n / (r->first - r->start),
-		    1e3 * (r->first - r->start));
-	sq_ids_release(&ids);
+	do {
+		while (got != SQ_LINE_END && a->n - a->ended <
+		    2 * r->opt.seqs) {
+			got = sq_lines_next(&in, !busy, &line, &len, err);
+			if (got < 0)
+				sq_die(SQ_EDATA, "stdin: %s", err);
+			if (got != SQ_LINE_READ)
+				break;
+			ask_line(r, line, len);
+			busy = 1;
+		}
+		busy = step(r);
+	} while (busy || got != SQ_LINE_END);
+	sq_lines_release(&in);
+	if (r->answers.n == 0)
+		sq_die(SQ_EDATA, "stdin: the prompt is empty");
+}
+
+/* A conversation: every line is a turn, and the answers are part of what
+ * follows. */
+static void
+talk(struct run *r)
+{
+	struct sq_lines in = { .fd = STDIN_FILENO };
+	json_t *messages = json_array(), *ask_for;
+	struct sq_generation g;
+	char err[SQ_ERR], *line;
+	struct sq_prompt p;
+	struct sq_answer *w;
+	size_t len;
+	int got;
+
+	if (r->chat == NULL)
+		sq_warn("no chat template is known for this model: it "
+		    "continues what you write");
+	for (;;) {
+		fputs("> ", stderr);
+		got = sq_lines_next(&in, 1, &line, &len, err);
+		if (got != SQ_LINE_READ)
+			break;
+		json_array_append_new(messages, json_pack("{s:s, s:s}",
+		    "role", "user", "content", line));
+		ask_for = json_pack("{s:O}", "messages", messages);
+		if (ask_for == NULL || sq_prompt_json(&p, ask_for, &r->opt,
+		    r->chat, err) < 0)
+			sq_die(SQ_EDATA, "%s", ask_for == NULL ?
+			    "the line is not UTF-8" : err);
+		w = sq_answers_new(&r->answers);
+		if (w == NULL)
+			sq_die(SQ_EDATA, "out of memory");
+		if (sq_backend_say(r->b, &p, w, sq_answer_event, &g,
+		    err) < 0)
+			sq_answer_fail(w, err);
+		else
+			json_array_append_new(messages, json_pack(
+			    "{s:s, s:s%}", "role", "assistant", "content",
+			    g.text == NULL ? "" : g.text, g.len));
+		sq_generation_release(&g);
+		sq_prompt_release(&p);
+		json_decref(ask_for);
+	}
+	json_decref(messages);
+	sq_lines_release(&in);
+}
+
+static void
+note(void *arg, const char *line)
+{
+	(void)arg;
+	sq_note("%s", line);
+}
+
+static void
+say_plan(const struct run *r)
+{
+	char *line, *save = NULL;
+	char why[SQ_WHY];
+
+	if (!sq_tool.verbose)
+		return;
+	memcpy(why, r->b->why, sizeof(why));
+	for (line = strtok_r(why, "\n", &save); line != NULL;
+	    line = strtok_r(NULL, "\n", &save))
+		sq_note("KV cache: %s", line);
+	sq_executor_plan(r->b->model, &r->b->ctx, r->opt.prec,
+	    sq_batcher_cache(r->b->engine), note, NULL);
 }
 
 static void
 say_figures(const struct run *r)
 {
+	const struct sq_answers *a = &r->answers;
+	struct sq_batcher_totals t;
 	struct rusage u;
-	int op;
 
 	if (!sq_tool.verbose)
 		return;
+	sq_batcher_totals(r->b->engine, &t);
 	getrusage(RUSAGE_SELF, &u);
-	if (r->made > 1)
-		sq_note("made %zu tokens, %.1f tokens/s after the first",
-		    r->made, (double)(r->made - 1) / (r->last - r->first));
+	if (a->with_first > 0)
+		sq_note("TTFT %.1f ms, %zu prompt tokens, %zu of them reused",
+		    1e3 * a->ttft / (double)a->with_first, a->sum.prompt,
+		    a->sum.reused);
+	if (a->later > 0)
+		sq_note("TPOT %.2f ms, made %zu tokens, %.1f tokens/s after "
+		    "the first", 1e3 * a->after / (double)a->later,
+		    a->sum.made, (double)a->later / a->after);
+	sq_note("KV cache: %.1f MB held at most, %.1f MB predicted for the "
+	    "longest, budget %.1f MB, %zu blocks evicted",
+	    (double)t.kv_peak / 1e6, (double)t.kv_need / 1e6,
+	    (double)t.kv_budget / 1e6, t.evicted);
 	sq_note("peak memory %.1f MB", (double)u.ru_maxrss / 1024);
-	for (op = 0; op < SQ_OPS; op++)
-		sq_note("kernel %-10s %s", sq_op_name((enum sq_op)op),
-		    r->ctx.kern->from[op]);
 }
 
 static void
-open_model(struct run *r, const char *path)
+open_run(struct run *r, const char *path)
 {
+	struct sq_backend_how how = { .threads = sq_tool.threads,
+	    .fell = sq_tool_fell, .memory = sq_tool.memory, .opt = &r->opt };
 	char err[SQ_ERR];
 
-	if ((r->model = sq_model_open(path, err)) == NULL ||
-	    sq_model_place(r->model, r->ctx.kern->mem, err) < 0)
+	if ((how.kern = sq_kern_find(sq_tool.kernel, err)) == NULL)
+		sq_die(SQ_EUSAGE, "%s", err);
+	r->b = sq_backend_load_profile(path, r->profile, &how, err);
+	if (r->b == NULL)
 		sq_die(SQ_EDATA, "%s", err);
-	if (sq_model_choose_act(r->model, &r->act, err) < 0)
-		sq_die(SQ_EDATA, "'%s': --act: %s", path, err);
-	if ((r->tok = sq_files_tokenizer(&r->model->source->files,
-	    err)) == NULL)
-		sq_die(SQ_EDATA, "'%s': %s", path, err);
-	r->neos = sq_files_eos(&r->model->source->files, &r->model->config,
-	    r->eos);
+	if (sq_chat_init(&r->template, &r->b->model->source->files, err) == 0)
+		r->chat = &r->template;
+	say_plan(r);
 }
 
 int
 main(int argc, char *argv[])
 {
-	struct run r = { .n = 128, .prec = SQ_PREC_BF16,
-	    .tok_flags = SQ_TOK_SPECIAL | SQ_TOK_POST,
-	    .how = { .temperature = .8, .top_k = 0, .top_p = .95 } };
-	const struct sq_kern *kern;
+	struct run r = { .chat = NULL };
+	enum sq_answer_form form = SQ_ANSWER_TEXT;
+	struct sq_prompt p;
+	size_t logprobs = 0;
 	char err[SQ_ERR];
-	int c;
+	int c, taken, times = 0;
 
 	sq_tool_init(argv[0], usage);
-	while ((c = getopt_long(argc, argv, SQ_SHORT "n:", longopts,
-	    NULL)) != -1)
-		switch (c) {
-		case 'n':
-			r.n = (size_t)sq_arg_long("-n", optarg, 0, 1 << 28);
-			break;
-		case OPT_ACT:
-			if (sq_act_choose(&r.act, optarg) < 0)
-				sq_die(SQ_EUSAGE, "--act: '%s' is not none, "
-				    "int8, fp8, int8:static or fp8:static",
-				    optarg);
-			break;
-		case OPT_F32:
-			r.prec = SQ_PREC_F32;
-			break;
-		case OPT_GREEDY:
-			r.how.temperature = 0;
-			break;
-		case OPT_LOGPROBS:
-			r.logprobs = (size_t)sq_arg_long("--logprobs", optarg,
+	sq_genopt_init(&r.opt);
+	while ((c = getopt_long(argc, argv, SQ_SHORT "n:p:", longopts,
+	    NULL)) != -1) {
+		taken = sq_genopt_take(&r.opt, c, optarg, err);
+		if (taken < 0)
+			sq_die(SQ_EUSAGE, "%s", err);
+		if (c == 'p') {
+			r.profile = optarg;
+		} else if (c == OPT_JSON) {
+			form = SQ_ANSWER_JSON;
+		} else if (c == OPT_LOGPROBS) {
+			logprobs = (size_t)sq_arg_long("--logprobs", optarg,
 			    1, 64);
-			break;
-		case OPT_MIN_P:
-			r.how.min_p = sq_arg_real("--min-p", optarg, 0, 1);
-			break;
-		case OPT_NO_BOS:
-			r.tok_flags &= ~SQ_TOK_POST;
-			break;
-		case OPT_SEED:
-			r.how.seed = (uint64_t)sq_arg_long("--seed", optarg,
-			    0, INT64_MAX);
-			break;
-		case OPT_TEMPERATURE:
-			r.how.temperature = sq_arg_real("--temperature",
-			    optarg, 0, 100);
-			break;
-		case OPT_TOP_K:
-			r.how.top_k = (size_t)sq_arg_long("--top-k", optarg,
-			    0, 1 << 24);
-			break;
-		case OPT_TOP_P:
-			r.how.top_p = sq_arg_real("--top-p", optarg, 0, 1);
-			break;
-		default:
+			form = SQ_ANSWER_CSV;
+		} else if (c == OPT_TIMES) {
+			times = 1;
+		} else if (!taken) {
 			sq_tool_option(c);
 		}
+	}
 	if (argc - optind != 1 && argc - optind != 2)
 		sq_usage();
-	if ((kern = sq_kern_find(sq_tool.kernel, err)) == NULL)
-		sq_die(SQ_EUSAGE, "%s", err);
-	if (sq_ctx_init(&r.ctx, kern, sq_pool_new(sq_tool.threads)) < 0)
-		sq_die(SQ_EDATA, "out of memory");
-	r.ctx.fell = sq_tool_fell;
-	open_model(&r, argv[optind]);
-	if (r.logprobs > r.model->config.vocab)
+	open_run(&r, argv[optind]);
+	if (logprobs > r.b->model->config.vocab)
 		sq_usage();
-	run(&r, argv[optind + 1]);
+	if (sq_answers_init(&r.answers, r.b, stdout, form, logprobs, err) < 0)
+		sq_die(SQ_EDATA, "%s", err);
+	r.answers.failed = failed;
+	r.answers.times = times;
+	if (argv[optind + 1] != NULL) {
+		p = (struct sq_prompt){ .text = argv[optind + 1],
+		    .len = strlen(argv[optind + 1]), .opt = r.opt,
+		    .flags = SQ_TOK_SPECIAL | (r.opt.no_bos ? 0 :
+		    SQ_TOK_POST) };
+		ask(&r, &p);
+		while (step(&r))
+			;
+	} else if (isatty(STDIN_FILENO)) {
+		talk(&r);
+	} else {
+		batch(&r);
+	}
 	say_figures(&r);
 	sq_flush();
-	return SQ_OK;
+	c = r.answers.nfailed > 0 ? SQ_EDATA : SQ_OK;
+	sq_answers_release(&r.answers);
+	sq_backend_free(r.b);
+	return c;
 }
