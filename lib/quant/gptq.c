@@ -613,16 +613,24 @@ do_tile(struct sq_gptq_work *k, double sums[3])
 	return 0;
 }
 
+/* Tiles, one after the other, in the workspace of one lane: the pool may have
+ * more threads than there are workspaces. */
 static void
-run_tile(void *arg, long task, int thread)
+run_lane(void *arg, long lane, int thread)
 {
 	struct sq_gptq_job *j = arg;
-	struct sq_gptq_work k = { .j = j, .s = &j->g->tile[thread],
-	    .f = j->g->factor, .row = (size_t)task * ROWS };
+	size_t tile;
 
-	k.rows = least(ROWS, j->w->rows - k.row);
-	if (!atomic_load(&j->bad) && do_tile(&k, j->sums + 3 * task) < 0)
-		atomic_store(&j->bad, 1);
+	(void)thread;
+	while ((tile = atomic_fetch_add(&j->next, 1)) < j->tiles &&
+	    !atomic_load(&j->bad)) {
+		struct sq_gptq_work k = { .j = j, .s = &j->g->tile[lane],
+		    .f = j->g->factor, .row = tile * ROWS };
+
+		k.rows = least(ROWS, j->w->rows - k.row);
+		if (do_tile(&k, j->sums + 3 * tile) < 0)
+			atomic_store(&j->bad, 1);
+	}
 }
 
 static size_t
@@ -641,16 +649,17 @@ sq_gptq_rows(struct sq_gptq *g, const struct sq_mat *w,
 {
 	struct sq_gptq_job j = { .g = g, .w = w, .q = q,
 	    .bits = sq_grid_bits(g->rule.grid) };
-	size_t tiles = (w->rows + ROWS - 1) / ROWS, i;
+	size_t i;
 
+	j.tiles = (w->rows + ROWS - 1) / ROWS;
 	sq_levels_init(&j.levels, g->rule.grid);
 	j.across = groups(w->cols, g->rule.group_cols);
 	j.refit = late_groups(g);
-	if ((j.sums = calloc(3 * tiles + 1, sizeof(*j.sums))) == NULL)
+	if ((j.sums = calloc(3 * j.tiles + 1, sizeof(*j.sums))) == NULL)
 		return sq_fail(err, "out of memory");
-	sq_pool_run(g->threads == 1 ? NULL : g->ctx->pool, run_tile, &j,
-	    (long)tiles);
-	for (i = 0; i < tiles; i++) {
+	sq_pool_run(g->threads == 1 ? NULL : g->ctx->pool, run_lane, &j,
+	    (long)g->threads);
+	for (i = 0; i < j.tiles; i++) {
 		g->error += j.sums[3 * i];
 		g->rtn_error += j.sums[3 * i + 1];
 		g->norm += j.sums[3 * i + 2];

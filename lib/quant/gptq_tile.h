@@ -37,7 +37,9 @@ struct sq_gptq_job {
 	size_t across;			/* groups in a row */
 	size_t refit;			/* columns of a group that finds its
 					   scale when its turn comes, or 0 */
+	size_t tiles;
 	double *sums;			/* [tiles][3] */
+	atomic_size_t next;		/* tile */
 	atomic_int bad;
 };
 

@@ -46,3 +46,10 @@ sq-pack -j 2 -f hf --shard-size 3M -o h2 <4
 for f in h1/*; do
 	same "$f" "h2/${f##*/}"
 done
+
+# More threads than there are tiles of a weight.
+sq-import "$model" | sq-calibrate -q --samples 2 --length 256 \
+    -t "$root/tests/data/text/calib.txt" >c.sq
+sq-gptq -q -j 1 -m c.sq >one.sq 2>/dev/null
+sq-gptq -q -j 9 -m c.sq >nine.sq 2>/dev/null
+same one.sq nine.sq
