@@ -90,7 +90,7 @@ sq_task_report_init(struct sq_task_report *r, const char *items, char *err)
 	r->value[0] = calloc(n, sizeof(double));
 	r->value[1] = calloc(n, sizeof(double));
 	r->tokens = calloc(n, sizeof(*r->tokens));
-	r->done = r->skipped = 0;
+	r->done = 0;
 	r->log = NULL;
 	if (r->value[0] == NULL || r->value[1] == NULL || r->tokens == NULL)
 		return sq_fail(err, "out of memory");
@@ -117,7 +117,6 @@ sq_task_report_add(void *arg, size_t item, const struct sq_outcome *o)
 	r->value[0][item] = o->value[0];
 	r->value[1][item] = o->value[1];
 	r->tokens[item] = o->tokens;
-	r->skipped += (size_t)o->skipped;
 	r->done = item + 1;
 	if (r->log == NULL)
 		return 0;

@@ -17,7 +17,7 @@ struct sq_task_report {
 	/* private */
 	double *value[2];		/* [task->n] */
 	size_t *tokens;
-	size_t done, skipped;
+	size_t done;
 	FILE *log;
 };
 

@@ -300,8 +300,7 @@ write_tokens(struct job *j, char *err)
 		j->logits.rows = n;
 		if (sq_forward_logits(&j->f, at, n, &j->logits, err) < 0)
 			return -1;
-		if (sq_nll(j->r->ctx, &j->logits, NULL, NULL,
-		    j->top + 0) != 0)
+		if (sq_nll(j->r->ctx, &j->logits, NULL, NULL, j->top) != 0)
 			return sq_fail(err, "no kernel for 'nll'");
 		for (i = 0; i < n; i++) {
 			struct seat *s = &j->seat[j->who[at + i]];

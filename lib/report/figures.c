@@ -185,7 +185,6 @@ answered(const struct reader *r, size_t row, size_t v)
 {
 	const char *group = field(r, row, "group"), *comma;
 	const char *metric = field(r, row, "metric");
-	double x = NAN, y = NAN;
 
 	if (strcmp(field(r, row, "task"), "needle") == 0 &&
 	    (comma = strchr(group, ',')) != NULL)
@@ -194,7 +193,7 @@ answered(const struct reader *r, size_t row, size_t v)
 		    strtod(comma + 1, NULL), "value");
 	if (strcmp(group, "all") != 0)
 		return 0;
-	return take(r, row, v, metric, "", field(r, row, "task"), x, y,
+	return take(r, row, v, metric, "", field(r, row, "task"), NAN, NAN,
 	    "value");
 }
 
