@@ -1,4 +1,5 @@
 /* The memory of the host's backends; see sq_mem in kern.h. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -29,7 +30,7 @@ host_probe(char *name, size_t *total, size_t *unused)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 
-	strcpy(name, "host");
+	snprintf(name, SQ_ERR, "host");
 	*total = page * (size_t)sysconf(_SC_PHYS_PAGES);
 	*unused = page * (size_t)sysconf(_SC_AVPHYS_PAGES);
 	return 0;

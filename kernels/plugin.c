@@ -119,7 +119,7 @@ load(const char *name, const struct sq_kern *best, char *err)
 		free(p);
 		return NULL;
 	}
-	strcpy(p->name, name);
+	snprintf(p->name, sizeof(p->name), "%s", name);
 	if ((so = open_object(name, err)) == NULL) {
 		free(p);
 		return NULL;

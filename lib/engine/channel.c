@@ -1,4 +1,5 @@
 /* Connections; see channel.h. */
+#include <stdio.h>
 #include <errno.h>
 #include <netdb.h>
 #include <string.h>
@@ -29,7 +30,7 @@ unix_address(const char *path, struct address *a, char *err)
 		return sq_fail(err, "'%s': not a path for a socket", path);
 	memset(a, 0, sizeof(*a));
 	u->sun_family = a->family = AF_UNIX;
-	strcpy(u->sun_path, path);
+	snprintf(u->sun_path, sizeof(u->sun_path), "%s", path);
 	a->len = sizeof(*u);
 	return 0;
 }

@@ -1,4 +1,5 @@
 /* The side that answers; see handoff.h. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,8 +26,8 @@ sq_receiver_head(struct sq_receiver *r)
 		return -1;
 	if (strlen(model) >= SQ_DIGEST || strlen(policy) >= SQ_KV_TEXT)
 		return sq_fail(r->err, "a head that is too long");
-	strcpy(r->model, model);
-	strcpy(r->policy, policy);
+	snprintf(r->model, sizeof(r->model), "%s", model);
+	snprintf(r->policy, sizeof(r->policy), "%s", policy);
 	return 0;
 }
 
