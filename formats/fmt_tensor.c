@@ -130,6 +130,21 @@ describe_act(const struct sq_act *a)
 	return o;
 }
 
+static int
+parse_sparse(struct sq_tensor *t, const json_t *desc, char *err)
+{
+	const char *text;
+
+	if (json_object_get(desc, "sparsity") == NULL)
+		return 0;
+	if (sq_json_string(desc, "sparsity", &text, err) < 0)
+		return -1;
+	if (sq_sparse_parse(&t->sparse, text) < 0)
+		return sq_fail(err, "'%s': no pattern of a mask in 'sparsity'",
+		    t->name);
+	return 0;
+}
+
 int
 sq_tensor_parse(struct sq_tensor *t, const json_t *desc, uint64_t length,
     char *err)
@@ -147,7 +162,8 @@ sq_tensor_parse(struct sq_tensor *t, const json_t *desc, uint64_t length,
 		return -1;
 	t->ndim = get_numbers(desc, "shape", t->dim, SQ_NDIM, err);
 	if (t->ndim < 0 || parse_grid(t, desc, err) < 0 ||
-	    parse_act(t, desc, err) < 0 || parse_parts(t, desc, err) < 0)
+	    parse_act(t, desc, err) < 0 || parse_sparse(t, desc, err) < 0 ||
+	    parse_parts(t, desc, err) < 0)
 		return -1;
 	return sq_tensor_check(t, err);
 }
@@ -157,6 +173,7 @@ sq_tensor_describe(const struct sq_tensor *t)
 {
 	json_t *o, *shape, *parts;
 	const struct sq_part *p;
+	char text[SQ_SPARSE_TEXT];
 	int i, bad = 0;
 
 	if (t->grid == SQ_GRIDS || t->act.kind == SQ_ACTS)
@@ -186,6 +203,9 @@ sq_tensor_describe(const struct sq_tensor *t)
 	if (t->act.kind != SQ_ACT_NONE)
 		bad |= json_object_set_new(o, "activation",
 		    describe_act(&t->act));
+	if (t->sparse.kind != SQ_MASK_NONE)
+		bad |= json_object_set_new(o, "sparsity", json_string(
+		    sq_sparse_text(&t->sparse, text)));
 	bad |= json_object_set_new(o, "parts", parts);
 	if (bad == 0)
 		return o;

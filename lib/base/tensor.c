@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/mask.h"
 #include "base/tensor.h"
 
 #define MAX_DIM		((uint64_t)1 << 32)
@@ -268,6 +269,10 @@ sq_tensor_check(const struct sq_tensor *t, char *err)
 		return -1;
 	if (t->grid == SQ_GRIDS)	/* nothing more is known of it */
 		return 0;
+	if (t->sparse.kind != SQ_MASK_NONE &&
+	    sq_tensor_part(t, "mask") == NULL)
+		return sq_fail(err, "'%s': sparse, but without a mask",
+		    t->name);
 	if (check_grid(t, s, err) < 0)
 		return -1;
 	sq_tensor_layout(&want, s == NULL ? SQ_F16 : s->type,
@@ -349,11 +354,21 @@ all_below(const unsigned char *p, uint64_t n, unsigned limit)
 }
 
 static int
+mask_ok(const struct sq_tensor *t, const unsigned char *p)
+{
+	struct sq_mask m = { t->sparse, (size_t)sq_tensor_rows(t),
+	    (size_t)sq_tensor_cols(t), (uint8_t *)(uintptr_t)p };
+	char why[SQ_ERR];
+
+	return sq_mask_check(&m, why) == 0;
+}
+
+static int
 values_ok(const struct sq_tensor *t, const struct sq_part *part,
     const unsigned char *p)
 {
 	if (strcmp(part->name, "mask") == 0)
-		return row_ends_zero(t, p, 1);
+		return mask_ok(t, p);
 	if (strcmp(part->name, "codes") == 0)
 		return codes_ok(t, p, part->length);
 	switch (part->type) {

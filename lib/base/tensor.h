@@ -11,6 +11,7 @@
 #include "base/dtype.h"
 #include "base/err.h"
 #include "base/grid.h"
+#include "base/sparse.h"
 
 #define SQ_NAME		256	/* bytes of a name, the zero included */
 #define SQ_NDIM		8
@@ -32,6 +33,7 @@ struct sq_tensor {
 	uint64_t group_rows, group_cols;
 	int symmetric;
 	struct sq_act act;		/* how the layer's input is quantized */
+	struct sq_sparse sparse;	/* what its mask keeps to */
 	int nparts;
 	struct sq_part part[SQ_PARTS];
 	uint64_t length;		/* of the payload */
@@ -70,8 +72,8 @@ int	 sq_tensor_check(const struct sq_tensor *, char *err);
 
 /*
  * Checks what sq-stream(5) demands of the payload of a tensor that passed
- * sq_tensor_check: zero gaps and row ends, no value that is forbidden.  A mask
- * is not held against the codes.  It passes over all bytes but dense values.
+ * sq_tensor_check: zero gaps and row ends, no value that is forbidden, a mask
+ * that keeps to its pattern.  It is not held against the codes.  It passes over all bytes but dense values.
  */
 int	 sq_tensor_check_data(const struct sq_tensor *, const void *payload,
 	    char *err);

@@ -20,6 +20,8 @@ void
 sq_mask_seen_tensor(struct sq_mask_seen *m, const struct sq_tensor *t)
 {
 	m->weights += sq_tensor_count(t);
+	m->tensors++;
+	m->in_blocks += t->sparse.kind == SQ_MASK_BLOCKS;
 }
 
 enum sq_sparsity
@@ -27,6 +29,8 @@ sq_mask_pattern(const struct sq_mask_seen *m)
 {
 	if (m->weights == 0)
 		return SQ_SPARSE_NONE;
+	if (m->in_blocks == m->tensors)
+		return SQ_SPARSE_BLOCK;
 	if (!m->more_of_4)
 		return SQ_SPARSE_2_4;
 	return m->more_of_8 ? SQ_SPARSE_UNSTRUCTURED : SQ_SPARSE_4_8;

@@ -11,6 +11,7 @@
 struct sq_mask_seen {
 	uint64_t weights, kept;		/* of the tensors that have masks */
 	int more_of_4, more_of_8;	/* some run keeps more than half */
+	int tensors, in_blocks;		/* how many; that drop whole blocks */
 };
 
 /* Bytes of a mask (sq-stream(5)): rows are padded with zeros. */
