@@ -96,8 +96,7 @@ ask(struct prefill *p, const char *line, size_t len)
 		sq_die(SQ_EDATA, "out of memory");
 	*j = (struct job){ .p = p, .index = ++p->asked };
 	ok = sq_prompt_read(&t, line, len, &p->opt, p->chat, err) == 0 &&
-	    sq_backend_request(p->to.b, t.text, t.len, t.flags, &t.opt,
-	    &j->ids, &q, err) == 0;
+	    sq_backend_request(p->to.b, &t, &j->ids, &q, err) == 0;
 	if (ok) {
 		j->request = json_incref(t.json);
 		q.max_tokens = 0;

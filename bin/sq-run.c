@@ -68,8 +68,7 @@ ask(struct run *r, struct sq_prompt *p)
 	if (w == NULL)
 		sq_die(SQ_EDATA, "out of memory");
 	w->shown = p->opt.n;
-	if (sq_backend_request(r->b, p->text, p->len, p->flags, &p->opt, &ids,
-	    &q, err) < 0) {
+	if (sq_backend_request(r->b, p, &ids, &q, err) < 0) {
 		sq_answer_fail(w, err);
 		return;
 	}

@@ -230,12 +230,16 @@ sq_backend_free(struct sq_runner *b)
 /* ---- running ---- */
 
 int
-sq_backend_request(const struct sq_runner *b, const char *text, size_t len,
-    unsigned flags, const struct sq_genopt *o, struct sq_ids *ids,
-    struct sq_request *r, char *err)
+sq_backend_request(const struct sq_runner *b, const struct sq_prompt *p,
+    struct sq_ids *ids, struct sq_request *r, char *err)
 {
-	if (sq_tokenizer_encode(b->tok, text, len, flags, ids, err) < 0)
+	const struct sq_genopt *o = &p->opt;
+
+	if (p->id == NULL && sq_tokenizer_encode(b->tok, p->text, p->len,
+	    p->flags, ids, err) < 0)
 		return -1;
+	if (p->id != NULL && sq_ids_add(ids, p->id, p->n) < 0)
+		return sq_fail(err, "out of memory");
 	*r = (struct sq_request){ .ids = ids->id, .n = ids->n,
 	    .max_tokens = o->n, .sampling = o->how, .stop = o->stop,
 	    .nstop = o->nstop, .ignore_eos = o->ignore_eos };
@@ -337,17 +341,20 @@ sq_backend_run(struct sq_runner *b, const char *const *prompts, size_t n,
 	struct sink *sink = calloc(n + 1, sizeof(*sink));
 	struct sq_ids ids = { NULL, 0, 0 };
 	struct sq_request r;
+	struct sq_prompt p;
 	size_t i;
-	int ret;
+	int ret, ok;
 
 	memset(g, 0, n * sizeof(*g));
 	if (sink == NULL)
 		return sq_fail(err, "out of memory");
 	for (i = 0; i < n; i++, ids.n = 0) {
 		sink[i] = (struct sink){ .b = b, .g = g + i };
-		if (sq_backend_request(b, prompts[i], strlen(prompts[i]),
-		    SQ_TOK_SPECIAL | (o->no_bos ? 0 : SQ_TOK_POST), o, &ids,
-		    &r, g[i].error) < 0) {
+		ok = sq_prompt_text(&p, prompts[i], strlen(prompts[i]), o,
+		    g[i].error) == 0 &&
+		    sq_backend_request(b, &p, &ids, &r, g[i].error) == 0;
+		sq_prompt_release(&p);
+		if (!ok) {
 			g[i].finish = SQ_FAILED;
 			continue;
 		}
@@ -372,8 +379,7 @@ sq_backend_say(struct sq_runner *b, const struct sq_prompt *p, void *arg,
 	int ret = -1;
 
 	memset(g, 0, sizeof(*g));
-	if (sq_backend_request(b, p->text, p->len, p->flags, &p->opt, &ids,
-	    &r, err) == 0) {
+	if (sq_backend_request(b, p, &ids, &r, err) == 0) {
 		r.event = collect;
 		r.arg = &sink;
 		if (sq_batcher_submit(b->engine, &r, err) != 0)

@@ -44,10 +44,8 @@ struct sq_runner *sq_backend_load_profile(const char *artifacts,
 	    const char *profile, const struct sq_backend_how *, char *err);
 void	 sq_backend_free(struct sq_runner *);
 
-/* Puts a request together: prompt text to ids (those of *ids), options.  flags:
- * of sq_tokenizer_encode(). */
-int	 sq_backend_request(const struct sq_runner *, const char *text,
-	    size_t len, unsigned flags, const struct sq_genopt *,
+/* Puts a request together: prompt text to ids (those of *ids), options. */
+int	 sq_backend_request(const struct sq_runner *, const struct sq_prompt *,
 	    struct sq_ids *ids, struct sq_request *, char *err);
 
 struct sq_generation {

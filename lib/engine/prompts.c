@@ -48,13 +48,35 @@ conversation(const struct sq_chat *chat, const json_t *messages, char *err)
 	return NULL;
 }
 
+/* A prompt given as its tokens. */
+static int
+read_ids(struct sq_prompt *p, const json_t *list, char *err)
+{
+	const json_t *id;
+	json_int_t v;
+	size_t i;
+
+	p->id = malloc((json_array_size(list) + 1) * sizeof(*p->id));
+	if (p->id == NULL)
+		return sq_fail(err, "out of memory");
+	json_array_foreach(list, i, id) {
+		v = json_integer_value(id);
+		if (!json_is_integer(id) || v < 0 || v > UINT32_MAX)
+			return sq_fail(err, "\"prompt\": entry %zu is not a "
+			    "token id", i + 1);
+		p->id[p->n++] = (uint32_t)v;
+	}
+	return 0;
+}
+
 int
 sq_prompt_json(struct sq_prompt *p, json_t *j,
     const struct sq_genopt *defaults, const struct sq_chat *chat,
     char *err)
 {
 	const json_t *messages = json_object_get(j, "messages");
-	const char *text;
+	const json_t *list = json_object_get(j, "prompt");
+	const char *text = "";
 
 	memset(p, 0, sizeof(*p));
 	p->opt = *defaults;
@@ -66,7 +88,8 @@ sq_prompt_json(struct sq_prompt *p, json_t *j,
 		p->text = conversation(chat, messages, err);
 		if (chat != NULL)
 			p->flags &= ~SQ_TOK_POST;
-	} else if (sq_json_string(j, "prompt", &text, err) < 0) {
+	} else if (json_is_array(list) ? read_ids(p, list, err) < 0 :
+	    sq_json_string(j, "prompt", &text, err) < 0) {
 		return -1;
 	} else if ((p->text = strdup(text)) == NULL) {
 		return sq_fail(err, "out of memory");
@@ -78,6 +101,21 @@ sq_prompt_json(struct sq_prompt *p, json_t *j,
 }
 
 int
+sq_prompt_text(struct sq_prompt *p, const char *text, size_t len,
+    const struct sq_genopt *defaults, char *err)
+{
+	memset(p, 0, sizeof(*p));
+	p->opt = *defaults;
+	p->flags = flags_of(defaults);
+	p->len = len;
+	if ((p->text = malloc(len + 1)) == NULL)
+		return sq_fail(err, "out of memory");
+	memcpy(p->text, text, len);
+	p->text[len] = '\0';
+	return 0;
+}
+
+int
 sq_prompt_read(struct sq_prompt *p, const char *line, size_t len,
     const struct sq_genopt *defaults, const struct sq_chat *chat,
     char *err)
@@ -85,28 +123,21 @@ sq_prompt_read(struct sq_prompt *p, const char *line, size_t len,
 	json_t *j;
 	int r;
 
+	if (len == 0 || *line != '{')
+		return sq_prompt_text(p, line, len, defaults, err);
 	memset(p, 0, sizeof(*p));
-	if (len > 0 && *line == '{') {
-		if ((j = sq_json_object(line, len, err)) == NULL)
-			return -1;
-		r = sq_prompt_json(p, j, defaults, chat, err);
-		json_decref(j);
-		return r;
-	}
-	p->opt = *defaults;
-	p->flags = flags_of(defaults);
-	p->len = len;
-	if ((p->text = malloc(len + 1)) == NULL)
-		return sq_fail(err, "out of memory");
-	memcpy(p->text, line, len);
-	p->text[len] = '\0';
-	return 0;
+	if ((j = sq_json_object(line, len, err)) == NULL)
+		return -1;
+	r = sq_prompt_json(p, j, defaults, chat, err);
+	json_decref(j);
+	return r;
 }
 
 void
 sq_prompt_release(struct sq_prompt *p)
 {
 	free(p->text);
+	free(p->id);
 	json_decref(p->json);
 	memset(p, 0, sizeof(*p));
 }

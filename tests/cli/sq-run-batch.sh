@@ -37,6 +37,14 @@ for l in sys.stdin:
 fi
 grep -q '"finish_reason":"length"' json || fail "$(cat json)"
 
+# A prompt may be its tokens: BOS and "A" as the tokenizer has them.
+sq-run -n 8 --greedy "$model" A >alone
+id=$(grep -o '"A": *[0-9]*' "$model/tokenizer.json" | head -1 | tr -dc 0-9)
+echo "{\"prompt\": [1, $id]}" | sq-run -n 8 --greedy "$model" >got
+same alone got
+exits 1 sq-run "$model" <<<'{"prompt": [1, -2]}'
+grep -q "entry 2 is not a token id" err || fail "$(cat err)"
+
 # A stop string ends the text before it.
 text=$(sq-run -n 16 --greedy "$model" "Once upon a time")
 word=$(printf %s "$text" | awk 'NR == 1 { print $3 }')
