@@ -18,16 +18,17 @@
 static const char usage[] =
     "[-qv] [-j N] [-k LEVEL] [--act TYPE] [--csv] [--f32] [--kv SPEC] "
     "[--layers] [--length N] [--protocol windows|llama] "
-    "[--reference MODEL] [--tokens N] -t TEXT [-t TEXT]... MODEL ...\n"
+    "[--reference MODEL] [--shard K/N] [--tokens N] -t TEXT [-t TEXT]... MODEL ...\n"
     "[-qv] [-j N] [-k LEVEL] [--act TYPE] [--batch N] [--csv] [--depths N] "
-    "[--each N] [--f32] [--items FILE] [--lengths MIN:MAX] [--limit N] "
-    "[--make N] [--no-bos] [--reference MODEL] [--seed N] [--shots N] "
+    "[--each N] [--f32] [--items FILE] [--kv SPEC] [--lengths MIN:MAX] "
+    "[--limit N] [--make N] [--no-bos] [--reference MODEL] [--seed N] "
+    "[--shard K/N] [--shots N] "
     "--task KIND=FILE [--task KIND=FILE]... MODEL ...";
 
 enum { OPT_ACT = SQ_OPT(0), OPT_BATCH, OPT_CSV, OPT_DEPTHS, OPT_EACH,
 	OPT_F32, OPT_ITEMS, OPT_KV, OPT_LAYERS, OPT_LENGTH, OPT_LENGTHS,
 	OPT_LIMIT, OPT_MAKE, OPT_NO_BOS, OPT_PROTOCOL, OPT_REFERENCE, OPT_SEED,
-	OPT_SHOTS, OPT_TASK, OPT_TOKENS };
+	OPT_SHARD, OPT_SHOTS, OPT_TASK, OPT_TOKENS };
 
 static const struct option longopts[] = {
 	SQ_LONG,
@@ -48,6 +49,7 @@ static const struct option longopts[] = {
 	{ "protocol", required_argument, NULL, OPT_PROTOCOL },
 	{ "reference", required_argument, NULL, OPT_REFERENCE },
 	{ "seed", required_argument, NULL, OPT_SEED },
+	{ "shard", required_argument, NULL, OPT_SHARD },
 	{ "shots", required_argument, NULL, OPT_SHOTS },
 	{ "task", required_argument, NULL, OPT_TASK },
 	{ "text", required_argument, NULL, 't' },
@@ -123,7 +125,7 @@ print_header(const struct eval *e)
 	else if (e->csv)
 		printf("model,text,protocol,tokens,nll,nll_stderr,ppl,kl,"
 		    "top1,kl_stderr,delta,delta_stderr,p,lost,won,"
-		    "model_digest,precision\n");
+		    "model_digest,precision,top5,flips\n");
 	else
 		printf("%-24s %-20s %9s %9s %9s %10s %10s %7s\n", "model",
 		    "text", "tokens", "nll", "+-", "ppl", "kl", "top1");
@@ -134,16 +136,17 @@ print_row(const struct eval *e, const char *model, const char *text,
     const struct sq_ppl_result *r)
 {
 	char nll[32], se[32], ppl[32], kl[32], top1[32], n[32];
-	char more[6][32], digest[SQ_DIGEST];
+	char more[8][32], digest[SQ_DIGEST];
 	const double v[] = { r->kl_stderr, r->delta, r->delta_stderr, r->p,
-	    r->lost, r->won };
+	    r->lost, r->won, r->top5, r->lost + r->won };
 	const char *f[] = { model, text, protocols[e->ppl.protocol], n, nll,
 	    se, ppl, kl, top1, more[0], more[1], more[2], more[3], more[4],
-	    more[5], digest, e->ppl.prec == SQ_PREC_F32 ? "f32" : "bf16" };
+	    more[5], digest, e->ppl.prec == SQ_PREC_F32 ? "f32" : "bf16",
+	    more[6], more[7] };
 	size_t i;
 
 	sq_source_identity(e->ppl.model->source, digest);
-	for (i = 0; i < 6; i++)
+	for (i = 0; i < 8; i++)
 		number(more[i], i == 3 ? "%.4g" : "%.8f", v[i]);
 
 	snprintf(n, sizeof(n), "%ju", (uintmax_t)r->tokens);
@@ -207,7 +210,8 @@ eval_text(struct eval *e, const struct sq_tokenizer *t, const char *model,
 	if (p->length > ids.n)
 		p->length = ids.n;
 	sq_tool_progress(&e->progress);
-	e->progress.bytes = ids.n / p->length * p->length;
+	e->progress.bytes = (sq_shard_end(&p->shard, ids.n / p->length) -
+	    sq_shard_start(&p->shard, ids.n / p->length)) * p->length;
 	e->progress.unit = "tokens";
 	if (e->layers) {
 		eval_layers(e, &ids, model, text);
@@ -274,6 +278,19 @@ lengths(struct sq_task_options *o, char *arg)
 	    colon, (long)o->least, 1 << 24);
 }
 
+/* "2/8": the second of eight. */
+static void
+shard(struct sq_shard *s, char *arg)
+{
+	char *slash = strchr(arg, '/');
+
+	if (slash == NULL)
+		sq_die(SQ_EUSAGE, "--shard '%s': not K/N", arg);
+	*slash++ = '\0';
+	s->of = (size_t)sq_arg_long("--shard", slash, 1, 1 << 20);
+	s->at = (size_t)sq_arg_long("--shard", arg, 1, (long)s->of) - 1;
+}
+
 /* One of the options of tasks: 0 when it is none. */
 static int
 task_option(struct sq_tasks *t, int c, char *arg)
@@ -325,6 +342,7 @@ ask_all(struct eval *e, const char *reference, char *model[])
 {
 	e->tasks.ctx = &e->ctx;
 	e->tasks.prec = e->ppl.prec;
+	e->tasks.kv = e->ppl.kv;
 	e->tasks.csv = e->csv;
 	e->tasks.progress = &e->progress;
 	e->tasks.out = stdout;
@@ -386,6 +404,10 @@ main(int argc, char *argv[])
 			break;
 		case OPT_REFERENCE:
 			reference = optarg;
+			break;
+		case OPT_SHARD:
+			shard(&e.ppl.shard, optarg);
+			e.tasks.options.shard = e.ppl.shard;
 			break;
 		case OPT_TOKENS:
 			e.tokens = (size_t)sq_arg_long("--tokens", optarg, 2,

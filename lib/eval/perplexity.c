@@ -5,6 +5,7 @@
 
 #include "eval/perplexity.h"
 #include "eval/significance.h"
+#include "eval/top.h"
 #include "model/lane.h"
 
 #define LOGITS	((size_t)8 << 20)	/* values of logits at a time */
@@ -21,8 +22,9 @@ struct job {
 	size_t step;			/* rows of logits at a time */
 	float *nll, *ref_nll, *kl;
 	uint32_t *top, *ref_top;
+	uint32_t *five, *ref_five;	/* SQ_TOP of each row */
 	/* sums over scored tokens */
-	uint64_t tokens, agree, lost, won;
+	uint64_t tokens, agree, agree5, lost, won;
 	double sum, sum2, kl_sum, kl_sum2, delta_sum, delta_sum2;
 };
 
@@ -79,6 +81,8 @@ add_scores(struct job *j, const uint32_t *target, size_t n, char *err)
 		if (j->p->reference == NULL)
 			continue;
 		j->agree += j->top[i] == j->ref_top[i];
+		j->agree5 += sq_top_common(j->five + i * SQ_TOP,
+		    j->ref_five + i * SQ_TOP);
 		j->kl_sum += j->kl[i];
 		j->kl_sum2 += (double)j->kl[i] * j->kl[i];
 		delta = (double)j->nll[i] - j->ref_nll[i];
@@ -111,6 +115,10 @@ score(struct job *j, size_t row, size_t n, const uint32_t *target, char *err)
 			    j->ref_top) != 0 || sq_kl(c, &j->ref.logits,
 			    &j->m.logits, j->kl) != 0)
 				return sq_fail(err, "no kernel for 'kl'");
+			if (sq_top(c, &j->m.logits, j->five) < 0 ||
+			    sq_top(c, &j->ref.logits, j->ref_five) < 0)
+				return sq_fail(err, "no %d likeliest tokens",
+				    SQ_TOP);
 		}
 		if (add_scores(j, target, m, err) < 0)
 			return -1;
@@ -161,8 +169,11 @@ open_job(struct job *j, const struct sq_ppl *p, char *err)
 	j->kl = malloc(j->step * sizeof(*j->kl));
 	j->top = malloc(j->step * sizeof(*j->top));
 	j->ref_top = malloc(j->step * sizeof(*j->ref_top));
+	j->five = malloc(j->step * SQ_TOP * sizeof(*j->five));
+	j->ref_five = malloc(j->step * SQ_TOP * sizeof(*j->ref_five));
 	if (j->nll == NULL || j->ref_nll == NULL || j->kl == NULL ||
-	    j->top == NULL || j->ref_top == NULL)
+	    j->top == NULL || j->ref_top == NULL || j->five == NULL ||
+	    j->ref_five == NULL)
 		return sq_fail(err, "out of memory");
 	if (runner_open(&j->m, p, p->model, p->kv, j->step, err) < 0)
 		return -1;
@@ -188,12 +199,13 @@ finish(const struct job *j, struct sq_ppl_result *r)
 {
 	r->tokens = j->tokens;
 	r->nll = mean(j->sum, j->sum2, j->tokens, &r->nll_stderr);
-	r->kl = r->kl_stderr = r->top1 = NAN;
+	r->kl = r->kl_stderr = r->top1 = r->top5 = NAN;
 	r->delta = r->delta_stderr = r->p = r->lost = r->won = NAN;
 	if (j->p->reference == NULL)
 		return;
 	r->kl = mean(j->kl_sum, j->kl_sum2, j->tokens, &r->kl_stderr);
 	r->top1 = (double)j->agree / (double)j->tokens;
+	r->top5 = (double)j->agree5 / (double)j->tokens / SQ_TOP;
 	r->delta = mean(j->delta_sum, j->delta_sum2, j->tokens,
 	    &r->delta_stderr);
 	r->p = r->delta_stderr == 0 ? r->delta == 0 :
@@ -207,14 +219,16 @@ all_windows(struct job *j, const uint32_t *ids, size_t n, char *err)
 {
 	const struct sq_ppl *p = j->p;
 	uint32_t *copy = malloc(p->length * sizeof(*copy));
-	size_t at, first = 1;
+	size_t at, end, first = 1;
 	int r = 0;
 
 	if (copy == NULL)
 		return sq_fail(err, "out of memory");
 	if (p->protocol == SQ_LLAMA)
 		first = p->length / 2;
-	for (at = 0; r == 0 && at + p->length <= n; at += p->length) {
+	at = sq_shard_start(&p->shard, n / p->length) * p->length;
+	end = sq_shard_end(&p->shard, n / p->length) * p->length;
+	for (; r == 0 && at < end; at += p->length) {
 		memcpy(copy, ids + at, p->length * sizeof(*copy));
 		if (p->protocol == SQ_LLAMA)
 			copy[0] = p->bos;
@@ -234,6 +248,9 @@ sq_ppl_run(const struct sq_ppl *p, const uint32_t *ids, size_t n,
 	if (p->length < 2 || n < p->length)
 		return sq_fail(err, "%zu tokens are fewer than a window of "
 		    "%zu", n, p->length < 2 ? 2 : p->length);
+	if (sq_shard_start(&p->shard, n / p->length) ==
+	    sq_shard_end(&p->shard, n / p->length))
+		return sq_fail(err, "fewer windows than shards");
 	if (open_job(&j, p, err) == 0 && all_windows(&j, ids, n, err) == 0) {
 		finish(&j, result);
 		r = 0;
@@ -245,5 +262,7 @@ sq_ppl_run(const struct sq_ppl *p, const uint32_t *ids, size_t n,
 	free(j.kl);
 	free(j.top);
 	free(j.ref_top);
+	free(j.five);
+	free(j.ref_five);
 	return r;
 }

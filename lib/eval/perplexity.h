@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/progress.h"
+#include "eval/shard.h"
 #include "kernels/kern.h"
 #include "kv/kvpolicy.h"
 #include "model/model.h"
@@ -29,6 +30,7 @@ struct sq_ppl {
 	enum sq_protocol protocol;
 	size_t length;				/* of a window, tokens */
 	uint32_t bos;				/* SQ_LLAMA */
+	struct sq_shard shard;			/* of the windows */
 	struct sq_progress *progress;		/* counts tokens */
 };
 
@@ -36,7 +38,7 @@ struct sq_ppl_result {
 	uint64_t tokens;		/* scored */
 	double nll, nll_stderr;		/* nats for a token */
 	double kl, kl_stderr;		/* NAN without a reference */
-	double top1;			/* likewise */
+	double top1, top5;		/* likewise */
 	/* against the reference, token by token: the difference of the nll
 	 * with its standard error and the chance of one as large (two-sided);
 	 * the share of tokens that the reference's first choice had right and

@@ -13,7 +13,9 @@
 
 #include "base/err.h"
 #include "base/progress.h"
+#include "eval/shard.h"
 #include "kernels/kern.h"
+#include "kv/kvpolicy.h"
 #include "model/model.h"
 #include "model/tokenizer.h"
 
@@ -68,6 +70,7 @@ struct sq_task_options {
 	size_t limit;		/* items, evenly spread; 0: all */
 	size_t make;		/* tokens to write; 0: the task's own number */
 	size_t shots;		/* SQ_MMLU: examples, from ../dev */
+	struct sq_shard shard;	/* of the items that the limit leaves */
 	/* SQ_NEEDLE */
 	size_t least, most;	/* tokens of a prompt, about */
 	size_t depths, each;	/* places, questions at each */
@@ -84,6 +87,9 @@ void	 sq_task_release(struct sq_task *);
 
 /* For readers: one more item, all zeros; NULL when there is no memory. */
 struct sq_item *sq_task_add(struct sq_task *);
+
+/* Leaves the items of a shard: -1 when it has none. */
+int	 sq_task_cut(struct sq_task *, const struct sq_shard *, char *err);
 
 /* SQ_NEEDLE: questions on a fact in `hay', at each length and depth. */
 int	 sq_needle_make(struct sq_task *, const char *hay, size_t len,
@@ -109,10 +115,11 @@ struct sq_task_run {
 	const struct sq_model *model;
 	const struct sq_tokenizer *tok;
 	enum sq_prec prec;
+	const struct sq_kv_policy *kv;	/* NULL: plain */
 	int bos;		/* the tokenizer's beginning of a text */
 	const uint32_t *eos;
 	size_t neos;
-	size_t batch;		/* items at a time; 0: 8 */
+	size_t batch;		/* items at a time; 0: 24 */
 	struct sq_progress *progress;	/* counts items */
 	sq_outcome_fn *each;
 	void *arg;

@@ -37,30 +37,38 @@ items(struct sq_tasks *t, size_t i, const struct sq_tokenizer *tok, char *err)
 
 	if (t->task[i].n > 0)
 		return 0;
-	if (t->want[i].kind != SQ_NEEDLE)
-		return sq_task_read(&t->task[i], t->want[i].kind, path,
+	if (t->want[i].kind != SQ_NEEDLE) {
+		r = sq_task_read(&t->task[i], t->want[i].kind, path,
 		    &t->options, err);
-	if ((hay = sq_read_file(AT_FDCWD, path, (size_t)1 << 30, &len,
-	    err)) == NULL)
-		return -1;
-	r = sq_needle_make(&t->task[i], hay, len, tok, &t->options, err);
-	free(hay);
-	return r;
+	} else {
+		hay = sq_read_file(AT_FDCWD, path, (size_t)1 << 30, &len, err);
+		if (hay == NULL)
+			return -1;
+		r = sq_needle_make(&t->task[i], hay, len, tok, &t->options,
+		    err);
+		free(hay);
+	}
+	return r < 0 ? -1 : sq_task_cut(&t->task[i], &t->options.shard, err);
 }
 
 static int
 ask(struct sq_tasks *t, size_t i, struct sq_task_run *run,
     struct sq_task_report *r, const char *name, const char *digest, char *err)
 {
-	char settings[160];
+	char settings[160 + SQ_KV_TEXT], kv[SQ_KV_TEXT];
+	size_t len;
 	int ret;
 
 	if (items(t, i, run->tok, err) < 0)
 		return -1;
-	snprintf(settings, sizeof(settings), "precision=%s bos=%d shots=%zu "
+	len = (size_t)snprintf(settings, sizeof(settings), "precision=%s bos=%d shots=%zu "
 	    "limit=%zu make=%zu seed=%ju", t->prec == SQ_PREC_F32 ? "f32" :
 	    "bf16", t->bos, t->options.shots, t->options.limit,
 	    t->options.make, (uintmax_t)t->options.seed);
+	if (run->kv != NULL) {
+		sq_kv_policy_text(run->kv, kv);
+		snprintf(settings + len, sizeof(settings) - len, " kv=%s", kv);
+	}
 	*r = (struct sq_task_report){ .out = t->out, .csv = t->csv,
 	    .model = name, .digest = digest, .settings = settings,
 	    .task = &t->task[i] };
@@ -86,7 +94,8 @@ sq_tasks_model(struct sq_tasks *t, const struct sq_model *m, const char *name,
 {
 	uint32_t eos[SQ_MAX_EOS];
 	struct sq_task_run run = { .ctx = t->ctx, .model = m, .prec = t->prec,
-	    .bos = t->bos, .eos = eos, .batch = t->batch,
+	    .kv = keep ? NULL : t->kv, .bos = t->bos, .eos = eos,
+	    .batch = t->batch,
 	    .progress = t->progress };
 	struct sq_tokenizer *tok;
 	struct sq_task_report r;

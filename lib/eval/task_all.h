@@ -18,6 +18,7 @@ struct sq_tasks {
 	int csv, bos;
 	size_t batch;
 	enum sq_prec prec;
+	const struct sq_kv_policy *kv;	/* of all but the baseline, or NULL */
 	struct sq_ctx *ctx;
 	struct sq_progress *progress;
 	FILE *out;

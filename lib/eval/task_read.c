@@ -480,6 +480,23 @@ thin(struct sq_task *t, size_t limit)
 }
 
 int
+sq_task_cut(struct sq_task *t, const struct sq_shard *s, char *err)
+{
+	size_t i, start = sq_shard_start(s, t->n);
+	size_t n = sq_shard_end(s, t->n) - start;
+
+	if (n == 0)
+		return sq_fail(err, "'%s': fewer questions than shards",
+		    t->name);
+	for (i = 0; i < t->n; i++)
+		if (i < start || i >= start + n)
+			item_release(&t->item[i]);
+	memmove(t->item, t->item + start, n * sizeof(*t->item));
+	t->n = n;
+	return 0;
+}
+
+int
 sq_task_read(struct sq_task *t, enum sq_task_kind kind, const char *path,
     const struct sq_task_options *o, char *err)
 {

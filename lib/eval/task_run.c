@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "eval/task.h"
+#include "kv/kvprefix.h"
 #include "model/forward.h"
 
 #define ROWS	512			/* tokens of a pass */
@@ -129,6 +130,10 @@ sit(struct job *j, struct seat *s, const struct sq_item *it, char *err)
 	}
 	s->left = s->prompt.n - 1;
 	s->last = s->prompt.id[s->prompt.n - 1];
+	/* after an option it begins again at the prompt's end: plain values
+	 * that the window reaches from there must not go */
+	s->kv.keep[0] = (struct sq_kvrange){ sq_kvprefix_window(&j->cache,
+	    s->left), SIZE_MAX };
 	s->busy = 1;
 	return 1;
 }
@@ -151,6 +156,15 @@ static int
 pass(struct job *j, size_t nfeeds, char *err)
 {
 	return nfeeds == 0 ? 0 : sq_forward(&j->f, j->feed, nfeeds, err);
+}
+
+/* Forgets what came after the prompt. */
+static void
+rewind_to_prompt(struct seat *s)
+{
+	s->kv.length = s->prompt.n - 1;
+	if (s->kv.near > s->kv.keep[0].from)
+		s->kv.near = s->kv.keep[0].from;
 }
 
 /* All prompts up to their last token. */
@@ -221,7 +235,7 @@ some_options(struct job *j, size_t k, size_t *first, char *err)
 		j->ids[rows] = s->last;
 		memcpy(j->ids + rows + 1, s->option[k].id,
 		    (n - 1) * sizeof(*j->ids));
-		s->kv.length = s->prompt.n - 1;
+		rewind_to_prompt(s);
 		s->greedy |= k == 0;
 		j->who[feeds] = i;
 		j->row[feeds] = rows;
@@ -446,12 +460,14 @@ open_job(struct job *j, const struct sq_task_run *r, const struct sq_task *t,
 	struct sq_kv kv = { .type = sq_forward_kv_type(r->prec),
 	    .heads = (size_t)c->kv_heads, .dim = (size_t)c->head_dim,
 	    .page = PAGE };
+	struct sq_kv_policy plain;
 	size_t i, each;
 
+	sq_kv_policy_plain(&plain, kv.type);
 	j->r = r;
 	j->context = (size_t)c->context;
 	each = (longest(t, j->context) + PAGE - 1) / PAGE * PAGE;
-	j->seats = r->batch == 0 ? 8 : r->batch;
+	j->seats = r->batch == 0 ? 24 : r->batch;
 	if (j->seats > CACHE / each)
 		j->seats = CACHE / each == 0 ? 1 : CACHE / each;
 	j->seat = calloc(j->seats, sizeof(*j->seat));
@@ -466,9 +482,9 @@ open_job(struct job *j, const struct sq_task_run *r, const struct sq_task *t,
 	    j->row == NULL || j->ids == NULL || j->logits.p == NULL)
 		return sq_fail(err, "out of memory");
 	if (sq_forward_init(&j->f, r->model, r->ctx, r->prec, ROWS, err) < 0 ||
-	    sq_kvcache_init(&j->cache, &kv, r->ctx->kern->mem,
-	    (size_t)c->layers,
-	    j->seats * each, err) < 0)
+	    sq_kvcache_init_policy(&j->cache, &kv, r->kv == NULL ? &plain :
+	    r->kv, r->ctx->kern->mem, (size_t)c->layers, j->seats * each, 0,
+	    err) < 0)
 		return -1;
 	for (i = 0; i < j->seats; i++)
 		if (sq_kvseq_init(&j->seat[i].kv, &j->cache, each, err) < 0)

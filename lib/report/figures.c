@@ -13,6 +13,7 @@ static const struct {
 	{ "nll", "nats" }, { "ppl", "" }, { "kl", "nats" }, { "top1", "" },
 	{ "kl_stderr", "nats" }, { "delta", "nats" },
 	{ "delta_stderr", "nats" }, { "lost", "" }, { "won", "" },
+	{ "top5", "" }, { "flips", "" },
 };
 
 void

@@ -48,6 +48,30 @@ ask >third.csv
 same all.csv third.csv
 same whole.csv items.csv
 
+# So do the shards, whose logs make the whole; in each its own questions.
+for k in 1 2 3; do
+	sq-eval -q --csv --f32 --make 6 --task free=f.jsonl --shard $k/3 \
+	    --items part$k.csv "$model" >s$k.csv
+	grep -q ',all,exact,6,' s$k.csv || fail "$(cat s$k.csv)"
+done
+(cat part1.csv; tail -q -n +2 part2.csv part3.csv) >items.csv
+same whole.csv items.csv
+exits 2 sq-eval --task free=f.jsonl --shard 4/3 "$model"
+exits 1 sq-eval --task lambada=l.jsonl --shard 1/2 "$model"
+last_says sq-eval "fewer questions than shards"
+
+# An option costs the same before and after a long one, whatever the cache is
+# kept in: of two that are alike the first is taken.
+long=$(tr -cd 'a-z ' <"$root/tests/data/text/eval.txt" | cut -c 1-350 | head -1)
+for n in 150 190 230 270; do
+	printf '{"query": "%s", "choices": [" the", " %s", " the"], "gold": 2}\n' \
+	    "$(tr -cd 'a-z ' <"$root/LICENSE" | cut -c 1-$n)" "$long"
+done >twice.jsonl
+for kv in int8 int4,sink=0,window=32; do
+	sq-eval -q --csv --kv $kv --task choice=twice.jsonl "$model" >kv.csv
+	grep -q ",all,acc,4,0.000000,.* kv=int" kv.csv || fail "$(cat kv.csv)"
+done
+
 # A needle for each length and depth, the same for the same seed.
 needle() {
 	sq-eval -q --csv --task needle="$root/LICENSE" --lengths 256:512 \

@@ -7,6 +7,7 @@
 
 #include "eval/significance.h"
 #include "eval/task.h"
+#include "eval/top.h"
 
 static char err[SQ_ERR];
 
@@ -133,6 +134,59 @@ START_TEST(files)
 }
 END_TEST
 
+/* Shards are runs that follow each other and differ by one at most. */
+START_TEST(shards)
+{
+	size_t of, at, n, next, len;
+
+	for (n = 0; n < 40; n++)
+		for (of = 1; of < 12; of++)
+			for (at = next = 0; at < of; at++) {
+				struct sq_shard s = { at, of };
+
+				ck_assert_uint_eq(sq_shard_start(&s, n), next);
+				next = sq_shard_end(&s, n);
+				len = next - sq_shard_start(&s, n);
+				ck_assert_uint_le(len, (n + of - 1) / of);
+				ck_assert_uint_ge(len, n / of);
+				if (at + 1 == of)
+					ck_assert_uint_eq(next, n);
+			}
+}
+END_TEST
+
+/* Against the definition: c is before d when it is greater, or equal and
+ * earlier. */
+START_TEST(likeliest)
+{
+	enum { ROWS = 7, COLS = 33, WIDE = 40 };
+	float x[ROWS * WIDE];
+	uint32_t ids[ROWS * SQ_TOP], rest[SQ_TOP] = { 1, 2, 3, 4, 5 };
+	uint32_t other[SQ_TOP] = { 5, 9, 1, 7, 8 };
+	struct sq_mat m = { x, SQ_F32, ROWS, COLS, WIDE };
+	struct sq_ctx c = { .kern = sq_kern_find("ref", err) };
+	size_t r, i, k, before;
+	unsigned seed = 1;
+
+	for (i = 0; i < ROWS * WIDE; i++)
+		x[i] = (float)(rand_r(&seed) % 12);
+	ck_assert_int_eq(sq_top(&c, &m, ids), 0);
+	for (r = 0; r < ROWS; r++)
+		for (i = 0; i < COLS; i++) {
+			const float *v = x + r * WIDE;
+
+			for (k = before = 0; k < COLS; k++)
+				before += v[k] > v[i] || (v[k] == v[i] &&
+				    k < i);
+			if (before < SQ_TOP)
+				ck_assert_uint_eq(ids[r * SQ_TOP + before], i);
+		}
+	m.cols = SQ_TOP - 1;
+	ck_assert_int_eq(sq_top(&c, &m, ids), -1);
+	ck_assert_uint_eq(sq_top_common(rest, other), 2);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -145,6 +199,8 @@ main(void)
 	tcase_add_test(c, answers);
 	tcase_add_test(c, intervals);
 	tcase_add_test(c, files);
+	tcase_add_test(c, likeliest);
+	tcase_add_test(c, shards);
 	srunner_run_all(sr, CK_ENV);
 	failed = srunner_ntests_failed(sr);
 	srunner_free(sr);
