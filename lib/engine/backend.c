@@ -9,6 +9,7 @@
 #include "base/pool.h"
 #include "engine/backend.h"
 #include "formats/fmt_sqa.h"
+#include "kernels/limits.h"
 #include "kv/kvpick.h"
 #include "schema/profile.h"
 
@@ -72,32 +73,25 @@ pick(struct sq_runner *b, const struct sq_genopt *o)
 	const struct sq_config *c = &b->model->config;
 	struct sq_kv_need need = { (size_t)c->layers, (size_t)c->kv_heads,
 	    (size_t)c->head_dim, b->how.seqs * b->how.context, b->how.memory,
-	    o->link, FLOPS_A_CORE * sq_pool_threads(b->ctx.pool) / 2 /
-	    weights_of(c) };
+	    o->link, 0 };
+	double rate = FLOPS_A_CORE * sq_pool_threads(b->ctx.pool);
 
+	/* prompts are computed at about half of what the machine can do */
+	if (o->link > 0 && sq_limit_flops(b->ctx.pool, b->ctx.kern->name,
+	    b->how.prec, &rate) == 0)
+		rate /= 2;
+	need.prefill = rate / 2 / weights_of(c);
 	sq_kv_pick(&b->how.kv, &need, b->why, sizeof(b->why));
 }
 
-/* What a profile asks for: of -p, else the artifact's own. */
+/* The precisions that a profile asks for. */
 static int
-from_profile(struct sq_runner *b, const char *name, char *err)
+kv_of_profile(struct sq_runner *b, const struct sq_profile *p, char *err)
 {
-	const struct sq_source *s = b->model->source;
-	const struct sq_sqa_member *m = s->sqa == NULL ? NULL :
-	    sq_sqa_find(s->sqa, "profile.yaml");
-	struct sq_profile p;
-	char *spec, *prefill;
-	int r;
+	char *spec = sq_profile_kv_spec(p, 0);
+	char *prefill = sq_profile_kv_spec(p, 1);
+	int r = 0;
 
-	if (name == NULL && m == NULL)
-		return 0;
-	r = name != NULL ? sq_profile_load(&p, name, err) :
-	    sq_profile_parse(&p, "profile.yaml", (const char *)s->sqa->map +
-	    m->offset, m->size, err);
-	if (r < 0)
-		return -1;
-	spec = sq_profile_kv_spec(&p, 0);
-	prefill = sq_profile_kv_spec(&p, 1);
 	if (spec != NULL) {
 		r = sq_kv_policy_parse(&b->how.kv, spec, err);
 		snprintf(b->why, sizeof(b->why), "%s, as the profile says",
@@ -114,6 +108,30 @@ from_profile(struct sq_runner *b, const char *name, char *err)
 	}
 	free(prefill);
 	free(spec);
+	return r;
+}
+
+/* The profile of -p, else the artifact's own: its name, and where kv is true
+ * the precision of the cache. */
+static int
+from_profile(struct sq_runner *b, const char *name, int kv, char *err)
+{
+	const struct sq_source *s = b->model->source;
+	const struct sq_sqa_member *m = s->sqa == NULL ? NULL :
+	    sq_sqa_find(s->sqa, "profile.yaml");
+	struct sq_profile p;
+	int r;
+
+	if (name == NULL && m == NULL)
+		return 0;
+	r = name != NULL ? sq_profile_load(&p, name, err) :
+	    sq_profile_parse(&p, "profile.yaml", (const char *)s->sqa->map +
+	    m->offset, m->size, err);
+	if (r < 0)
+		return -1;
+	snprintf(b->profile, sizeof(b->profile), "%s", p.id == NULL ? "" :
+	    p.id);
+	r = kv ? kv_of_profile(b, &p, err) : 0;
 	sq_profile_release(&p);
 	return r;
 }
@@ -122,16 +140,17 @@ static int
 set_policy(struct sq_runner *b, const struct sq_genopt *o,
     const char *profile, char *err)
 {
-	int r = 0;
+	int r;
 
 	sq_kv_policy_plain(&b->how.kv, o->prec == SQ_PREC_F32 ? SQ_F32 :
 	    SQ_BF16);
+	r = from_profile(b, profile, o->kv == NULL, err);
+	if (r < 0)
+		return -1;
 	if (o->kv != NULL && strcmp(o->kv, "auto") == 0)
 		pick(b, o);
 	else if (o->kv != NULL)
 		r = sq_kv_policy_parse(&b->how.kv, o->kv, err);
-	else
-		r = from_profile(b, profile, err);
 	if (r == 0 && o->kv_prefill != NULL) {
 		b->how.split = 1;
 		r = sq_kv_policy_parse(&b->how.prefill, o->kv_prefill, err);

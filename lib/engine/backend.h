@@ -32,6 +32,7 @@ struct sq_runner {
 	struct sq_batcher_how how;
 	uint32_t eos[SQ_MAX_EOS];
 	char digest[SQ_DIGEST];		/* of the model as it is stored */
+	char profile[SQ_NAME];		/* the name of its profile; "": none */
 	char why[SQ_WHY];		/* how the precision of the cache was
 					   chosen: lines */
 };

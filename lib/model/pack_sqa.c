@@ -8,6 +8,7 @@
 #include "formats/fmt_sqa.h"
 #include "model/inventory.h"
 #include "model/pack.h"
+#include "schema/kv_schema.h"
 
 #define PIECE	((size_t)1 << 20)
 
@@ -177,16 +178,19 @@ static char *
 kv_schema(const struct packer *k)
 {
 	const struct sq_profile *p = &k->profile;
-	const struct sq_config *c = &k->inv.config;
-	json_t *o = json_pack("{s:s,s:i,s:I,s:I,s:I,s:s,s:s}",
-	    "dtype", sq_kv_format_names[p->kv.format], "page_size", 16,
-	    "num_layers", (json_int_t)c->layers,
-	    "num_heads", (json_int_t)c->kv_heads,
-	    "head_dim", (json_int_t)c->head_dim,
-	    "scale_dtype", "fp16", "layout", "paged");
-	char *text = sq_json_pretty(o);
+	char *spec = sq_profile_kv_spec(p, 0), *text = NULL;
+	struct sq_kv_policy policy;
+	char err[SQ_ERR];
+	json_t *o;
 
-	json_decref(o);
+	sq_kv_policy_plain(&policy, p->kv.format == SQ_KV_FP16 ? SQ_F16 :
+	    SQ_BF16);
+	if (spec == NULL || sq_kv_policy_parse(&policy, spec, err) == 0) {
+		o = sq_kv_schema(&k->inv.config, &policy);
+		text = sq_json_pretty(o);
+		json_decref(o);
+	}
+	free(spec);
 	return text;
 }
 

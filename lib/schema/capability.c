@@ -196,7 +196,7 @@ sq_capability(struct sq_runner *b, const char *instance, int measured,
 	if (measured && measure(b, &ttft, &tps, err) < 0)
 		return NULL;
 	batch = batch < 1 ? 1 : batch < b->how.seqs ? batch : b->how.seqs;
-	j = json_pack("{s:s, s:s, s:s, s:I, s:I, s:f, s:o, s:o, s:o, s:n, "
+	j = json_pack("{s:s, s:s, s:s, s:I, s:I, s:f, s:o, s:o, s:o, s:s?, "
 	    "s:f, s:f, s:f, s:s, s:b}", "backend_name", "sq", "instance_type",
 	    instance, "hardware_backend", "cpu", "max_batch_size",
 	    (json_int_t)batch, "max_sequence_length",
@@ -204,7 +204,8 @@ sq_capability(struct sq_runner *b, const char *instance, int measured,
 	    (double)b->how.memory / GB, "supported_precisions",
 	    precisions(b), "kv_schema", sq_kv_schema(c, &cache->policy),
 	    "kv_quant_schema", sq_kv_quant_schema(c, &cache->policy),
-	    "quant_profile_id", "sparsity_ratio", 0.0, "throughput_hint_tps",
+	    "quant_profile_id", b->profile[0] == '\0' ? NULL :
+	    b->profile, "sparsity_ratio", 0.0, "throughput_hint_tps",
 	    tps, "ttft_hint_ms", ttft, "model_digest", b->digest,
 	    "sparse_masks", has_masks(b));
 	if (j == NULL)
