@@ -9,6 +9,7 @@
 #include "eval/bench_decoder.h"
 #include "eval/bench_kernels.h"
 #include "eval/bench_model.h"
+#include "eval/load_all.h"
 #include "formats/fmt_csv.h"
 
 static const char usage[] =
@@ -16,30 +17,51 @@ static const char usage[] =
     "-k DEVICE [-n N] [--context N] [--csv] [--ids LIST] [--kv TYPE] "
     "[--load LIST] [--mode MODE] [--rows N] [--slots N] decoder [MODEL]\n"
     "[-j N] [-k LEVEL] [--batch LIST] [--csv] [--f32] [--generate N] "
-    "[--prompt LIST] [--runs N] [--seed N] model MODEL ...";
+    "[--prompt LIST] [--runs N] [--seed N] model MODEL ...\n"
+    "[-qv] [-j N] [-k LEVEL] [--arrival KIND] [--at-once N] [--csv] [--f32] "
+    "[--generate N] [--header LINE]... [--json] [--kv SPEC] [--label TEXT] "
+    "[--name MODEL] [--price FILE] [--prompt N] [--rate R] [--requests N] "
+    "[--seed N] [--slo LIMITS] [--text FILE] [--timeout S] "
+    "[--tokenizer MODEL] [--trace FILE] load MODEL|URL";
 
-enum { OPT_BATCH = SQ_OPT(0), OPT_CONTEXT, OPT_CSV, OPT_F32, OPT_GENERATE,
-	OPT_IDS, OPT_KV, OPT_LOAD, OPT_MODE, OPT_OP, OPT_PROMPT, OPT_ROWS,
-	OPT_RUNS, OPT_SECONDS, OPT_SEED, OPT_SLOTS };
+enum { OPT_ARRIVAL = SQ_OPT(0), OPT_AT_ONCE, OPT_BATCH, OPT_CONTEXT, OPT_CSV,
+	OPT_F32, OPT_GENERATE, OPT_HEADER, OPT_IDS, OPT_JSON, OPT_KV,
+	OPT_LABEL, OPT_LOAD, OPT_MODE, OPT_NAME, OPT_OP, OPT_PRICE, OPT_PROMPT,
+	OPT_RATE, OPT_REQUESTS, OPT_ROWS, OPT_RUNS, OPT_SECONDS, OPT_SEED,
+	OPT_SLO, OPT_SLOTS, OPT_TEXT, OPT_TIMEOUT, OPT_TOKENIZER, OPT_TRACE };
 
 static const struct option longopts[] = {
 	SQ_LONG,
+	{ "arrival", required_argument, NULL, OPT_ARRIVAL },
+	{ "at-once", required_argument, NULL, OPT_AT_ONCE },
 	{ "batch", required_argument, NULL, OPT_BATCH },
 	{ "context", required_argument, NULL, OPT_CONTEXT },
 	{ "csv", no_argument, NULL, OPT_CSV },
 	{ "f32", no_argument, NULL, OPT_F32 },
 	{ "generate", required_argument, NULL, OPT_GENERATE },
+	{ "header", required_argument, NULL, OPT_HEADER },
 	{ "ids", required_argument, NULL, OPT_IDS },
+	{ "json", no_argument, NULL, OPT_JSON },
 	{ "kv", required_argument, NULL, OPT_KV },
+	{ "label", required_argument, NULL, OPT_LABEL },
 	{ "load", required_argument, NULL, OPT_LOAD },
 	{ "mode", required_argument, NULL, OPT_MODE },
+	{ "name", required_argument, NULL, OPT_NAME },
 	{ "op", required_argument, NULL, OPT_OP },
+	{ "price", required_argument, NULL, OPT_PRICE },
 	{ "prompt", required_argument, NULL, OPT_PROMPT },
+	{ "rate", required_argument, NULL, OPT_RATE },
+	{ "requests", required_argument, NULL, OPT_REQUESTS },
 	{ "rows", required_argument, NULL, OPT_ROWS },
 	{ "runs", required_argument, NULL, OPT_RUNS },
 	{ "seconds", required_argument, NULL, OPT_SECONDS },
 	{ "seed", required_argument, NULL, OPT_SEED },
+	{ "slo", required_argument, NULL, OPT_SLO },
 	{ "slots", required_argument, NULL, OPT_SLOTS },
+	{ "text", required_argument, NULL, OPT_TEXT },
+	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
+	{ "tokenizer", required_argument, NULL, OPT_TOKENIZER },
+	{ "trace", required_argument, NULL, OPT_TRACE },
 	{ NULL, 0, NULL, 0 }
 };
 
@@ -171,8 +193,8 @@ static void
 bench_decoder(struct decoder *o)
 {
 	struct sq_bench_decoder b;
-	struct sq_load_result r;
-	const struct sq_load *l;
+	struct sq_dec_result r;
+	const struct sq_dec_load *l;
 	struct sq_model *m;
 	char err[SQ_ERR];
 
@@ -181,7 +203,7 @@ bench_decoder(struct decoder *o)
 		show_greedy(&b, o);
 	else if (csv)
 		printf("work,metric,value,unit\n");
-	for (l = sq_loads; o->ids == NULL && l->name != NULL; l++) {
+	for (l = sq_dec_loads; o->ids == NULL && l->name != NULL; l++) {
 		if (!in_list(o->load, l->name))
 			continue;
 		if (sq_bench_decoder_run(&b, l, 5, &r, err) < 0) {
@@ -328,11 +350,111 @@ model_option(struct models *o, int c, char *arg)
 	return 0;
 }
 
+/* ---- a load ---- */
+
+/* One of the options of bench_load(): 0 when it is none. */
+static int
+load_option(struct sq_load_all *o, int c, char *arg)
+{
+	struct sq_load_how *h = &o->how;
+	char err[SQ_ERR];
+
+	switch (c) {
+	case OPT_ARRIVAL:
+		h->arrival = (enum sq_arrival)sq_arg_choice("--arrival", arg,
+		    sq_arrivals);
+		return 1;
+	case OPT_AT_ONCE:
+		h->at_once = (size_t)sq_arg_long("--at-once", arg, 1, 4096);
+		return 1;
+	case OPT_HEADER:
+		if (o->http.nheaders == SQ_LOAD_HEADERS)
+			sq_usage();
+		o->header[o->http.nheaders++] = arg;
+		return 1;
+	case OPT_JSON:
+		o->form = SQ_LOAD_JSON;
+		return 1;
+	case OPT_LABEL:
+		o->label = arg;
+		return 1;
+	case OPT_NAME:
+		o->http.model = arg;
+		return 1;
+	case OPT_PRICE:
+		if (sq_price_read(&o->price, arg, err) < 0)
+			sq_die(SQ_EDATA, "%s", err);
+		return 1;
+	case OPT_RATE:
+		h->rate = sq_arg_real("--rate", arg, 1e-6, 1e6);
+		return 1;
+	case OPT_REQUESTS:
+		h->requests = (size_t)sq_arg_long("--requests", arg, 1,
+		    1 << 24);
+		return 1;
+	case OPT_SLO:
+		if (sq_load_slo(h, arg, err) < 0)
+			sq_die(SQ_EUSAGE, "--slo %s", err);
+		return 1;
+	case OPT_TEXT:
+		h->text = arg;
+		return 1;
+	case OPT_TIMEOUT:
+		o->http.timeout = sq_arg_real("--timeout", arg, 0, 1e6);
+		return 1;
+	case OPT_TOKENIZER:
+		o->tokenizer = arg;
+		return 1;
+	case OPT_TRACE:
+		h->trace = arg;
+		return 1;
+	}
+	return 0;
+}
+
+static void
+bench_load(struct sq_load_all *o, const struct models *m, const char *target)
+{
+	const struct sq_kern *kern;
+	struct sq_progress progress;
+	struct sq_ctx ctx;
+	char err[SQ_ERR];
+
+	if ((kern = sq_kern_find(sq_tool.kernel, err)) == NULL)
+		sq_die(SQ_EUSAGE, "%s", err);
+	if (sq_ctx_init(&ctx, kern, sq_pool_new(sq_tool.threads)) < 0)
+		sq_die(SQ_EDATA, "out of memory");
+	ctx.fell = sq_tool_fell;
+	sq_tool_progress(&progress);
+	progress.unit = "requests";
+	o->ctx = &ctx;
+	o->progress = &progress;
+	o->prec = m->b.prec;
+	o->version = SQ_VERSION;
+	o->how.prompt = m->prompt[0];
+	o->how.generate = m->b.generate;
+	o->how.seed = m->b.seed;
+	if (csv)
+		o->form = SQ_LOAD_CSV;
+	if (sq_is_url(target))
+		o->http.url = target;
+	else
+		o->model = target;
+	if (sq_load_all(o, stdout, err) < 0)
+		sq_die(SQ_EDATA, "%s", err);
+	sq_ctx_release(&ctx);
+	if (o->failed > 0) {
+		sq_flush();
+		sq_die(SQ_EDATA, "%zu requests failed; %s", o->failed, o->why);
+	}
+}
+
 int
 main(int argc, char *argv[])
 {
 	static const char *const modes[] = { "bf16", "fp8", "w4", NULL };
 	static const char *const caches[] = { "bf16", "fp8", NULL };
+	struct sq_load_all load = { 0 };
 	struct sq_bench_kernels b = { .seconds = .3, .row = print_row,
 	    .limit = print_limit };
 	struct decoder o = { .n = 32, .shape = { 32, 4096, 14336, 32, 8, 128,
@@ -360,8 +482,7 @@ main(int argc, char *argv[])
 			o.ids = optarg;
 			break;
 		case OPT_KV:
-			o.shape.kv = (enum sq_dec_kv)sq_arg_choice("--kv",
-			    optarg, caches);
+			load.kv = optarg;
 			break;
 		case OPT_LOAD:
 			o.load = optarg;
@@ -385,7 +506,8 @@ main(int argc, char *argv[])
 			    1, 1024);
 			break;
 		default:
-			if (!model_option(&models, c, optarg))
+			if (!model_option(&models, c, optarg) &&
+			    !load_option(&load, c, optarg))
 				sq_tool_option(c);
 		}
 	if (argc - optind > 1 && strcmp(argv[optind], "model") == 0)
@@ -395,8 +517,13 @@ main(int argc, char *argv[])
 	else if ((argc - optind == 1 || argc - optind == 2) &&
 	    strcmp(argv[optind], "decoder") == 0) {
 		o.model = argv[optind + 1];
+		if (load.kv != NULL)
+			o.shape.kv = (enum sq_dec_kv)sq_arg_choice("--kv",
+			    load.kv, caches);
 		bench_decoder(&o);
-	} else
+	} else if (argc - optind == 2 && strcmp(argv[optind], "load") == 0)
+		bench_load(&load, &models, argv[optind + 1]);
+	else
 		sq_usage();
 	sq_flush();
 	return SQ_OK;

@@ -10,9 +10,9 @@
 #include "base/io.h"
 #include "base/outfile.h"
 #include "base/tool.h"
-#include "formats/fmt_csv.h"
 #include "report/compare.h"
 #include "report/page.h"
+#include "report/price.h"
 
 static const char usage[] =
     "[-q] [--baseline NAME] [--csv FILE] [--html FILE] [--markdown FILE] "
@@ -38,40 +38,10 @@ static const struct option longopts[] = {
 
 struct report {
 	const char *baseline, *csv, *html, *markdown, *svg, *title;
-	double price;			/* of an hour */
-	char currency[16];
+	struct sq_price price;
 	int watch, bad;			/* a file could not be read */
 	char **input;
 };
-
-/* A price file: a header line, then per_hour and currency. */
-static void
-read_price(struct report *r, const char *path)
-{
-	struct sq_csv csv;
-	char err[SQ_ERR], *text, *end;
-	size_t len;
-	int price, currency;
-
-	if ((text = sq_read_file(AT_FDCWD, path, MAX_CSV, &len, err)) == NULL)
-		sq_die(SQ_EDATA, "%s", err);
-	if (sq_csv_parse(&csv, text, len, err) < 0)
-		sq_die(SQ_EDATA, "'%s': %s", path, err);
-	price = sq_csv_column(&csv, "per_hour");
-	currency = sq_csv_column(&csv, "currency");
-	if (csv.n < 2 || price < 0 || currency < 0 || csv.row[1].n !=
-	    csv.row[0].n)
-		sq_die(SQ_EDATA, "'%s': not a header line with per_hour and "
-		    "currency, and a row", path);
-	r->price = strtod(csv.row[1].field[price], &end);
-	if (*end != '\0' || !(r->price > 0) || !isfinite(r->price))
-		sq_die(SQ_EDATA, "'%s': '%s' is no price", path,
-		    csv.row[1].field[price]);
-	snprintf(r->currency, sizeof(r->currency), "%s",
-	    csv.row[1].field[currency]);
-	sq_csv_release(&csv);
-	free(text);
-}
 
 /* All that can be read; what cannot is a gap in the report. */
 static void
@@ -106,7 +76,7 @@ collect(struct report *r, struct sq_figures *f)
 	if (r->baseline != NULL && sq_figures_baseline(f, r->baseline,
 	    err) < 0)
 		sq_die(SQ_EDATA, "%s", err);
-	if (sq_figures_derive(f, r->price, r->currency, err) < 0)
+	if (sq_figures_derive(f, &r->price, err) < 0)
 		sq_die(SQ_EDATA, "%s", err);
 }
 
@@ -204,7 +174,8 @@ changed(const struct report *r)
 int
 main(int argc, char *argv[])
 {
-	struct report r = { .price = NAN, .title = "What compression cost" };
+	struct report r = { .title = "What compression cost" };
+	char err[SQ_ERR];
 	double seen;
 	int c;
 
@@ -224,7 +195,8 @@ main(int argc, char *argv[])
 			r.markdown = optarg;
 			break;
 		case OPT_PRICE:
-			read_price(&r, optarg);
+			if (sq_price_read(&r.price, optarg, err) < 0)
+				sq_die(SQ_EDATA, "%s", err);
 			break;
 		case OPT_SVG:
 			r.svg = optarg;

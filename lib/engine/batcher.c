@@ -184,6 +184,7 @@ sq_batcher_totals(const struct sq_batcher *e, struct sq_batcher_totals *t)
 	t->kv_held = e->cache.held + e->prompts.held;
 	t->kv_peak = e->cache.peak + e->prompts.peak;
 	t->kv_budget = e->cache.budget;
+	t->activations = sq_forward_bytes(&e->f);
 }
 
 /* ---- requests ---- */

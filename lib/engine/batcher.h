@@ -94,6 +94,7 @@ struct sq_batcher_totals {
 	size_t requests, prompt, reused, made, evicted;
 	uint64_t kv_held, kv_peak, kv_budget;
 	uint64_t kv_need;		/* the most that a request may need */
+	uint64_t activations;		/* bytes of the forward pass */
 };
 
 struct sq_batcher;

@@ -10,7 +10,7 @@
 
 #define TIMES	16
 
-const struct sq_load sq_loads[] = {
+const struct sq_dec_load sq_dec_loads[] = {
 	{ "b1-1024", 1, 1024, 129, 0 },
 	{ "b1-8192", 1, 8192, 65, 0 },
 	{ "decode-b16", 16, 1000, 129, 1 },
@@ -149,7 +149,7 @@ median(double *v, int n)
 }
 
 static int
-alone(struct sq_bench_decoder *b, const struct sq_load *l,
+alone(struct sq_bench_decoder *b, const struct sq_dec_load *l,
     const uint32_t *ids, double *ttft, double *tpot, char *err)
 {
 	struct sq_dec_prompt p = { 0, l->in, ids, l->in + l->out };
@@ -174,7 +174,7 @@ alone(struct sq_bench_decoder *b, const struct sq_load *l,
 /* A queue of like requests, and which slots are at work. */
 struct queue {
 	struct sq_bench_decoder *b;
-	const struct sq_load *l;
+	const struct sq_dec_load *l;
 	const uint32_t *ids;
 	size_t waiting, done;
 	uint32_t *slot;			/* at work, [n] */
@@ -256,8 +256,8 @@ work_off(struct queue *q, double *start, double *joule, char *err)
 }
 
 static int
-many(struct sq_bench_decoder *b, const struct sq_load *l,
-    const uint32_t *ids, struct sq_load_result *r, char *err)
+many(struct sq_bench_decoder *b, const struct sq_dec_load *l,
+    const uint32_t *ids, struct sq_dec_result *r, char *err)
 {
 	size_t slots = b->shape.slots, i;
 	struct queue q = { .b = b, .l = l, .ids = ids,
@@ -284,8 +284,8 @@ many(struct sq_bench_decoder *b, const struct sq_load *l,
 }
 
 int
-sq_bench_decoder_run(struct sq_bench_decoder *b, const struct sq_load *l,
-    int times, struct sq_load_result *r, char *err)
+sq_bench_decoder_run(struct sq_bench_decoder *b, const struct sq_dec_load *l,
+    int times, struct sq_dec_result *r, char *err)
 {
 	double ttft[TIMES], tpot[TIMES], skip[2];
 	uint32_t *ids = malloc((l->in + 16) * sizeof(*ids));
@@ -299,7 +299,7 @@ sq_bench_decoder_run(struct sq_bench_decoder *b, const struct sq_load *l,
 		ids[i] = (uint32_t)(sq_rng_uniform(&rng) *
 		    (double)(b->shape.vocab - 1));
 	times = times > TIMES ? TIMES : times;
-	*r = (struct sq_load_result){ NAN, NAN, NAN, NAN, 1 };
+	*r = (struct sq_dec_result){ NAN, NAN, NAN, NAN, 1 };
 	if (l->requests > 1) {
 		/* once to let the library pick its kernels, where that
 		 * would show */

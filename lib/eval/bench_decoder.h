@@ -12,16 +12,16 @@
  * One measurement: `requests' prompts of `in' tokens, of which each makes `out'.
  * With decode_only, the prompts' time is left out.
  */
-struct sq_load {
+struct sq_dec_load {
 	const char *name;
 	size_t requests, in, out;
 	int decode_only;
 };
 
 /* The loads that are known by name, ended by a NULL name. */
-extern const struct sq_load sq_loads[];
+extern const struct sq_dec_load sq_dec_loads[];
 
-struct sq_load_result {
+struct sq_dec_result {
 	double ttft, tpot;		/* seconds, of one request alone */
 	double out_rate;		/* tokens made a second, of many */
 	double joule;			/* for a token made; NaN: unknown */
@@ -45,7 +45,7 @@ void	 sq_bench_decoder_close(struct sq_bench_decoder *);
 
 /* The median of `times' runs for one request alone, one run of many. */
 int	 sq_bench_decoder_run(struct sq_bench_decoder *,
-	    const struct sq_load *, int times, struct sq_load_result *,
+	    const struct sq_dec_load *, int times, struct sq_dec_result *,
 	    char *err);
 
 /* What the decoder makes of a prompt, greedily: n tokens. */

@@ -2,22 +2,17 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <sys/resource.h>
 
+#include "base/clock.h"
 #include "base/rng.h"
 #include "eval/bench_model.h"
 #include "eval/energy.h"
+#include "eval/series.h"
 #include "model/forward.h"
 
 #define ROWS	512			/* tokens of a pass */
 #define PAGE	64
-
-/* Values that are collected, and summed up at the end. */
-struct series {
-	double *v;
-	size_t n, cap;
-};
 
 struct job {
 	const struct sq_bench_model *b;
@@ -28,60 +23,9 @@ struct job {
 	uint32_t *ids, *next;		/* prompts; the last token of each */
 	double *first, *last;		/* of each request, seconds */
 	struct sq_mat logits;
-	struct series ttft, tpot, itl, e2e, out, total, joules;
+	struct sq_series ttft, tpot, itl, e2e, out, total, joules;
+	struct sq_energy energy;
 };
-
-static double
-now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int
-add(struct series *s, double v)
-{
-	double *p;
-
-	if (s->n == s->cap) {
-		s->cap = s->cap == 0 ? 64 : 2 * s->cap;
-		if ((p = realloc(s->v, s->cap * sizeof(*p))) == NULL)
-			return -1;
-		s->v = p;
-	}
-	s->v[s->n++] = v;
-	return 0;
-}
-
-static int
-by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-/* The nearest rank; s is in order. */
-static double
-rank(const struct series *s, double share)
-{
-	size_t i = (size_t)ceil(share * (double)s->n);
-
-	return s->n == 0 ? NAN : s->v[i == 0 ? 0 : i - 1];
-}
-
-static double
-mean(const struct series *s)
-{
-	double sum = 0;
-	size_t i;
-
-	for (i = 0; i < s->n; i++)
-		sum += s->v[i];
-	return s->n == 0 ? NAN : sum / (double)s->n;
-}
 
 /* Logits of n rows from `row' on, and what each says next. */
 static int
@@ -125,9 +69,9 @@ decode(struct job *j, char *err)
 		if (sq_forward(&j->f, j->feed, b->batch, err) < 0 ||
 		    pick(j, 0, b->batch, j->next, err) < 0)
 			return -1;
-		t = now();
+		t = sq_now();
 		for (i = 0; i < b->batch; i++) {
-			if (add(&j->itl, 1e3 * (t - j->last[i])) < 0)
+			if (sq_series_add(&j->itl, 1e3 * (t - j->last[i])) < 0)
 				return sq_fail(err, "out of memory");
 			j->last[i] = t;
 		}
@@ -145,24 +89,24 @@ collect(struct job *j, double start, double joules, char *err)
 
 	for (i = 0; i < b->batch; i++) {
 		end = fmax(end, j->last[i]);
-		r |= add(&j->ttft, 1e3 * (j->first[i] - start));
-		r |= add(&j->e2e, 1e3 * (j->last[i] - start));
+		r |= sq_series_add(&j->ttft, 1e3 * (j->first[i] - start));
+		r |= sq_series_add(&j->e2e, 1e3 * (j->last[i] - start));
 		if (b->generate > 1)
-			r |= add(&j->tpot, 1e3 * (j->last[i] - j->first[i]) /
-			    (double)(b->generate - 1));
+			r |= sq_series_add(&j->tpot, 1e3 * (j->last[i] -
+			    j->first[i]) / (double)(b->generate - 1));
 	}
-	r |= add(&j->out, made / (end - start));
-	r |= add(&j->total, (made + (double)(b->batch * b->prompt)) /
-	    (end - start));
+	r |= sq_series_add(&j->out, made / (end - start));
+	r |= sq_series_add(&j->total, (made + (double)(b->batch *
+	    b->prompt)) / (end - start));
 	if (!isnan(joules))
-		r |= add(&j->joules, joules / made);
+		r |= sq_series_add(&j->joules, joules / made);
 	return r < 0 ? sq_fail(err, "out of memory") : 0;
 }
 
 static int
 one_run(struct job *j, int counts, char *err)
 {
-	double start = now(), joules = sq_energy();
+	double start = sq_now(), joules = sq_energy_read(&j->energy);
 	size_t i;
 
 	if (!counts)
@@ -171,31 +115,19 @@ one_run(struct job *j, int counts, char *err)
 		sq_kvseq_clear(&j->kv[i]);
 		if (prefill(j, i, err) < 0)
 			return -1;
-		j->first[i] = j->last[i] = now();
+		j->first[i] = j->last[i] = sq_now();
 	}
 	if (decode(j, err) < 0)
 		return -1;
-	joules = sq_energy() - joules;
+	joules = sq_energy_read(&j->energy) - joules;
 	if (counts)
 		return collect(j, start, joules, err);
 	j->itl.n = 0;
 	return 0;
 }
 
-/* Bytes of all weights that a step reads, and of those that it does not. */
-static double
-weight_bytes(const struct sq_model *m)
-{
-	double sum = 0;
-	size_t i;
-
-	for (i = 0; i < m->source->n; i++)
-		sum += (double)m->source->tensor[i].t.length;
-	return sum;
-}
-
 static void
-spread(const struct series *s, const char *name, sq_bench_figure_fn *put,
+spread(struct sq_series *s, const char *name, sq_bench_figure_fn *put,
     void *arg)
 {
 	static const struct {
@@ -207,11 +139,11 @@ spread(const struct series *s, const char *name, sq_bench_figure_fn *put,
 
 	if (s->n == 0)
 		return;
-	qsort(s->v, s->n, sizeof(*s->v), by_value);
-	put(arg, name, mean(s), "ms");
+	sq_series_sort(s);
+	put(arg, name, sq_series_mean(s), "ms");
 	for (i = 0; i < 3; i++) {
 		snprintf(metric, sizeof(metric), "%s_%s", name, ranks[i].name);
-		put(arg, metric, rank(s, ranks[i].share), "ms");
+		put(arg, metric, sq_series_rank(s, ranks[i].share), "ms");
 	}
 }
 
@@ -227,18 +159,18 @@ report(struct job *j, sq_bench_figure_fn *put, void *arg)
 	spread(&j->tpot, "tpot", put, arg);
 	spread(&j->itl, "itl", put, arg);
 	spread(&j->e2e, "e2e", put, arg);
-	qsort(j->out.v, j->out.n, sizeof(double), by_value);
-	qsort(j->total.v, j->total.n, sizeof(double), by_value);
-	put(arg, "throughput", rank(&j->out, .5), "tok/s");
-	put(arg, "throughput_total", rank(&j->total, .5), "tok/s");
-	put(arg, "memory_weights", weight_bytes(b->model), "bytes");
+	sq_series_sort(&j->out);
+	sq_series_sort(&j->total);
+	put(arg, "throughput", sq_series_rank(&j->out, .5), "tok/s");
+	put(arg, "throughput_total", sq_series_rank(&j->total, .5), "tok/s");
+	put(arg, "memory_weights", (double)sq_source_bytes(b->model->source), "bytes");
 	put(arg, "memory_kv", kv, "bytes");
 	put(arg, "memory_activations", (double)sq_forward_bytes(&j->f),
 	    "bytes");
 	getrusage(RUSAGE_SELF, &u);
 	put(arg, "memory_peak", (double)u.ru_maxrss * 1024, "bytes");
 	if (j->joules.n > 0)
-		put(arg, "energy", mean(&j->joules), "J/token");
+		put(arg, "energy", sq_series_mean(&j->joules), "J/token");
 }
 
 static int
@@ -253,6 +185,7 @@ open_job(struct job *j, const struct sq_bench_model *b, char *err)
 	struct sq_rng rng = { b->seed };
 
 	j->b = b;
+	sq_energy_open(&j->energy, NULL);
 	if (b->prompt == 0 || b->batch == 0 || b->generate == 0)
 		return sq_fail(err, "nothing to do");
 	if (each > c->context)
@@ -292,6 +225,7 @@ close_job(struct job *j)
 
 	for (i = 0; j->kv != NULL && i < j->b->batch; i++)
 		sq_kvseq_release(&j->kv[i]);
+	sq_energy_close(&j->energy);
 	sq_kvcache_release(&j->cache);
 	sq_forward_release(&j->f);
 	free(j->kv);
@@ -301,13 +235,13 @@ close_job(struct job *j)
 	free(j->last);
 	free(j->ids);
 	free(j->logits.p);
-	free(j->ttft.v);
-	free(j->tpot.v);
-	free(j->itl.v);
-	free(j->e2e.v);
-	free(j->out.v);
-	free(j->total.v);
-	free(j->joules.v);
+	sq_series_release(&j->ttft);
+	sq_series_release(&j->tpot);
+	sq_series_release(&j->itl);
+	sq_series_release(&j->e2e);
+	sq_series_release(&j->out);
+	sq_series_release(&j->total);
+	sq_series_release(&j->joules);
 }
 
 int

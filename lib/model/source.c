@@ -260,6 +260,17 @@ sq_source_map(struct sq_source *s, const struct sq_source_tensor *t, int part,
 	return s->map + t->offset[part];
 }
 
+uint64_t
+sq_source_bytes(const struct sq_source *s)
+{
+	uint64_t sum = 0;
+	size_t i;
+
+	for (i = 0; i < s->n; i++)
+		sum += s->tensor[i].t.length;
+	return sum;
+}
+
 void
 sq_source_identity(const struct sq_source *s, char text[SQ_DIGEST])
 {

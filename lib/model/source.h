@@ -74,6 +74,9 @@ int	 sq_stream_fd(const char *path);
  * that was done to it. */
 void	 sq_source_identity(const struct sq_source *, char text[SQ_DIGEST]);
 
+/* Bytes of all tensors, as they are stored. */
+uint64_t sq_source_bytes(const struct sq_source *);
+
 /* The tensor of that name, or NULL. */
 const struct sq_source_tensor *sq_source_find(const struct sq_source *,
 	    const char *name);

@@ -180,6 +180,35 @@ predicted(const struct reader *r, size_t row, size_t v)
 	return 0;
 }
 
+/* A row of sq-bench load. */
+static int
+loaded(const struct reader *r, size_t row, size_t v)
+{
+	static const struct {
+		const char *column, *metric, *unit;
+	} names[] = {
+		{ "out_tok_s", "throughput", "tok/s" },
+		{ "ttft_ms_mean", "ttft", "ms" }, { "ttft_ms_p99", "ttft_p99",
+		    "ms" },
+		{ "tpot_ms_mean", "tpot", "ms" }, { "tpot_ms_p99", "tpot_p99",
+		    "ms" },
+		{ "e2e_ms_mean", "e2e", "ms" },
+		{ "goodput_req_s", "goodput", "1/s" },
+		{ "memory_weights", "memory_weights", "bytes" },
+		{ "memory_kv", "memory_kv", "bytes" },
+		{ "memory_activations", "memory_activations", "bytes" },
+		{ "energy_j_tok", "energy", "J/token" },
+	};
+	double y = coordinate(r, row, "max_concurrency");
+	size_t i;
+
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (take(r, row, v, names[i].metric, names[i].unit,
+		    field(r, row, "scenario"), NAN, y, names[i].column) < 0)
+			return -1;
+	return 0;
+}
+
 /* A row of sq-eval --task. */
 static int
 answered(const struct reader *r, size_t row, size_t v)
@@ -214,6 +243,8 @@ one_row(const struct reader *r, size_t row)
 		    coordinate(r, row, "layer"), NAN, "error");
 	if (sq_csv_column(r->csv, "task") >= 0)
 		return answered(r, row, v);
+	if (sq_csv_column(r->csv, "scenario") >= 0)
+		return loaded(r, row, v);
 	if (sq_csv_column(r->csv, "prompt") >= 0)
 		return take(r, row, v, field(r, row, "metric"),
 		    field(r, row, "unit"), "", coordinate(r, row, "prompt"),
@@ -227,6 +258,7 @@ known(const struct sq_csv *csv)
 {
 	static const char *const kinds[][4] = {
 		{ "layer", "error", "text" }, { "task", "group", "value" },
+		{ "scenario", "out_tok_s", "ttft_ms_mean" },
 		{ "prompt", "batch", "unit" }, { "text", "ppl", "nll" },
 	};
 	size_t i, j;
@@ -310,19 +342,19 @@ sq_figures_get(const struct sq_figures *f, size_t v, const char *metric,
 }
 
 int
-sq_figures_derive(struct sq_figures *f, double price, const char *currency,
-    char *err)
+sq_figures_derive(struct sq_figures *f, const struct sq_price *price, char *err)
 {
 	char unit[64];
 	size_t i, n = f->n;
 
-	snprintf(unit, sizeof(unit), "%s/Mtok", currency);
+	snprintf(unit, sizeof(unit), "%s/Mtok", price->currency);
 	for (i = 0; i < n; i++) {
 		const struct sq_figure p = f->figure[i];
 
-		if (strcmp(p.metric, "throughput") == 0 && !isnan(price) &&
-		    sq_figures_put(f, p.variant, "cost", unit, "", p.x, p.y,
-		    price / 3600 / p.value * 1e6, err) < 0)
+		if (strcmp(p.metric, "throughput") == 0 &&
+		    price->per_hour > 0 && sq_figures_put(f, p.variant, "cost",
+		    unit, "", p.x, p.y, sq_price_of_million(price, p.value),
+		    err) < 0)
 			return -1;
 	}
 	return 0;

@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "base/err.h"
+#include "report/price.h"
 
 /* One figure of a variant. */
 struct sq_figure {
@@ -57,8 +58,8 @@ int	 sq_figures_put(struct sq_figures *, size_t variant,
 	    const char *metric, const char *unit, const char *where, double x,
 	    double y, double value, char *err);
 
-/* What follows from others: size and cost; price: of an hour, or NAN. */
-int	 sq_figures_derive(struct sq_figures *, double price,
-	    const char *currency, char *err);
+/* What follows from others: the cost, where an hour has a price. */
+int	 sq_figures_derive(struct sq_figures *, const struct sq_price *,
+	    char *err);
 
 #endif
