@@ -121,6 +121,16 @@ le() {
 	done
 }
 
+# two_blocks DIR: the small model without its last two blocks.  They are still
+# in the file, but no longer of the model.
+two_blocks() {
+	mkdir "$1"
+	ln -s "$model"/* "$1"
+	sed 's/"num_hidden_layers": 4/"num_hidden_layers": 2/' \
+	    "$model/config.json" >"$1/c"
+	mv "$1/c" "$1/config.json"
+}
+
 # sparse_model DIR DIM FFN LAYERS VOCAB: a checkpoint of zeros that takes no
 # room on the disk.
 sparse_model() {

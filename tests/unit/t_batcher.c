@@ -13,7 +13,7 @@
 #include "kv/kvprefix.h"
 
 #define MODEL	"tests/data/sq-ref-7m"
-#define N	32
+#define N	18
 #define MAX	40
 
 static struct sq_model *model;
@@ -115,7 +115,7 @@ run(struct sq_batcher *e)
 
 static const char *const policies[] = { "bf16", "int4", "int8>int4" };
 
-/* 32 in flight that join, are cancelled and leave: each as alone. */
+/* 18 requests that join, are cancelled and leave: each as alone. */
 START_TEST(company)
 {
 	static struct got alone[N], g[N];

@@ -32,7 +32,7 @@ case_init(struct layer *l, int i)
 {
 	size_t group = sq_levels_group(grids[i]);
 
-	layer_init(l, 512, 20, 900, i % 3 == 1 ? 11 : 0, (uint64_t)i);
+	layer_init(l, 512, 12, 350, i % 3 == 1 ? 11 : 0, (uint64_t)i);
 	set_rule(l, 4, 1, group != 0 ? group : 64, SQ_WEIGHTED, SQ_ACT);
 	l->rule.grid = grids[i];
 }

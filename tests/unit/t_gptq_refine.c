@@ -110,11 +110,11 @@ static const struct {
 	enum sq_scale_rule scale;
 } cases[] = {
 	{ 96, 24, 400, 0, 4, 1, 32, SQ_WEIGHTED },
-	{ 128, 20, 400, 9, 3, 0, 128, SQ_MSE },
-	{ 300, 18, 600, 0, 4, 1, 128, SQ_WEIGHTED },
-	{ 288, 18, 600, 0, 3, 0, 96, SQ_WEIGHTED },
-	{ 320, 17, 700, 7, 4, 1, 320, SQ_MSE },
-	{ 600, 10, 900, 0, 3, 1, 512, SQ_WEIGHTED },
+	{ 128, 18, 300, 9, 3, 0, 128, SQ_MSE },
+	{ 200, 18, 400, 0, 4, 1, 128, SQ_WEIGHTED },
+	{ 192, 12, 400, 0, 3, 0, 96, SQ_WEIGHTED },
+	{ 224, 17, 500, 7, 4, 1, 224, SQ_MSE },
+	{ 530, 5, 600, 0, 3, 1, 512, SQ_WEIGHTED },
 	{ 40, 9, 100, 0, 2, 0, 1, SQ_ABSMAX },
 };
 
@@ -374,8 +374,8 @@ START_TEST(threads)
 	struct result a, b;
 	int t;
 
-	layer_init(&l, 390, 600, 500, 0, 11);
-	set_rule(&l, 4, _i, _i ? 64 : 390, SQ_WEIGHTED, SQ_ACT);
+	layer_init(&l, 190, 600, 400, 0, 11);
+	set_rule(&l, 4, _i, _i ? 64 : 190, SQ_WEIGHTED, SQ_ACT);
 	l.sweeps = 2;
 	l.refit = 1;
 	solve(&a, &l, 1, l.rows, 1);
