@@ -37,7 +37,9 @@ X86_amx = $(X86_avx512bf16) -mamx-tile -mamx-bf16 -mamx-int8
 isa = $(foreach l,avx2 avx512 avx512bf16 amx,$(if \
 	$(filter %_$(l),$(basename $(1))),$(X86_$(l))))
 
-LIB_SRC = $(filter-out lib/base/tool.c,$(wildcard lib/*/*.c)) \
+# For bin/ alone: they print and exit.
+TOOL_SRC = lib/base/tool.c lib/quant/stage.c
+LIB_SRC = $(filter-out $(TOOL_SRC),$(wildcard lib/*/*.c)) \
 	$(wildcard formats/*.c kernels/*.c kernels/ref/*.c kernels/x86/*.c)
 
 # The plug-in for NVIDIA cards: left out where there is no nvcc.
@@ -59,6 +61,7 @@ PROFILES = $(wildcard pipelines/profiles/*.yaml)
 ENGINES = $(wildcard pipelines/engines/*.yaml)
 TABLE_profiles = sq_presets
 TABLE_engines = sq_engines
+TOOL_OBJ = $(TOOL_SRC:%.c=$(B)/obj/%.o)
 LIB_OBJ = $(LIB_SRC:%.c=$(B)/obj/%.o) $(B)/obj/gen/profiles.o \
 	$(B)/obj/gen/engines.o
 CHECK_OBJ = $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/kernels/*.c))
@@ -102,6 +105,8 @@ $(B)/obj/gen/%.o: $(B)/gen/%.c
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
 
 $(B)/lib/libsq.a: $(LIB_OBJ)
+$(B)/lib/libtool.a: $(TOOL_OBJ)
+$(B)/lib/libsq.a $(B)/lib/libtool.a:
 	@mkdir -p $(@D)
 	rm -f $@
 	ar rcs $@ $^
@@ -110,7 +115,7 @@ $(B)/lib/libsq.so.$(VERSION): $(LIB_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -shared -Wl,-soname,libsq.so.0 -o $@ $^ $(LDFLAGS) $(LIBS)
 
-$(B)/bin/%: $(B)/obj/bin/%.o $(B)/obj/lib/base/tool.o $(B)/lib/libsq.a
+$(B)/bin/%: $(B)/obj/bin/%.o $(B)/lib/libtool.a $(B)/lib/libsq.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $^ $(LDFLAGS) $(LIBS)
 

@@ -1,18 +1,16 @@
 /* sq-act: how the inputs of linear layers are quantized; see sq-act(1). */
 #include <string.h>
 
-#include "base/tool.h"
 #include "formats/fmt_stats.h"
 #include "quant/act_scale.h"
-#include "quant/filter.h"
+#include "quant/stage.h"
 
 static const char usage[] =
     "[-qvz] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] [-p PROFILE] "
     "[--except GLOB]... [--only GLOB]... [TYPE]";
 
 static const struct option longopts[] = {
-	SQ_LONG,
-	SQ_FILTER_LONG,
+	SQ_STAGE_LONG,
 	{ NULL, 0, NULL, 0 }
 };
 
@@ -102,40 +100,28 @@ run(struct filter *f)
 
 	s->tensor = tensor;
 	s->record = record;
-	if (sq_filter_run(s) < 0 || sq_filter_finish(s, "sq-act", SQ_VERSION,
-	    json_pack("{s:s}", "type", type), NULL) < 0)
-		sq_die(SQ_EDATA, "%s", s->err);
+	sq_stage_run(s, "sq-act", json_pack("{s:s}", "type", type), NULL);
 }
 
 int
 main(int argc, char *argv[])
 {
 	struct filter f = { .kind = SQ_ACT_NONE };
-	struct sq_progress progress;
-	int c, r;
+	int c;
 
 	sq_tool_init(argv[0], usage);
-	while ((c = getopt_long(argc, argv, SQ_SHORT SQ_FILTER_SHORT,
-	    longopts, NULL)) != -1) {
-		if ((r = sq_filter_option(&f.f, c, optarg)) < 0)
-			sq_usage();
-		if (r == 0)
-			sq_tool_option(c);
-	}
+	while ((c = getopt_long(argc, argv, SQ_STAGE_SHORT, longopts,
+	    NULL)) != -1)
+		sq_stage_option(&f.f, c);
 	if (optind != argc - (f.f.profile_name == NULL))
 		sq_usage();
 	if (optind < argc && strcmp(argv[optind], "none") != 0 &&
 	    sq_act_parse(argv[optind], &f.kind, &f.is_static) < 0)
 		sq_die(SQ_EUSAGE, "'%s': not none, int8, fp8, int8:static or "
 		    "fp8:static", argv[optind]);
-	sq_need_pipe();
-	if (sq_filter_open(&f.f, SQ_VERSION) < 0)
-		sq_die(SQ_EDATA, "%s", f.f.err);
+	sq_stage_open(&f.f, NULL);
 	if (optind == argc)
 		from_profile(&f);
-	f.f.progress = &progress;
-	sq_tool_progress(&progress);
 	run(&f);
-	sq_progress_end(&progress);
 	return SQ_OK;
 }

@@ -4,9 +4,8 @@
 #include <string.h>
 
 #include "base/io.h"
-#include "base/pool.h"
-#include "base/tool.h"
 #include "distill/distill_run.h"
+#include "quant/stage.h"
 
 #define MAX_TEXT	((size_t)1 << 30)
 
@@ -167,8 +166,6 @@ main(int argc, char *argv[])
 	struct args a = { .preset = -1,
 	    .run.distill.prec = SQ_PREC_BF16 };
 	struct sq_distill *d = &a.run.distill;
-	struct sq_progress progress;
-	const struct sq_kern *kern;
 	struct sq_ctx ctx;
 	char err[SQ_ERR];
 	int c;
@@ -179,31 +176,19 @@ main(int argc, char *argv[])
 		option(&a, c);
 	if (optind != argc || a.teacher == NULL)
 		sq_usage();
-	sq_need_pipe();
-	if ((kern = sq_kern_find(sq_tool.kernel, err)) == NULL)
-		sq_die(SQ_EUSAGE, "%s", err);
 	read_config(&a);
-	if (sq_filter_open(&a.f, SQ_VERSION) < 0)
-		sq_die(SQ_EDATA, "%s", a.f.err);
+	sq_stage_open(&a.f, &ctx);
 	if ((d->teacher = sq_model_open(a.teacher, err)) == NULL)
 		sq_die(SQ_EDATA, "%s", err);
-	if (sq_ctx_init(&ctx, kern, sq_pool_new(sq_tool.threads)) < 0)
-		sq_die(SQ_EDATA, "out of memory");
-	ctx.fell = sq_tool_fell;
 	d->ctx = &ctx;
 	d->config = &a.config;
 	d->told = say;
 	a.run.filter = &a.f;
 	a.run.memory = sq_tool.memory;
-	a.f.progress = &progress;
 	a.f.tensor = tensor;
 	a.f.record = record;
 	a.f.end = end;
-	sq_tool_progress(&progress);
-	if (sq_filter_run(&a.f) < 0 || sq_filter_finish(&a.f, "sq-distill",
-	    SQ_VERSION, options(&a), kern->name) < 0)
-		sq_die(SQ_EDATA, "%s", a.f.err);
-	sq_progress_end(&progress);
+	sq_stage_run(&a.f, "sq-distill", options(&a), &ctx);
 	sq_distill_run_release(&a.run);
 	sq_model_free(d->teacher);
 	sq_distill_config_release(&a.config);

@@ -1,12 +1,9 @@
 /* sq-gptq: rounding whose errors make each other good; lib/quant/gptq.h. */
 #include <string.h>
 
-#include "base/pool.h"
-#include "base/tool.h"
-#include "quant/budget.h"
+#include "quant/gptq_run.h"
 #include "quant/levels.h"
-#include "quant/sequential.h"
-#include "quant/tune_run.h"
+#include "quant/stage.h"
 
 static const char usage[] =
     "[-qvz] [-b BITS] [-g SIZE] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] "
@@ -17,25 +14,21 @@ static const char usage[] =
     "[--tune-batch SAMPLES]";
 
 enum {
-	OPT_ASYM = SQ_OPT(0), OPT_BUDGET, OPT_DAMP, OPT_DROP, OPT_F32,
-	OPT_FIXED, OPT_GRID, OPT_ORDER, OPT_SCALE, OPT_SEQUENTIAL, OPT_STATE,
+	OPT_BUDGET = SQ_OPT(0), OPT_DAMP, OPT_DROP, OPT_F32,
+	OPT_FIXED, OPT_GRID, OPT_ORDER, OPT_SEQUENTIAL, OPT_STATE,
 	OPT_SWEEPS, OPT_TUNE, OPT_BATCH
 };
 
 static const struct option longopts[] = {
-	SQ_LONG,
-	SQ_FILTER_LONG,
-	{ "asym", no_argument, NULL, OPT_ASYM },
-	{ "bits", required_argument, NULL, 'b' },
+	SQ_STAGE_LONG,
+	SQ_RULES_LONG,
 	{ "budget", required_argument, NULL, OPT_BUDGET },
 	{ "damp", required_argument, NULL, OPT_DAMP },
 	{ "drop-stats", no_argument, NULL, OPT_DROP },
 	{ "f32", no_argument, NULL, OPT_F32 },
 	{ "fixed-scales", no_argument, NULL, OPT_FIXED },
 	{ "grid", required_argument, NULL, OPT_GRID },
-	{ "group", required_argument, NULL, 'g' },
 	{ "order", required_argument, NULL, OPT_ORDER },
-	{ "scale", required_argument, NULL, OPT_SCALE },
 	{ "sequential", no_argument, NULL, OPT_SEQUENTIAL },
 	{ "state", required_argument, NULL, OPT_STATE },
 	{ "sweeps", required_argument, NULL, OPT_SWEEPS },
@@ -44,71 +37,20 @@ static const struct option longopts[] = {
 	{ NULL, 0, NULL, 0 }
 };
 
-static const char *const scales[] = { "absmax", "mse", "weighted", NULL };
 static const char *const orders[] = { "natural", "act", NULL };
 
-struct filter {
-	struct sq_filter f;		/* first: it is cast back */
-	struct sq_gptq_layer layer;
-	struct sq_tune_run tune;	/* tune.tune.steps 0: not wanted */
-	int drop;			/* statistics are not passed on */
-	struct sq_budget budget;	/* bits 0: none */
-	int sequential;
-	struct sq_sequential *seq;
-	uint64_t warned;		/* channels that had too few tokens */
-};
-
-/* 1 when a tensor of that name is meant, whether it exists or not. */
-static int
-meant(const struct filter *f, const char *name)
-{
-	const struct sq_inventory *inv = &f->f.inv;
-	struct sq_select s = f->f.select;
-	struct sq_tensor t = { .ndim = 2 };
-
-	snprintf(t.name, sizeof(t.name), "%s", name);
-	return sq_select(&s, &t, sq_slot_find(inv->slot, inv->n, name));
-}
-
-/* Whether -M will do for all of them, of 16-bit values as most are. */
-static int
-begin(struct sq_filter *s)
-{
-	const struct sq_slot *slot = s->inv.slot, *most = NULL;
-	struct filter *f = (struct filter *)s;
-	uint64_t need, least = 0;
-	size_t i;
-
-	memcpy(f->layer.model, s->digest, sizeof(s->digest));
-	for (i = 0; i < s->inv.n; i++) {
-		if (!slot[i].linear || !meant(f, slot[i].name))
-			continue;
-		f->layer.rule = sq_rule(&s->rules, slot[i].name, 1);
-		need = sq_gptq_memory(&f->layer, slot[i].dim[0],
-		    slot[i].dim[1], 2, 1);
-		if (need > least) {
-			least = need;
-			most = &slot[i];
-		}
-	}
-	if (f->seq != NULL || f->layer.memory == 0 ||
-	    f->layer.memory >= least)
-		return 0;
-	return sq_fail(s->err, "tensor '%s': -M: needs at least %juM",
-	    most->name, (uintmax_t)(least + 0xfffff) >> 20);
-}
-
 static void
-say_seen(struct filter *f)
+say_seen(void *arg)
 {
-	const struct sq_gptq_layer *l = &f->layer;
+	static uint64_t warned;		/* channels that had too few tokens */
+	const struct sq_gptq_layer *l = &((struct sq_gptq_run *)arg)->layer;
 	const struct sq_stats *st = &l->stats;
 
-	if (st->tokens < st->channels && st->channels > f->warned) {
+	if (st->tokens < st->channels && st->channels > warned) {
 		sq_warn("'%s': statistics of %ju tokens for %ju channels: the "
 		    "damping has to make up for the rest", st->tensor[0],
 		    (uintmax_t)st->tokens, (uintmax_t)st->channels);
-		f->warned = st->channels;
+		warned = st->channels;
 	}
 	if (!l->full)
 		return;
@@ -120,43 +62,10 @@ say_seen(struct filter *f)
 	    l->factor.dead);
 }
 
-static int
-statistics(struct filter *f)
-{
-	struct sq_filter *s = &f->f;
-	struct sq_stats st;
-	size_t i, n = 0;
-	int full;
-
-	if (sq_stats_parse(&st, &s->in, &full, s->err) < 0)
-		return -1;
-	for (i = 0; !st.is_kv && i < st.ntensors; i++)
-		n += (size_t)meant(f, st.tensor[i]);
-	if (n == 0)
-		return f->drop ? 0 : sq_filter_copy(s);
-	if (sq_gptq_stats(&f->layer, &s->in, f->drop ? NULL : &s->out,
-	    s->err) < 0)
-		return -1;
-	say_seen(f);
-	return 0;
-}
-
-static int
-record(struct sq_filter *s)
-{
-	struct filter *f = (struct filter *)s;
-
-	if (f->seq != NULL && s->in.type == SQ_TOKENS)
-		return sq_sequential_tokens(f->seq);
-	if (s->in.type == SQ_STATS)
-		return f->seq != NULL ? 0 : statistics(f);
-	return sq_filter_copy(s);
-}
-
 static void
 say_input(void *arg, double strength)
 {
-	const struct sq_gptq_layer *l = &((struct filter *)arg)->layer;
+	const struct sq_gptq_layer *l = &((struct sq_gptq_run *)arg)->layer;
 
 	if (l->factor.damp > l->damp)
 		sq_warn("damping raised to %g of the mean diagonal",
@@ -168,98 +77,13 @@ say_input(void *arg, double strength)
 static void
 say_made(void *arg, const struct sq_tensor *t)
 {
-	const struct filter *f = arg;
-	const struct sq_gptq *g = &f->layer.gptq;
-	double norm = g->norm > 0 ? g->norm : 1;
+	const struct sq_gptq_layer *l = &((struct sq_gptq_run *)arg)->layer;
+	double norm = l->gptq.norm > 0 ? l->gptq.norm : 1;
 
 	sq_note("%s: %s, groups of %ju x %ju, relative output error %.3e, of "
 	    "rounding to nearest %.3e", t->name, sq_grid_name(t->grid),
 	    (uintmax_t)t->group_rows, (uintmax_t)t->group_cols,
-	    g->error / norm, g->rtn_error / norm);
-}
-
-/* How a tensor is quantized; the budget has its grid. */
-static void
-set_rule(void *arg, const struct sq_tensor *t, const struct sq_slot *slot)
-{
-	struct filter *f = arg;
-
-	f->layer.rule = sq_filter_rule(&f->f, t, slot);
-	if (f->budget.bits > 0)
-		f->layer.rule.grid = sq_budget_of(&f->budget, slot);
-}
-
-static int
-tensor(struct sq_filter *s, const struct sq_tensor *t,
-    const struct sq_slot *slot)
-{
-	struct filter *f = (struct filter *)s;
-	int r;
-
-	if (f->seq != NULL)
-		return sq_sequential_tensor(f->seq, t, slot);
-	if ((r = sq_filter_wants(s, t, slot)) < 0)
-		return -1;
-	if (r > 0) {
-		set_rule(f, t, slot);
-		if (sq_gptq_tensor(&f->layer, t, &s->in, &s->out, s->err) < 0)
-			return -1;
-		say_made(f, &f->layer.chunks.made);
-		return 0;
-	}
-	if (sq_filter_copy(s) < 0)
-		return -1;
-	sq_progress_add(s->progress, s->in.length);
-	return 0;
-}
-
-static int
-end(struct sq_filter *s)
-{
-	struct filter *f = (struct filter *)s;
-
-	return f->seq == NULL ? 0 : sq_sequential_end(f->seq);
-}
-
-static void
-open_sequential(struct filter *f)
-{
-	struct sq_sequential_set set = { &f->f, &f->layer, SQ_PREC_BF16,
-	    set_rule, say_input, say_made, f };
-
-	if (f->sequential && f->tune.tune.steps == 0 &&
-	    (f->seq = sq_sequential_new(&set)) == NULL)
-		sq_die(SQ_EDATA, "out of memory");
-}
-
-/* ---- tuning ---- */
-
-static int
-tune_begin(struct sq_filter *s)
-{
-	struct filter *f = (struct filter *)s;
-
-	memcpy(f->layer.model, s->digest, sizeof(s->digest));
-	return 0;
-}
-
-static int
-tune_record(struct sq_filter *s)
-{
-	return sq_tune_run_record(&((struct filter *)s)->tune);
-}
-
-static int
-tune_tensor(struct sq_filter *s, const struct sq_tensor *t,
-    const struct sq_slot *slot)
-{
-	return sq_tune_run_tensor(&((struct filter *)s)->tune, t, slot);
-}
-
-static int
-tune_end(struct sq_filter *s)
-{
-	return sq_tune_run_end(&((struct filter *)s)->tune);
+	    l->gptq.error / norm, l->gptq.rtn_error / norm);
 }
 
 static void
@@ -275,65 +99,24 @@ say_tuned(void *arg, const struct sq_tune_run *r, int reused)
 		    r->tune.best, r->tune.steps);
 }
 
-static void
-set_tune(struct filter *f, json_t *o)
+static json_t *
+options(const struct sq_gptq_run *g)
 {
-	struct sq_tune_run *r = &f->tune;
-	struct sq_filter *s = &f->f;
+	const struct sq_gptq_layer *l = &g->layer;
+	json_t *o = json_pack("{s:f,s:f,s:b,s:b,s:s,s:b,s:i}",
+	    "budget", g->budget.bits, "damp", l->damp, "drop-stats", g->drop,
+	    "fixed-scales", !l->refit, "order", orders[l->order == SQ_ACT],
+	    "sequential", g->sequential, "sweeps", l->sweeps);
 
-	if (r->tune.steps == 0)
-		return;
-	json_object_set_new(o, "f32", json_boolean(r->prec == SQ_PREC_F32));
-	json_object_set_new(o, "tune", json_integer(r->tune.steps));
+	sq_rules_describe(&g->f.rules, o);
+	if (g->tune.tune.steps == 0)
+		return o;
+	json_object_set_new(o, "f32",
+	    json_boolean(g->tune.prec == SQ_PREC_F32));
+	json_object_set_new(o, "tune", json_integer(g->tune.tune.steps));
 	json_object_set_new(o, "tune-batch",
-	    json_integer((json_int_t)r->tune.batch));
-	r->filter = s;
-	r->layer = &f->layer;
-	r->told = say_tuned;
-	if (sq_tune_run_init(r, s->err) < 0)
-		sq_die(SQ_EDATA, "%s", s->err);
-	s->begin = tune_begin;
-	s->tensor = tune_tensor;
-	s->record = tune_record;
-	s->end = tune_end;
-}
-
-static void
-plan_budget(struct filter *f)
-{
-	struct sq_filter *s = &f->f;
-
-	if (f->budget.bits > 0 && f->tune.tune.steps > 0)
-		sq_die(SQ_EUSAGE, "--budget does not go with --tune");
-	if (f->budget.bits > 0 &&
-	    (sq_budget_survey(&f->budget, s, &f->layer) < 0 ||
-	    sq_budget_choose(&f->budget, s->err) < 0))
-		sq_die(SQ_EDATA, "%s", s->err);
-}
-
-static void
-run(struct filter *f)
-{
-	const struct sq_gptq_layer *l = &f->layer;
-	const struct sq_qrule *rule = &f->f.rules.usual;
-	struct sq_filter *s = &f->f;
-	json_t *o = json_pack("{s:b,s:f,s:f,s:b,s:b,s:s,s:I,s:s,s:s,s:b,s:i}",
-	    "asym", !rule->symmetric, "budget", f->budget.bits,
-	    "damp", l->damp, "drop-stats", f->drop,
-	    "fixed-scales", !l->refit, "grid", sq_grid_name(rule->grid),
-	    "group", (json_int_t)rule->group_cols,
-	    "order", orders[l->order == SQ_ACT],
-	    "scale", scales[rule->scale], "sequential", f->sequential,
-	    "sweeps", l->sweeps);
-
-	s->begin = begin;
-	s->tensor = tensor;
-	s->record = record;
-	s->end = end;
-	set_tune(f, o);
-	if (sq_filter_run(s) < 0 || sq_filter_finish(s, "sq-gptq", SQ_VERSION,
-	    o, l->ctx->kern->name) < 0)
-		sq_die(SQ_EDATA, "%s", s->err);
+	    json_integer((json_int_t)g->tune.tune.batch));
+	return o;
 }
 
 /* A grid by its name, with its groups where they are its own. */
@@ -357,126 +140,94 @@ set_grid(struct sq_rules *rules, const char *name)
 }
 
 static void
-option(struct filter *f, int c)
+option(struct sq_gptq_run *g, int c)
 {
-	struct sq_gptq_layer *l = &f->layer;
-	struct sq_rules *rules = &f->f.rules;
-	int r;
+	struct sq_gptq_layer *l = &g->layer;
 
 	switch (c) {
-	case 'b':
-		r = sq_grid_of_bits((int)sq_arg_long("-b", optarg, 2, 8));
-		if (r < 0)
-			sq_die(SQ_EUSAGE, "-b %s: not 2, 3, 4, 5, 6 or 8",
-			    optarg);
-		rules->usual.grid = (enum sq_grid)r;
-		rules->given |= SQ_GIVEN_GRID;
-		break;
-	case 'g':
-		rules->usual.group_cols = (size_t)sq_arg_long("-g", optarg, 0,
-		    1 << 30);
-		rules->given |= SQ_GIVEN_GROUP;
-		break;
-	case OPT_ASYM:
-		rules->usual.symmetric = 0;
-		rules->given |= SQ_GIVEN_ZEROS;
-		break;
 	case OPT_BUDGET:
-		f->budget.bits = sq_arg_real("--budget", optarg, 0, 16);
+		g->budget.bits = sq_arg_real("--budget", optarg, 0, 16);
 		break;
 	case OPT_DAMP:
 		l->damp = sq_arg_real("--damp", optarg, 0, 1);
 		break;
 	case OPT_DROP:
-		f->drop = 1;
+		g->drop = 1;
 		break;
 	case OPT_ORDER:
 		l->order = sq_arg_choice("--order", optarg, orders) ? SQ_ACT :
 		    SQ_NATURAL;
 		break;
 	case OPT_F32:
-		f->tune.prec = SQ_PREC_F32;
+		g->tune.prec = SQ_PREC_F32;
 		break;
 	case OPT_STATE:
-		f->tune.state_path = optarg;
+		g->tune.state_path = optarg;
 		break;
 	case OPT_TUNE:
-		f->tune.tune.steps = (int)sq_arg_long("--tune", optarg, 1,
+		g->tune.tune.steps = (int)sq_arg_long("--tune", optarg, 1,
 		    1000000);
 		break;
 	case OPT_BATCH:
-		f->tune.tune.batch = (size_t)sq_arg_long("--tune-batch",
+		g->tune.tune.batch = (size_t)sq_arg_long("--tune-batch",
 		    optarg, 1, 1 << 20);
-		break;
-	case OPT_SCALE:
-		rules->usual.scale = (enum sq_scale_rule)sq_arg_choice(
-		    "--scale", optarg, scales);
-		rules->given |= SQ_GIVEN_SCALE;
 		break;
 	case OPT_FIXED:
 		l->refit = 0;
 		break;
 	case OPT_GRID:
-		set_grid(rules, optarg);
+		set_grid(&g->f.rules, optarg);
 		break;
 	case OPT_SEQUENTIAL:
-		f->sequential = 1;
+		g->sequential = 1;
 		break;
 	case OPT_SWEEPS:
 		l->sweeps = (int)sq_arg_long("--sweeps", optarg, 0, 1000);
 		break;
 	default:
-		if ((r = sq_filter_option(&f->f, c, optarg)) < 0)
-			sq_usage();
-		if (r == 0)
-			sq_tool_option(c);
+		if (!sq_rules_option(&g->f.rules, c, 1))
+			sq_stage_option(&g->f, c);
 	}
 }
 
 int
 main(int argc, char *argv[])
 {
-	struct filter f = { .layer = { .order = SQ_ACT, .damp = 0.01,
+	struct sq_gptq_run g = { .layer = { .order = SQ_ACT, .damp = 0.01,
 	    .sweeps = 4, .refit = 1 }, .f.rules.usual = { .grid = SQ_INT4,
 	    .scale = SQ_WEIGHTED, .symmetric = 1, .group_rows = 1,
 	    .group_cols = 128 },
 	    .tune = { .prec = SQ_PREC_BF16, .tune = { .batch = 4 } } };
-	struct sq_gptq_layer *l = &f.layer;
-	struct sq_progress progress;
-	const struct sq_kern *kern;
+	struct sq_gptq_layer *l = &g.layer;
 	struct sq_ctx ctx;
 	char err[SQ_ERR];
 	int c;
 
 	sq_tool_init(argv[0], usage);
-	while ((c = getopt_long(argc, argv, SQ_SHORT SQ_FILTER_SHORT "b:g:",
+	while ((c = getopt_long(argc, argv, SQ_STAGE_SHORT SQ_RULES_SHORT,
 	    longopts, NULL)) != -1)
-		option(&f, c);
+		option(&g, c);
 	if (optind != argc)
 		sq_usage();
-	sq_need_pipe();
-	if ((kern = sq_kern_find(sq_tool.kernel, err)) == NULL)
-		sq_die(SQ_EUSAGE, "%s", err);
-	if (sq_filter_open(&f.f, SQ_VERSION) < 0)
-		sq_die(SQ_EDATA, "%s", f.f.err);
-	f.sequential |= f.f.profile.sequential;
-	if ((l->lapack = sq_lapack_open(kern->name, err)) == NULL)
+	if (g.budget.bits > 0 && g.tune.tune.steps > 0)
+		sq_die(SQ_EUSAGE, "--budget does not go with --tune");
+	sq_stage_open(&g.f, &ctx);
+	g.sequential |= g.f.profile.sequential;
+	if ((l->lapack = sq_lapack_open(ctx.kern->name, err)) == NULL)
 		sq_die(SQ_EDATA, "%s", err);
-	if (sq_ctx_init(&ctx, kern, sq_pool_new(sq_tool.threads)) < 0)
-		sq_die(SQ_EDATA, "out of memory");
-	ctx.fell = sq_tool_fell;
-	f.f.progress = l->progress = &progress;
+	l->progress = g.f.progress;
 	l->ctx = &ctx;
 	l->want_error = sq_tool.verbose;
 	l->memory = sq_tool.memory;
 	sq_note("kernels: quantize from level %s, OpenBLAS for %s",
-	    kern->from[SQ_OP_quantize], sq_lapack_kernels(l->lapack));
-	sq_tool_progress(&progress);
-	plan_budget(&f);
-	open_sequential(&f);
-	run(&f);
-	sq_budget_release(&f.budget);
-	sq_sequential_free(f.seq);
-	sq_progress_end(&progress);
+	    ctx.kern->from[SQ_OP_quantize], sq_lapack_kernels(l->lapack));
+	g.seen = say_seen;
+	g.input = say_input;
+	g.made = say_made;
+	g.tune.told = say_tuned;
+	if (sq_gptq_run_init(&g) < 0)
+		sq_die(SQ_EDATA, "%s", g.f.err);
+	sq_stage_run(&g.f, "sq-gptq", options(&g), &ctx);
+	sq_gptq_run_release(&g);
 	return SQ_OK;
 }

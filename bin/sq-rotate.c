@@ -1,7 +1,6 @@
 /* sq-rotate: no channel stands out; see lib/quant/rotate.h. */
-#include "base/pool.h"
-#include "base/tool.h"
 #include "quant/rotate.h"
+#include "quant/stage.h"
 
 static const char usage[] =
     "[-qvz] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] "
@@ -31,9 +30,7 @@ run(struct sq_rotate *k, int part)
 	k->residual = part != 2;
 	k->heads = part != 1;
 	sq_rotate_init(k);
-	if (sq_filter_run(&k->f) < 0 || sq_filter_finish(&k->f, "sq-rotate",
-	    SQ_VERSION, o, k->ctx->kern->name) < 0)
-		sq_die(SQ_EDATA, "%s", k->f.err);
+	sq_stage_run(&k->f, "sq-rotate", o, k->ctx);
 	sq_rotate_release(k);
 }
 
@@ -41,10 +38,7 @@ int
 main(int argc, char *argv[])
 {
 	struct sq_rotate k = { .type = SQ_ROTATE_LINEAR };
-	struct sq_progress progress;
-	const struct sq_kern *kern;
 	struct sq_ctx ctx;
-	char err[SQ_ERR];
 	int c, part = 0;
 
 	sq_tool_init(argv[0], usage);
@@ -71,20 +65,10 @@ main(int argc, char *argv[])
 		}
 	if (optind != argc)
 		sq_usage();
-	sq_need_pipe();
-	if ((kern = sq_kern_find(sq_tool.kernel, err)) == NULL)
-		sq_die(SQ_EUSAGE, "%s", err);
-	if (sq_filter_open(&k.f, SQ_VERSION) < 0)
-		sq_die(SQ_EDATA, "%s", k.f.err);
-	if (sq_ctx_init(&ctx, kern, sq_pool_new(sq_tool.threads)) < 0)
-		sq_die(SQ_EDATA, "out of memory");
-	ctx.fell = sq_tool_fell;
-	k.f.progress = &progress;
+	sq_stage_open(&k.f, &ctx);
 	k.ctx = &ctx;
 	k.memory = sq_tool.memory;
-	sq_note("kernels: level %s", kern->name);
-	sq_tool_progress(&progress);
+	sq_note("kernels: level %s", ctx.kern->name);
 	run(&k, part);
-	sq_progress_end(&progress);
 	return SQ_OK;
 }

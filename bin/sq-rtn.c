@@ -1,35 +1,27 @@
 /* sq-rtn: round to nearest; see lib/quant/rtn.h. */
-#include "base/pool.h"
-#include "base/tool.h"
-#include "quant/filter.h"
 #include "quant/rtn.h"
+#include "quant/stage.h"
 
 static const char usage[] =
     "[-qvz] [-b BITS] [-g SIZE] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] "
     "[-p PROFILE] [--asym] [--except GLOB]... [--grid int|fp8_e4m3] [--only GLOB]... "
     "[--scale absmax|mse]";
 
-enum { OPT_ASYM = SQ_OPT(0), OPT_GRID, OPT_SCALE };
+enum { OPT_GRID = SQ_OPT(0) };
 
 static const struct option longopts[] = {
-	SQ_LONG,
-	SQ_FILTER_LONG,
-	{ "asym", no_argument, NULL, OPT_ASYM },
-	{ "bits", required_argument, NULL, 'b' },
+	SQ_STAGE_LONG,
+	SQ_RULES_LONG,
 	{ "grid", required_argument, NULL, OPT_GRID },
-	{ "group", required_argument, NULL, 'g' },
-	{ "scale", required_argument, NULL, OPT_SCALE },
 	{ NULL, 0, NULL, 0 }
 };
 
-static const char *const scales[] = { "absmax", "mse", NULL };
 static const char *const grids[] = { "int", "fp8_e4m3", NULL };
 
 struct filter {
 	struct sq_filter f;		/* first: it is cast back */
 	struct sq_rtn rtn;
 	struct sq_twin *head;		/* quantized copy of the embedding */
-	int bits;
 };
 
 static void
@@ -130,107 +122,57 @@ record(struct sq_filter *s)
 static void
 run(struct filter *f)
 {
-	const struct sq_qrule *rule = &f->f.rules.usual;
 	struct sq_filter *s = &f->f;
-	json_t *o = json_pack("{s:b,s:s,s:I,s:s}",
-	    "asym", !rule->symmetric, "grid", sq_grid_name(rule->grid),
-	    "group", (json_int_t)rule->group_cols,
-	    "scale", scales[rule->scale == SQ_MSE]);
+	json_t *o = json_object();
 
+	sq_rules_describe(&s->rules, o);
 	s->tensor = tensor;
 	s->record = record;
 	s->end = put_head;
-	if (sq_filter_run(s) < 0 || sq_filter_finish(s, "sq-rtn", SQ_VERSION,
-	    o, f->rtn.ctx->kern->name) < 0)
-		sq_die(SQ_EDATA, "%s", s->err);
+	sq_stage_run(s, "sq-rtn", o, f->rtn.ctx);
 }
 
+/* --grid fp8_e4m3, whatever the order of options. */
 static void
-set_rule(struct filter *f, int fp8)
+set_fp8(struct sq_rules *rules)
 {
-	struct sq_qrule *r = &f->f.rules.usual;
-	int g = fp8 ? (int)SQ_FP8_E4M3 : sq_grid_of_bits(f->bits == 0 ? 4 :
-	    f->bits);
+	struct sq_qrule *r = &rules->usual;
 
-	if (fp8 && f->bits != 0 && f->bits != 8)
-		sq_die(SQ_EUSAGE, "-b %d: fp8 has 8 bits", f->bits);
-	if (g < 0)
-		sq_die(SQ_EUSAGE, "-b %d: not 2, 3, 4, 5, 6 or 8", f->bits);
-	if (fp8 && !r->symmetric)
+	if ((rules->given & SQ_GIVEN_GRID) && r->grid != SQ_INT8)
+		sq_die(SQ_EUSAGE, "-b %d: fp8 has 8 bits",
+		    sq_grid_bits(r->grid));
+	if (!r->symmetric)
 		sq_die(SQ_EUSAGE, "--asym: fp8 has no zero points");
-	r->grid = (enum sq_grid)g;
-	r->group_rows = 1;
-	if (fp8 || f->bits != 0)
-		f->f.rules.given |= SQ_GIVEN_GRID;
-}
-
-static void
-option(struct filter *f, int c, int *fp8)
-{
-	struct sq_rules *rules = &f->f.rules;
-	int r;
-
-	switch (c) {
-	case 'b':
-		f->bits = (int)sq_arg_long("-b", optarg, 2, 8);
-		break;
-	case 'g':
-		rules->usual.group_cols = (size_t)sq_arg_long("-g", optarg, 0,
-		    1 << 30);
-		rules->given |= SQ_GIVEN_GROUP;
-		break;
-	case OPT_ASYM:
-		rules->usual.symmetric = 0;
-		rules->given |= SQ_GIVEN_ZEROS;
-		break;
-	case OPT_GRID:
-		*fp8 = sq_arg_choice("--grid", optarg, grids);
-		break;
-	case OPT_SCALE:
-		rules->usual.scale = sq_arg_choice("--scale", optarg,
-		    scales) ? SQ_MSE : SQ_ABSMAX;
-		rules->given |= SQ_GIVEN_SCALE;
-		break;
-	default:
-		if ((r = sq_filter_option(&f->f, c, optarg)) < 0)
-			sq_usage();
-		if (r == 0)
-			sq_tool_option(c);
-	}
+	r->grid = SQ_FP8_E4M3;
+	rules->given |= SQ_GIVEN_GRID;
 }
 
 int
 main(int argc, char *argv[])
 {
-	struct filter f = { .f.rules.usual.symmetric = 1 };
-	struct sq_progress progress;
-	const struct sq_kern *kern;
+	struct filter f = { .f.rules.usual = { .grid = SQ_INT4,
+	    .symmetric = 1, .group_rows = 1 } };
 	struct sq_ctx ctx;
-	char err[SQ_ERR];
 	int c, fp8 = 0;
 
 	sq_tool_init(argv[0], usage);
-	while ((c = getopt_long(argc, argv, SQ_SHORT SQ_FILTER_SHORT "b:g:",
+	while ((c = getopt_long(argc, argv, SQ_STAGE_SHORT SQ_RULES_SHORT,
 	    longopts, NULL)) != -1)
-		option(&f, c, &fp8);
+		if (c == OPT_GRID)
+			fp8 = sq_arg_choice("--grid", optarg, grids);
+		else if (!sq_rules_option(&f.f.rules, c, 0))
+			sq_stage_option(&f.f, c);
 	if (optind != argc)
 		sq_usage();
-	set_rule(&f, fp8);
-	sq_need_pipe();
-	if ((kern = sq_kern_find(sq_tool.kernel, err)) == NULL)
-		sq_die(SQ_EUSAGE, "%s", err);
-	if (sq_filter_open(&f.f, SQ_VERSION) < 0)
-		sq_die(SQ_EDATA, "%s", f.f.err);
-	if (sq_ctx_init(&ctx, kern, sq_pool_new(sq_tool.threads)) < 0)
-		sq_die(SQ_EDATA, "out of memory");
-	f.f.progress = f.rtn.chunks.progress = &progress;
-	ctx.fell = sq_tool_fell;
+	if (fp8)
+		set_fp8(&f.f.rules);
+	sq_stage_open(&f.f, &ctx);
+	f.rtn.chunks.progress = f.f.progress;
 	f.rtn.ctx = &ctx;
 	f.rtn.want_error = sq_tool.verbose;
 	f.rtn.chunks.memory = sq_tool.memory;
-	sq_note("kernels: quantize from level %s", kern->from[SQ_OP_quantize]);
-	sq_tool_progress(&progress);
+	sq_note("kernels: quantize from level %s",
+	    ctx.kern->from[SQ_OP_quantize]);
 	run(&f);
-	sq_progress_end(&progress);
 	return SQ_OK;
 }

@@ -1,0 +1,36 @@
+/*
+ * GPTQ of a model that passes: with the statistics in the stream, with those
+ * that its TOKENS give (sequential.h), or tuned (tune_run.h).
+ */
+#ifndef SQ_QUANT_GPTQ_RUN_H
+#define SQ_QUANT_GPTQ_RUN_H
+
+#include "quant/budget.h"
+#include "quant/sequential.h"
+#include "quant/tune_run.h"
+
+struct sq_gptq_run {
+	struct sq_filter f;		/* first: it is cast back */
+	/* options */
+	struct sq_gptq_layer layer;
+	struct sq_tune_run tune;	/* tune.tune.steps 0: not wanted */
+	struct sq_budget budget;	/* bits 0: none */
+	int drop;			/* statistics are not passed on */
+	int sequential;
+	/* What there is to say: statistics have been read, an input of
+	 * --sequential has its factor, a tensor is quantized; arg: the run. */
+	void (*seen)(void *arg);
+	void (*input)(void *arg, double strength);
+	void (*made)(void *arg, const struct sq_tensor *);
+	/* state */
+	struct sq_sequential *seq;	/* NULL: not so */
+};
+
+/*
+ * Options are set and the filter is open: plans the budget, and makes the
+ * filter do the work.  -1 with the reason in f.err.
+ */
+int	 sq_gptq_run_init(struct sq_gptq_run *);
+void	 sq_gptq_run_release(struct sq_gptq_run *);
+
+#endif
