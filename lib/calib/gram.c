@@ -179,6 +179,26 @@ add_row(void *arg, long task, int thread)
 		h[j] += tile[j];
 }
 
+struct to {
+	const struct band *b;
+	float *to;
+};
+
+/* The same of all columns, to a square. */
+static void
+add_whole(void *arg, long task, int thread)
+{
+	const struct to *t = arg;
+	const struct sq_gram *g = t->b->g;
+	size_t c = g->channels, j;
+	float *to = t->to + (t->b->row + (size_t)task) * c;
+	const float *tile = g->tile + (size_t)task * c;
+
+	(void)thread;
+	for (j = 0; j < c; j++)
+		to[j] += tile[j];
+}
+
 /* The tile becomes the band's rows times those of y from `first' on. */
 static int
 multiply(struct band *b, const struct sq_gram *y, size_t first, char *err)
@@ -220,8 +240,9 @@ int
 sq_gram_cross(struct sq_gram *g, const struct sq_gram *y, float *to,
     char *err)
 {
-	size_t c = g->channels, i;
+	size_t c = g->channels;
 	struct band b = { g, 0, 0 };
+	struct to t = { &b, to };
 
 	if (g->have != g->length || y->have != g->length)
 		return sq_fail(err, "a sample shorter than it should be");
@@ -229,8 +250,7 @@ sq_gram_cross(struct sq_gram *g, const struct sq_gram *y, float *to,
 		b.rows = c - b.row < BAND ? c - b.row : BAND;
 		if (multiply(&b, y, 0, err) < 0)
 			return -1;
-		for (i = 0; i < b.rows * c; i++)
-			to[b.row * c + i] += g->tile[i];
+		sq_pool_run(g->ctx->pool, add_whole, &t, (long)b.rows);
 	}
 	g->have = 0;
 	return 0;

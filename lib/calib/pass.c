@@ -35,6 +35,19 @@ sq_pass_embed(const struct sq_pass *p, const uint32_t *ids, char *err)
 	return 0;
 }
 
+/* The states at h through fn: where they lie, or there and back. */
+static int
+run(const struct sq_pass *p, float *h, const struct sq_feed *feed, char *err)
+{
+	struct sq_forward *f = &p->lane->f;
+	int lent = sq_forward_lend(f, h, feed->n);
+
+	if ((!lent && sq_forward_put(f, h, feed->n, err) < 0) ||
+	    p->fn(f, p->layer, feed, 1, err) < 0)
+		return -1;
+	return lent || !p->keep ? 0 : sq_forward_get(f, h, err);
+}
+
 int
 sq_pass_sample(const struct sq_pass *p, size_t i, char *err)
 {
@@ -48,14 +61,10 @@ sq_pass_sample(const struct sq_pass *p, size_t i, char *err)
 	sq_kvseq_clear(&lane->seq);
 	for (at = 0; at < p->hidden->length; at += feed.n) {
 		feed.n = batch(p, at);
-		if (sq_forward_put(&lane->f, h + at * dim, feed.n, err) < 0 ||
-		    sq_kvseq_reserve(&lane->seq, feed.n, err) < 0 ||
-		    p->fn(&lane->f, p->layer, &feed, 1, err) < 0)
+		if (sq_kvseq_reserve(&lane->seq, feed.n, err) < 0 ||
+		    run(p, h + at * dim, &feed, err) < 0)
 			return -1;
 		sq_kvseq_advance(&lane->seq, feed.n);
-		if (p->keep && sq_forward_get(&lane->f, h + at * dim,
-		    err) < 0)
-			return -1;
 		if (p->progress != NULL)
 			sq_progress_add(p->progress, feed.n);
 	}

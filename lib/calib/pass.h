@@ -15,7 +15,8 @@ struct sq_pass {
 	struct sq_hidden *hidden;
 	size_t layer;
 	sq_pass_fn *fn;
-	int keep;			/* hidden states become what comes out */
+	int keep;			/* hidden states become what comes out;
+					   else fn leaves f->x as it is */
 	struct sq_progress *progress;	/* counts tokens, or NULL */
 };
 

@@ -460,6 +460,7 @@ sq_forward_embed(struct sq_forward *f, const struct sq_feed *feed, size_t n,
 	struct sq_mat y = f->x;
 	size_t i, j, row = 0;
 
+	f->x.p = f->hidden;
 	for (i = 0; i < n; row += feed[i++].n) {
 		if (row + feed[i].n > f->max_rows)
 			return sq_fail(err, "a batch of more than %zu tokens",
@@ -501,6 +502,7 @@ sq_forward_put(struct sq_forward *f, const float *x, size_t rows, char *err)
 {
 	const struct sq_mem *mem = f->ctx->kern->mem;
 
+	f->x.p = f->hidden;
 	f->x.rows = rows;
 	if (mem->put(f->hidden, x, rows * f->x.cols * sizeof(*x)) < 0)
 		return sq_fail(err, "%s", mem->error());
@@ -512,9 +514,19 @@ sq_forward_get(struct sq_forward *f, float *x, char *err)
 {
 	const struct sq_mem *mem = f->ctx->kern->mem;
 
-	if (mem->get(x, f->hidden, f->x.rows * f->x.cols * sizeof(*x)) < 0)
+	if (mem->get(x, f->x.p, f->x.rows * f->x.cols * sizeof(*x)) < 0)
 		return sq_fail(err, "%s", mem->error());
 	return 0;
+}
+
+int
+sq_forward_lend(struct sq_forward *f, float *x, size_t rows)
+{
+	if (f->ctx->kern->mem->device)
+		return 0;
+	f->x.p = x;
+	f->x.rows = rows;
+	return 1;
 }
 
 int
@@ -551,7 +563,7 @@ sq_forward_logits(struct sq_forward *f, size_t row, size_t n,
 {
 	struct sq_mat x = f->x, h = mat(f->normed, n, f->x.cols);
 
-	x.p = f->hidden + row * x.cols;
+	x.p = (float *)x.p + row * x.cols;
 	x.rows = n;
 	if (norm(f, &x, f->model->norm, &h, err) < 0)
 		return -1;

@@ -81,6 +81,10 @@ int	 sq_forward_put(struct sq_forward *, const float *x, size_t rows,
 	    char *err);
 int	 sq_forward_get(struct sq_forward *, float *x, char *err);
 
+/* x is the caller's memory, which the kernels reach, and changes there, until
+ * another one is set.  0 where they do not: nothing is done. */
+int	 sq_forward_lend(struct sq_forward *, float *x, size_t rows);
+
 /* Passes x through block `layer'; the cache has room and keeps its length. */
 int	 sq_forward_block(struct sq_forward *, size_t layer,
 	    const struct sq_feed *, size_t nfeeds, char *err);

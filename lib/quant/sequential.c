@@ -36,6 +36,8 @@ struct sq_sequential {
 	size_t channels;
 	float *x;			/* a sample: [length][channels] */
 	size_t have;			/* tokens of it */
+	int inside;			/* it is that of a half's second layer */
+	int ahead;			/* the first model has passed the half */
 	struct sq_gram y, away;		/* Y, X - Y */
 	struct sums learn, held;
 	int stopped;			/* a tap stopped the pass */
@@ -94,22 +96,61 @@ plan_memory(const struct sq_sequential *s)
 
 /* ---- the inputs ---- */
 
-/* A pass of the first model: its input is kept. */
+/* Rows of an input, and where they go. */
+struct rows {
+	const struct sq_mat *m;
+	float *x;
+};
+
+static void
+keep_row(void *arg, long row, int thread)
+{
+	const struct rows *r = arg;
+	size_t n = r->m->cols, i = (size_t)row;
+
+	(void)thread;
+	memcpy(r->x + i * n, (float *)r->m->p + i * r->m->stride,
+	    n * sizeof(float));
+}
+
+static void
+less_row(void *arg, long row, int thread)
+{
+	const struct rows *r = arg;
+	size_t n = r->m->cols, i = (size_t)row, c;
+	const float *y = (float *)r->m->p + i * r->m->stride;
+	float *x = r->x + i * n;
+
+	(void)thread;
+	for (c = 0; c < n; c++)
+		x[c] -= y[c];
+}
+
+static void
+each_row(struct sq_sequential *s, const struct sq_mat *m,
+    void (*fn)(void *, long, int))
+{
+	struct rows r = { m, s->x + s->have * s->channels };
+
+	sq_pool_run(s->o.layer->ctx->pool, fn, &r, (long)m->rows);
+}
+
+/*
+ * A pass of the first model: its input is kept.  Within a half it goes on to
+ * the end, as this model needs no second pass.
+ */
 static int
 take_whole(void *arg, enum sq_role role, size_t layer, const struct sq_mat *x)
 {
 	struct sq_sequential *s = arg;
-	size_t i;
 
 	(void)layer;
 	if (role != s->role)
 		return 0;
-	for (i = 0; i < x->rows; i++)
-		memcpy(s->x + (s->have + i) * s->channels, (float *)x->p +
-		    i * x->stride, s->channels * sizeof(float));
+	each_row(s, x, keep_row);
 	s->have += x->rows;
-	s->stopped = 1;
-	return -1;
+	s->stopped = !s->inside;
+	return s->stopped ? -1 : 0;
 }
 
 /* A pass of the second: it is taken, and how far the first is away from it. */
@@ -117,18 +158,15 @@ static int
 take_small(void *arg, enum sq_role role, size_t layer, const struct sq_mat *y)
 {
 	struct sq_sequential *s = arg;
-	float *x = s->x + s->have * s->channels, *p = y->p;
-	struct sq_mat away = { x, SQ_F32, y->rows, s->channels, s->channels };
-	size_t i, c;
+	struct sq_mat away = { s->x + s->have * s->channels, SQ_F32, y->rows,
+	    s->channels, s->channels };
 
 	(void)layer;
 	if (role != s->role)
 		return 0;
 	if (sq_gram_take(&s->y, y, s->why) < 0)
 		return -1;
-	for (i = 0; i < y->rows; i++)
-		for (c = 0; c < s->channels; c++)
-			x[i * s->channels + c] -= p[i * y->stride + c];
+	each_row(s, y, less_row);
 	if (sq_gram_take(&s->away, &away, s->why) < 0)
 		return -1;
 	s->have += y->rows;
@@ -176,7 +214,8 @@ pass(struct sq_sequential *s, struct side *side, size_t i, sq_pass_fn *fn,
 	return s->why[0] == '\0' ? -1 : sq_fail(s->err, "%s", s->why);
 }
 
-/* A half of the block is done with: all samples of both models pass it. */
+/* A half of the block is done with: all samples of both models pass it, or
+ * have done so. */
 static int
 finish_half(struct sq_sequential *s, sq_pass_fn *fn)
 {
@@ -184,9 +223,10 @@ finish_half(struct sq_sequential *s, sq_pass_fn *fn)
 
 	s->whole.lane.f.tap = s->small.lane.f.tap = NULL;
 	for (i = 0; i < samples(s); i++)
-		if (pass(s, &s->whole, i, fn, 1) < 0 ||
+		if ((!s->ahead && pass(s, &s->whole, i, fn, 1) < 0) ||
 		    pass(s, &s->small, i, fn, 1) < 0)
 			return -1;
+	s->ahead = 0;
 	return 0;
 }
 
@@ -247,12 +287,14 @@ gather(struct sq_sequential *s, int input)
 	size_t i;
 
 	s->role = role[input];
+	s->inside = input == SQ_IN_O || input == SQ_IN_DOWN;
 	s->whole.lane.f.tap = take_whole;
 	s->small.lane.f.tap = take_small;
 	for (i = 0; i < samples(s); i++)
-		if (pass(s, &s->whole, i, fn, 0) < 0 ||
+		if (pass(s, &s->whole, i, fn, s->inside) < 0 ||
 		    pass(s, &s->small, i, fn, 0) < 0 || add_sample(s, i) < 0)
 			return -1;
+	s->ahead = s->inside;
 	return 0;
 }
 

@@ -50,17 +50,34 @@ times(const struct sq_target *t, const float *a, size_t rows, const float *m,
 	    n);
 }
 
+struct packed {
+	struct sq_target *t;
+	const float *h;
+	float more;
+};
+
+/* A row of the upper triangle is a column of the lower one. */
+static void
+unpack_row(void *arg, long task, int thread)
+{
+	const struct packed *p = arg;
+	size_t n = p->t->n, i = (size_t)task, k;
+	const float *h = p->h + sq_triangle_at(n, i, i);
+	float *s = p->t->square;
+
+	(void)thread;
+	s[i * n + i] = *h + p->more;
+	for (k = i + 1; k < n; k++)
+		s[i * n + k] = s[k * n + i] = h[k - i];
+}
+
 /* The whole of H, with something on its diagonal. */
 static void
 unpack(struct sq_target *t, const float *h, float more)
 {
-	size_t n = t->n, i, k;
-	float *s = t->square;
+	struct packed p = { t, h, more };
 
-	for (i = 0; i < n; i++)
-		for (k = i; k < n; k++)
-			s[i * n + k] = s[k * n + i] = *h++ +
-			    (i == k ? more : 0);
+	sq_pool_run(t->pool, unpack_row, &p, (long)t->n);
 }
 
 static double
