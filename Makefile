@@ -20,9 +20,8 @@ SHELL = /bin/bash
 .SECONDARY:
 MAKEFLAGS += --no-builtin-rules
 
-LIBS = -Wl,--as-needed -larchive -lzstd -lxxhash -ljansson -lyaml -lcsv -lpcre2-8 \
-	-lunistring -lcrypto -lcurl \
-	-lm -lpthread
+LIBS = -larchive -lzstd -lxxhash -ljansson -lyaml -lcsv -lpcre2-8 \
+	-lunistring -lcrypto -lm -lpthread
 KERNEL_CFLAGS = $(CFLAGS)
 FINAL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -Wall -Wextra $(WERROR) \
 	-ffp-contract=off -fPIC -fvisibility=default -I. -Ilib \

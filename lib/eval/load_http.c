@@ -1,5 +1,11 @@
-/* Requests to an HTTP endpoint, through libcurl; see load_http.h. */
+/*
+ * Requests to an HTTP endpoint, through libcurl; see load_http.h.  It is loaded
+ * when it is needed, so that a tool starts where it is missing.
+ */
+#define CURL_DISABLE_TYPECHECK
 #include <curl/curl.h>
+#include <dlfcn.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,6 +14,50 @@
 
 #define MAX_LINE	((size_t)16 << 20)	/* of an answer */
 #define CONNECTIONS	4096L
+
+#define FUNCTIONS(F)							\
+	F(easy_init) F(easy_setopt) F(easy_perform) F(easy_getinfo)	\
+	F(easy_cleanup) F(easy_strerror) F(multi_init) F(multi_setopt)	\
+	F(multi_add_handle) F(multi_remove_handle) F(multi_perform)	\
+	F(multi_info_read) F(multi_poll) F(multi_cleanup)		\
+	F(multi_strerror) F(slist_append) F(slist_free_all) F(global_init)
+
+#define F(name)	__typeof__(curl_##name) *name;
+static struct {
+	FUNCTIONS(F)
+} curl;
+#undef F
+
+static const char *missing;		/* what was not found, or NULL */
+
+static void
+find_curl(void)
+{
+	void *so = dlopen("libcurl.so.4", RTLD_NOW);
+
+	if (so == NULL) {
+		missing = "libcurl.so.4";
+		return;
+	}
+#define F(name)								\
+	*(void **)&curl.name = dlsym(so, "curl_" #name);		\
+	if (curl.name == NULL)						\
+		missing = "curl_" #name;
+	FUNCTIONS(F)
+#undef F
+	if (missing == NULL && curl.global_init(CURL_GLOBAL_DEFAULT) != 0)
+		missing = "a libcurl that starts";
+}
+
+static int
+load_curl(char *err)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, find_curl);
+	return missing == NULL ? 0 : sq_fail(err, "an endpoint needs %s",
+	    missing);
+}
 
 /* One request: what has come of its answer, up to the end of a line. */
 struct talk {
@@ -166,18 +216,18 @@ body(const struct sq_load_http *h, const struct sq_load_request *q)
 static CURL *
 handle(const struct sq_load_http *h, const char *url, struct talk *t)
 {
-	CURL *c = curl_easy_init();
+	CURL *c = curl.easy_init();
 
 	if (c == NULL)
 		return NULL;
-	curl_easy_setopt(c, CURLOPT_URL, url);
-	curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(c, CURLOPT_TCP_NODELAY, 1L);
-	curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)(1e3 * h->how.timeout));
-	curl_easy_setopt(c, CURLOPT_HTTPHEADER, h->headers);
-	curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, received);
-	curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
-	curl_easy_setopt(c, CURLOPT_PRIVATE, t);
+	curl.easy_setopt(c, CURLOPT_URL, url);
+	curl.easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+	curl.easy_setopt(c, CURLOPT_TCP_NODELAY, 1L);
+	curl.easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)(1e3 * h->how.timeout));
+	curl.easy_setopt(c, CURLOPT_HTTPHEADER, h->headers);
+	curl.easy_setopt(c, CURLOPT_WRITEFUNCTION, received);
+	curl.easy_setopt(c, CURLOPT_WRITEDATA, t);
+	curl.easy_setopt(c, CURLOPT_PRIVATE, t);
 	return c;
 }
 
@@ -193,8 +243,8 @@ send_request(void *arg, struct sq_load *l, size_t i, char *err)
 	t->curl = handle(h, h->url, t);
 	if (t->body == NULL || t->curl == NULL)
 		return sq_fail(err, "out of memory");
-	curl_easy_setopt(t->curl, CURLOPT_POSTFIELDS, t->body);
-	curl_multi_add_handle(h->multi, t->curl);
+	curl.easy_setopt(t->curl, CURLOPT_POSTFIELDS, t->body);
+	curl.multi_add_handle(h->multi, t->curl);
 	return 0;
 }
 
@@ -202,8 +252,8 @@ static void
 hang_up(struct sq_load_http *h, struct talk *t)
 {
 	if (t->curl != NULL) {
-		curl_multi_remove_handle(h->multi, t->curl);
-		curl_easy_cleanup(t->curl);
+		curl.multi_remove_handle(h->multi, t->curl);
+		curl.easy_cleanup(t->curl);
 	}
 	free(t->body);
 	free(t->line);
@@ -217,9 +267,9 @@ finish(struct sq_load_http *h, struct talk *t, CURLcode code)
 	struct sq_load_request *q = &t->load->request[t->i];
 	long status = 0;
 
-	curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
+	curl.easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
 	if (code != CURLE_OK)
-		sq_fail(t->why, "%s", curl_easy_strerror(code));
+		sq_fail(t->why, "%s", curl.easy_strerror(code));
 	else if (status != 200)
 		sq_fail(t->why, "HTTP status %ld: %.*s", status, t->n > 120 ?
 		    120 : (int)t->n, t->n == 0 ? "" : t->line);
@@ -242,19 +292,19 @@ await(void *arg, struct sq_load *l, double seconds, char *err)
 	int running, left;
 
 	(void)l;
-	if ((r = curl_multi_perform(h->multi, &running)) == CURLM_OK &&
-	    (m = curl_multi_info_read(h->multi, &left)) == NULL)
-		r = curl_multi_poll(h->multi, NULL, 0, (int)(1e3 * seconds) +
+	if ((r = curl.multi_perform(h->multi, &running)) == CURLM_OK &&
+	    (m = curl.multi_info_read(h->multi, &left)) == NULL)
+		r = curl.multi_poll(h->multi, NULL, 0, (int)(1e3 * seconds) +
 		    1, NULL);
 	else
 		for (; r == CURLM_OK && m != NULL;
-		    m = curl_multi_info_read(h->multi, &left))
+		    m = curl.multi_info_read(h->multi, &left))
 			if (m->msg == CURLMSG_DONE) {
-				curl_easy_getinfo(m->easy_handle,
+				curl.easy_getinfo(m->easy_handle,
 				    CURLINFO_PRIVATE, (char **)&t);
 				finish(h, t, m->data.result);
 			}
-	return r == CURLM_OK ? 0 : sq_fail(err, "%s", curl_multi_strerror(r));
+	return r == CURLM_OK ? 0 : sq_fail(err, "%s", curl.multi_strerror(r));
 }
 
 /* ---- before and after ---- */
@@ -293,22 +343,22 @@ ask_model(struct sq_load_http *h, const char *base, char *err)
 		free(url);
 		return sq_fail(err, "out of memory");
 	}
-	curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, kept);
-	code = curl_easy_perform(c);
-	curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
+	curl.easy_setopt(c, CURLOPT_WRITEFUNCTION, kept);
+	code = curl.easy_perform(c);
+	curl.easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
 	if (code == CURLE_OK && status == 200 &&
 	    (j = sq_json_object(t.line, t.n, err)) != NULL)
 		id = json_string_value(json_object_get(json_array_get(
 		    json_object_get(j, "data"), 0), "id"));
 	if (code != CURLE_OK)
-		sq_fail(err, "'%s': %s", url, curl_easy_strerror(code));
+		sq_fail(err, "'%s': %s", url, curl.easy_strerror(code));
 	else if (id == NULL)
 		sq_fail(err, "'%s': status %ld, and no list of models", url,
 		    status);
 	else if ((h->model = strdup(id)) == NULL)
 		sq_fail(err, "out of memory");
 	json_decref(j);
-	curl_easy_cleanup(c);
+	curl.easy_cleanup(c);
 	free(t.line);
 	free(url);
 	return h->model == NULL ? -1 : 0;
@@ -355,16 +405,16 @@ sq_load_http_open(struct sq_load_http *h, const struct sq_http_how *how,
 	h->how = *how;
 	h->n = l->n;
 	h->server = (struct sq_load_server){ send_request, await, h };
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0)
-		return sq_fail(err, "libcurl does not start");
-	h->headers = curl_slist_append(NULL, "Content-Type: application/json");
+	if (load_curl(err) < 0)
+		return -1;
+	h->headers = curl.slist_append(NULL, "Content-Type: application/json");
 	for (i = 0; i < how->nheaders; i++)
-		h->headers = curl_slist_append(h->headers, how->header[i]);
+		h->headers = curl.slist_append(h->headers, how->header[i]);
 	h->talk = calloc(l->n, sizeof(*h->talk));
-	if ((h->multi = curl_multi_init()) == NULL || h->talk == NULL ||
+	if ((h->multi = curl.multi_init()) == NULL || h->talk == NULL ||
 	    h->headers == NULL)
 		return sq_fail(err, "out of memory");
-	curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, CONNECTIONS);
+	curl.multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, CONNECTIONS);
 	if ((r = address(h, &base, err)) == 0) {
 		if (how->model == NULL)
 			r = ask_model(h, base, err);
@@ -385,11 +435,12 @@ sq_load_http_close(struct sq_load_http *h)
 
 	for (i = 0; h->talk != NULL && i < h->n; i++)
 		hang_up(h, &h->talk[i]);
-	curl_multi_cleanup(h->multi);
-	curl_slist_free_all(h->headers);
+	if (missing == NULL) {
+		curl.multi_cleanup(h->multi);
+		curl.slist_free_all(h->headers);
+	}
 	free(h->talk);
 	free(h->url);
 	free(h->model);
-	curl_global_cleanup();
 	memset(h, 0, sizeof(*h));
 }
