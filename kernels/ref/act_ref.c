@@ -30,7 +30,7 @@ code(float v, enum sq_act_kind kind)
 {
 	if (kind == SQ_ACT_FP8)
 		return sq_f32_to_e4m3(v);
-	v = v < -127 ? -127 : v > 127 ? 127 : v;
+	v = v < -128 ? -128 : v > 127 ? 127 : v;
 	return (uint8_t)(int8_t)lrintf(v);
 }
 

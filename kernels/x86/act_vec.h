@@ -36,7 +36,7 @@ greatest(const float *x, size_t n)
 SQ_INLINE VI
 int8_code(VF v)
 {
-	v = vf_min(vf_max(v, vf_set1(-127)), vf_set1(127));
+	v = vf_min(vf_max(v, vf_set1(-128)), vf_set1(127));
 	return vi_and(vi_from_f(v), vi_set1(255));
 }
 

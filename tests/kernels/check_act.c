@@ -117,11 +117,12 @@ shape_of(struct checker *k, size_t i, int type, int kind)
 	return s;
 }
 
-/* 2.54 is 127 steps of .02; .05 is 2.5 of them and goes to 2; 3 is clamped. */
+/* 2.54 is 127 steps of .02; .05 is 2.5 of them and goes to 2; 3 is clamped
+ * to the end of the type, which is one step further below than above. */
 static void
 known_answer(struct checker *k, const struct sq_kern *new)
 {
-	static const int8_t want[5] = { 127, -1, 2, -127, 0 };
+	static const int8_t want[5] = { 127, -1, 2, -128, 0 };
 	float x[5] = { 2.54f, -0.02f, 0.05f, -3, 0 }, s;
 	struct sq_act a = { SQ_ACT_INT8, 0.02f };
 	uint8_t u[5];
