@@ -68,7 +68,7 @@ TEST_PROGS = $(UNIT:%=$(B)/tests/%) $(B)/tests/checkkern \
 	$(B)/tests/mini_stream
 
 .PHONY: all cuda no-cuda help deps demo check test test-progs asan fuzz report \
-	bench install uninstall clean
+	results bench install uninstall clean
 
 all: $(TOOLS:%=$(B)/bin/%) $(SCRIPTS:bin/%=$(B)/bin/%) \
 	$(B)/lib/libsq.a $(B)/lib/libsq.so.$(VERSION)
@@ -80,6 +80,7 @@ help:
 	@echo 'make asan       the same tests with address and undefined-behaviour checks'
 	@echo 'make fuzz       fuzz each reader for FUZZ_SECONDS (60)'
 	@echo 'make report     compare the small model with its variants: build/report.html'
+	@echo 'make results    measure this machine: pipelines/results, RESULTS.md'
 	@echo 'make bench      measure speed and memory: a table and build/bench.csv'
 	@echo 'make install    PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo 'make cuda       the plug-in for NVIDIA cards: build/lib/libsqk_cuda.so'
@@ -200,6 +201,10 @@ report: all
 	    SAMPLES=16 LENGTH=1024 TOKENS=8192 \
 	    TASKS=needle=tests/data/text/eval.txt \
 	    TASK_OPTIONS='--lengths 128:512 --depths 3 --each 2'
+
+results: all
+	@$(MAKE) --no-print-directory -f pipelines/results.mk \
+	    PATH="$(CURDIR)/$(B)/bin:$$PATH"
 
 bench: all
 	@pipelines/bench $(B)

@@ -54,3 +54,18 @@ grep -q 'sq-gptq -q --budget 4.5 -g 64 <.*b/b4.5.sqa' log || fail "$(cat log)"
 grep -q "missing: .*gap/eval-nothing.csv" log || fail "$(cat log)"
 grep -q '^sq-ref-7m,ppl,[0-9]' gap/report.csv || fail "$(cat log)"
 [ -z "$(find whole split gap -name '*.part')" ] || fail "$(ls gap)"
+
+# The page of results: each file with what was run, where and when.
+mkdir results
+printf '%s\n' 'sq-bench --csv kernels' 'Some CPU, 2 cores' 2026-01-02 0.10 \
+    >results/kernels-x.how
+printf 'op,shape,rate\nmatmul,"a|b, 2x4",123456.789\n' >results/kernels-x.csv
+printf '%s\n' 'sq-bench model m' 'Some CPU' 2026-01-02 >results/speed-m.how
+printf 'model,batch,prompt,generate,metric,value,unit\n%s\n%s\n' \
+    x/m,1,32,4,ttft,7.5,ms x/m,1,32,4,throughput,99,tok/s >results/speed-m.csv
+"$root/pipelines/mkresults" results >page || fail "no page"
+for want in '    sq-bench --csv kernels' '| matmul | a\|b, 2x4 | 1.2346e+05 |' \
+    'Some CPU, 2 cores; 2026-01-02; load average 0.10.' \
+    '| m | 32 | 1 | 7.5 |  | 99 |  |  | not available |'; do
+	grep -qxF "$want" page || fail "no '$want': $(cat page)"
+done
