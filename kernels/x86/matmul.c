@@ -18,10 +18,10 @@
 struct run {
 	const struct sq_mm_level *lv;
 	const struct sq_weight *w;
-	const struct sq_mat *x, *y;
+	struct sq_mm_x x;		/* all tokens */
+	const struct sq_mat *y;
 	struct sq_mm_order order;
-	int round;
-	size_t padded;			/* columns, up to a whole unit */
+	size_t padded;			/* columns, up to whole ones */
 	size_t row, rows, nvec;		/* tokens of this pass, and vectors */
 	size_t step;			/* weight rows of a task */
 	char *packed, *scratch;
@@ -61,19 +61,32 @@ set_columns(struct sq_mm_order *o)
 static struct sq_mm_x
 x_part(const struct run *r, size_t row, size_t rows, size_t col, size_t cols)
 {
-	struct sq_mm_x x = { .rows = rows, .stride = r->x->stride,
-	    .order = &r->order, .round = r->round };
+	struct sq_mm_x x = r->x;
 
-	x.x = (const float *)r->x->p + row * x.stride + col;
-	x.cols = least(cols, r->x->cols - col);
+	x.order = &r->order;
+	x.rows = rows;
+	x.cols = least(cols, r->x.cols - col);
+	if (x.codes != NULL) {
+		x.codes += row * x.stride + col;
+		x.scale += row;
+	} else {
+		x.x += row * x.stride + col;
+	}
 	return x;
+}
+
+/* Bytes that cols packed columns of a token take, from a multiple of WIDE. */
+static size_t
+x_bytes(const struct run *r, size_t cols)
+{
+	return cols * r->lv->size + up(cols, SQ_MM_WIDE) * r->lv->extra;
 }
 
 /* Where the block of columns from col lies in packed x. */
 static char *
 packed_at(const struct run *r, size_t col)
 {
-	return r->packed + col * r->nvec * r->lv->lanes * r->lv->size;
+	return r->packed + x_bytes(r, col) * r->nvec * r->lv->lanes;
 }
 
 static void
@@ -88,7 +101,7 @@ do_pack(void *arg, long task, int thread)
 	struct sq_mm_x x = x_part(r, r->row + v * lv->lanes, tokens, col, cols);
 
 	(void)thread;
-	lv->pack(&x, packed_at(r, col) + v * cols * lv->lanes * lv->size);
+	lv->pack(&x, packed_at(r, col) + v * x_bytes(r, cols) * lv->lanes);
 }
 
 static void
@@ -174,15 +187,15 @@ static int
 run_tiles(struct run *r, struct sq_ctx *c, size_t threads, size_t room)
 {
 	const struct sq_mm_level *lv = r->lv;
-	size_t vec = r->padded * lv->lanes * lv->size;
+	size_t vec = x_bytes(r, r->padded) * lv->lanes;
 	size_t most = least(room / vec, lv->block / lv->lanes);
-	size_t all = up(r->x->rows, lv->lanes), step;
+	size_t all = up(r->x.rows, lv->lanes), step;
 
 	if (most == 0)
 		return SQ_UNSUP;
 	step = up(all, up(all, most)) * lv->lanes;
-	for (r->row = 0; r->row < r->x->rows; r->row += step) {
-		r->rows = least(step, r->x->rows - r->row);
+	for (r->row = 0; r->row < r->x.rows; r->row += step) {
+		r->rows = least(step, r->x.rows - r->row);
 		r->nvec = up(r->rows, lv->lanes);
 		sq_pool_run(c->pool, do_pack, r,
 		    (long)(r->nvec * up(r->padded, lv->depth)));
@@ -203,7 +216,7 @@ do_arrange(void *arg, long task, int thread)
 	struct sq_mm_x x = x_part(r, t, 1, 0, r->padded);
 
 	(void)thread;
-	r->lv->arrange(&x, r->packed + t * r->padded * r->lv->size);
+	r->lv->arrange(&x, r->packed + t * x_bytes(r, r->padded));
 }
 
 /* STRIP rows of the weight and all tokens. */
@@ -211,7 +224,7 @@ static void
 do_strip(const struct run *r, struct sq_mm_part *p, float *sums)
 {
 	const struct sq_mm_level *lv = r->lv;
-	size_t stride = r->padded * lv->size, sum = SQ_MM_STRIP * lv->lanes;
+	size_t stride = x_bytes(r, r->padded), sum = SQ_MM_STRIP * lv->lanes;
 	float out[SQ_MM_STRIP], *y;
 	size_t t, i;
 
@@ -219,7 +232,7 @@ do_strip(const struct run *r, struct sq_mm_part *p, float *sums)
 		p->cols = least(SQ_MM_COLUMNS, r->padded - p->col);
 		for (t = 0; t < r->rows; t += SQ_MM_TOKENS)
 			lv->direct(p, r->packed + t * stride +
-			    p->col * lv->size, stride, least(SQ_MM_TOKENS,
+			    x_bytes(r, p->col), stride, least(SQ_MM_TOKENS,
 			    r->rows - t), sums + t * sum, p->col == 0);
 	}
 	for (t = 0; t < r->rows; t++) {
@@ -232,7 +245,8 @@ do_strip(const struct run *r, struct sq_mm_part *p, float *sums)
 
 /*
  * The rows of a strip are far apart, so that memory is read in STRIP streams,
- * each one in order: what the processor foresees best.
+ * each one in order: what the processor foresees best where the rows of a strip
+ * are walked together.
  */
 static void
 do_direct(void *arg, long task, int thread)
@@ -243,10 +257,10 @@ do_direct(void *arg, long task, int thread)
 	size_t row = (size_t)task * r->step, i;
 	size_t rows = least(r->step, r->w->rows - row);
 
-	p.apart = up(rows, SQ_MM_STRIP);
-	for (i = 0; i < p.apart; i++) {
-		p.row = row + i;
-		p.rows = up(rows - i, p.apart);
+	p.apart = r->lv->in_order ? 1 : up(rows, SQ_MM_STRIP);
+	for (i = 0; i < up(rows, SQ_MM_STRIP); i++) {
+		p.row = row + (r->lv->in_order ? i * SQ_MM_STRIP : i);
+		p.rows = least(SQ_MM_STRIP, up(row + rows - p.row, p.apart));
 		do_strip(r, &p, sums);
 	}
 }
@@ -255,9 +269,9 @@ do_direct(void *arg, long task, int thread)
 static int
 run_direct(struct run *r, struct sq_ctx *c, size_t threads, size_t room)
 {
-	if (r->x->rows * r->padded * r->lv->size > room)
+	if (r->x.rows * x_bytes(r, r->padded) > room)
 		return SQ_UNSUP;
-	r->rows = r->x->rows;
+	r->rows = r->x.rows;
 	sq_pool_run(c->pool, do_arrange, r, (long)r->rows);
 	r->step = task_rows(r, threads, SQ_MM_STRIP, SIZE_MAX);
 	sq_pool_run(c->pool, do_direct, r, (long)up(r->w->rows, r->step));
@@ -287,27 +301,54 @@ expands(const struct sq_weight *w)
 	    (w->group_cols % SQ_MM_UNIT == 0 || w->group_cols >= w->cols);
 }
 
-static int
-run(const struct sq_mm_level *lv, struct sq_ctx *c, const struct sq_weight *w,
-    const struct sq_mat *x, enum sq_prec prec, const struct sq_mat *y)
+int
+sq_mm_int_fits(const struct sq_weight *w)
 {
-	struct run r = { .lv = lv, .w = w, .x = x, .y = y };
-	int few = c->batch == SQ_BATCH_STEP || (c->batch == SQ_BATCH_AUTO &&
-	    x->rows <= lv->few);
+	if (!sq_weight_allows(w) || !sq_grid_is_int(w->grid) ||
+	    !sq_dtype_is_float(w->scale_type))
+		return 0;
+	return w->group_cols >= w->cols || w->group_cols % SQ_MM_WIDE == 0 ||
+	    w->group_cols == SQ_MM_UNIT || w->group_cols == 2 * SQ_MM_UNIT;
+}
+
+int
+sq_mm_is_few(const struct sq_mm_level *lv, const struct sq_ctx *c,
+    size_t tokens)
+{
+	return c->batch == SQ_BATCH_STEP ||
+	    (c->batch == SQ_BATCH_AUTO && tokens <= lv->few);
+}
+
+static int
+run_x(const struct sq_mm_level *lv, struct sq_ctx *c,
+    const struct sq_weight *w, const struct sq_mm_x *x, const struct sq_mat *y)
+{
+	struct run r = { .lv = lv, .w = w, .x = *x, .y = y };
+	int few = sq_mm_is_few(lv, c, x->rows);
 	size_t threads = (size_t)sq_pool_threads(c->pool), room;
 
 	if (x->rows == 0 || w->rows == 0)
 		return 0;
 	lv->order(w, few, &r.order);
 	set_columns(&r.order);
-	r.round = prec == SQ_PREC_BF16 && lv->size == sizeof(float);
-	r.padded = up(w->cols, SQ_MM_UNIT) * SQ_MM_UNIT;
+	r.padded = up(w->cols, lv->whole) * lv->whole;
 	r.scratch = c->work;
 	r.packed = r.scratch + threads * SCRATCH;
 	room = c->work_size - threads * SCRATCH;
 	if (few)
 		return run_direct(&r, c, threads, room);
 	return run_tiles(&r, c, threads, room);
+}
+
+static int
+run(const struct sq_mm_level *lv, struct sq_ctx *c, const struct sq_weight *w,
+    const struct sq_mat *x, enum sq_prec prec, const struct sq_mat *y)
+{
+	struct sq_mm_x all = { .x = x->p, .stride = x->stride,
+	    .rows = x->rows, .cols = x->cols,
+	    .round = prec == SQ_PREC_BF16 && lv->size == sizeof(float) };
+
+	return run_x(lv, c, w, &all, y);
 }
 
 /* A weight that is not expanded where it is: some of its rows at a time are

@@ -31,6 +31,10 @@
  *
  *	e.g. unit 32, spread 4:  columns 0 4 8 .. 28  1 5 9 .. 29  2 6 ..
  *
+ * Integer levels (int_vec.h) keep codes as codes: x is packed as integers, with
+ * a scale for each WIDE columns, and scales and zero points are applied to the
+ * integer sums of a group.
+ *
  * A result depends on x's row, the weight, the level, the precision, and on
  * whether x has few or many rows; not on threads or on the other rows.
  */
@@ -49,7 +53,8 @@
 /* How a weight is expanded: its kind (unit_vec.h), and the order. */
 struct sq_mm_order {
 	int kind;
-	size_t unit, spread;		/* unit: UNIT or WIDE */
+	size_t unit, spread;		/* unit: UNIT to WIDE */
+	size_t group;			/* integers: columns of a sum */
 	uint8_t column[SQ_MM_WIDE];	/* of each position */
 };
 
@@ -65,9 +70,12 @@ struct sq_mm_part {
 	ptrdiff_t ahead;	/* bytes from here to what is wanted soon */
 };
 
-/* cols columns of rows tokens, the first at x. */
+/* cols columns of rows tokens, the first at x; or at codes, with a scale for
+ * each row. */
 struct sq_mm_x {
 	const float *x;
+	const int8_t *codes;
+	const float *scale;
 	size_t stride, rows, cols;
 	const struct sq_mm_order *order;
 	int round;		/* to bf16 */
@@ -75,17 +83,21 @@ struct sq_mm_x {
 
 struct sq_mm_level {
 	size_t lanes;		/* tokens of a vector */
-	size_t size;		/* bytes of an expanded weight: 4 or 2 */
+	size_t size;		/* bytes of an expanded weight: 4, 2 or 1 */
+	size_t whole;		/* columns that are always done together */
+	size_t extra;		/* bytes that a token has besides, for each
+				   WIDE columns */
 	size_t depth;		/* columns of a panel, a multiple of WIDE */
 	size_t few;		/* tokens for which direct is used, at most */
 	size_t block;		/* tokens packed at a time, at most */
+	int in_order;		/* direct: row after row, not in streams */
 
 	/* kind, unit and spread for w: for direct or not. */
 	void (*order)(const struct sq_weight *w, int direct,
 	    struct sq_mm_order *);
 
-	/* A part into a panel; rows of the panel are depth * size + 64 bytes
-	 * apart. */
+	/* A part into a panel; rows of a panel of floats are depth * size +
+	 * 64 bytes apart. */
 	void (*expand)(const struct sq_mm_part *, void *panel);
 
 	/* Up to lanes tokens, packed; missing ones are 0. */
@@ -95,7 +107,7 @@ struct sq_mm_level {
 	void (*arrange)(const struct sq_mm_x *, void *row);
 
 	/* sums = or += panel x packed; cols is a multiple of UNIT; nvec
-	 * vectors of tokens lie cols * lanes elements apart. */
+	 * vectors of tokens lie cols * lanes elements apart, and the extra. */
 	void (*tile)(const void *panel, const void *packed, size_t rows,
 	    size_t cols, size_t nvec, float *sums, int first);
 
@@ -128,9 +140,19 @@ sq_mm_strip(size_t n)
 /* The levels; amx is the last but for its tiles. */
 extern const struct sq_mm_level sq_mm_avx2, sq_mm_avx512, sq_mm_avx512bf16;
 
+/* With integers: x as 16 bits, or as bytes. */
+extern const struct sq_mm_level sq_mm_int_avx2, sq_mm_int_avx512;
+
 /* The product at that level; SQ_UNSUP for what it does not do. */
 int	 sq_mm_run(const struct sq_mm_level *, struct sq_ctx *,
 	    const struct sq_weight *, const struct sq_mat *x, enum sq_prec,
 	    const struct sq_mat *y);
+
+/* Whether the integer levels take such a weight. */
+int	 sq_mm_int_fits(const struct sq_weight *);
+
+/* Are these few tokens for the level? */
+int	 sq_mm_is_few(const struct sq_mm_level *, const struct sq_ctx *,
+	    size_t tokens);
 
 #endif

@@ -211,8 +211,8 @@ arrange(const struct sq_mm_x *x, void *row)
 }
 
 const struct sq_mm_level sq_mm_avx512bf16 = {
-	.lanes = VL, .size = sizeof(ELEM), .depth = DEPTH, .few = 12,
-	.block = 512, .order = order, .expand = expand, .pack = pack,
+	.lanes = VL, .size = sizeof(ELEM), .whole = SQ_MM_UNIT,
+	.depth = DEPTH, .few = 12, .block = 512, .order = order, .expand = expand, .pack = pack,
 	.arrange = arrange, .tile = tile, .direct = direct, .finish = finish,
 	.total = total
 };

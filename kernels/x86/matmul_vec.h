@@ -154,8 +154,8 @@ arrange(const struct sq_mm_x *x, void *row)
 }
 
 const struct sq_mm_level LEVEL(mm) = {
-	.lanes = VL, .size = sizeof(float), .depth = DEPTH, .few = 12,
-	.block = 512, .order = order, .expand = expand, .pack = pack,
+	.lanes = VL, .size = sizeof(float), .whole = SQ_MM_UNIT,
+	.depth = DEPTH, .few = 12, .block = 512, .order = order, .expand = expand, .pack = pack,
 	.arrange = arrange, .tile = tile, .direct = direct, .finish = finish,
 	.total = total
 };
@@ -164,5 +164,11 @@ int
 LEVEL(matmul)(struct sq_ctx *c, const struct sq_weight *w,
     const struct sq_mat *x, enum sq_prec prec, const struct sq_mat *y)
 {
+	int few = sq_mm_is_few(&LEVEL(mm_int), c, x->rows);
+
+	/* Few tokens: those kinds that have a fast direct product. */
+	if (prec == SQ_PREC_BF16 && sq_mm_int_fits(w) && (!few ||
+	    w->grid == SQ_INT4 || w->grid == SQ_INT8))
+		return sq_mm_run(&LEVEL(mm_int), c, w, x, prec, y);
 	return sq_mm_run(&LEVEL(mm), c, w, x, prec, y);
 }

@@ -36,6 +36,7 @@ static const size_t ins[] = {
 };
 static const size_t groups[] = { 32, 64, 96, 128, 256, 0 };
 
+#define BLOCK	128		/* columns that share a scale, at most */
 #define N(a)	(sizeof(a) / sizeof((a)[0]))
 #define PICK(k, a)	((a)[ck_range(k, 0, N(a) - 1)])
 
@@ -62,22 +63,38 @@ describe(struct test *c, enum ck_kind fill)
 	    ck_kind_name(fill));
 }
 
+/* Half a unit of 16 bits that the block around column i of x shares. */
+static double
+half_unit(const struct test *c, const float *x, size_t i)
+{
+	size_t end = (i / BLOCK + 1) * BLOCK;
+	double most = 0;
+
+	for (i = i / BLOCK * BLOCK; i < end && i < c->w.cols; i++)
+		most = fmax(most, fabs((double)x[i]));
+	return most / 65534;
+}
+
 /*
  * The magnitudes that enter an output.  Bf16 products may take denormals for
- * 0, and sums in float32 may lose them: what that can be is added, so that
- * the bound covers it.
+ * 0, and sums in float32 may lose them; x may be rounded to 16 bits that share
+ * a scale: what that can be is added, so that the bound covers it.
  */
 static double
 magnitude(struct checker *k, const struct test *c, const float *w,
     const float *x)
 {
-	double sum = 0, lost = 0;
+	double sum = 0, lost = 0, unit = 0;
 	size_t i;
 
 	for (i = 0; i < c->w.cols; i++) {
 		sum += fabs((double)w[i] * x[i]);
+		if (i % BLOCK == 0)
+			unit = half_unit(c, x, i);
 		lost += c->prec == SQ_PREC_F32 ? 0x1p-149 :
 		    0x1p-126 * (1 + fabs((double)w[i]) + fabs((double)x[i]));
+		if (c->prec != SQ_PREC_F32 && sq_grid_is_int(c->w.grid))
+			lost += fabs((double)w[i]) * unit;
 	}
 	return sum + lost / k->bound;
 }

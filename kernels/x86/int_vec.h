@@ -1,0 +1,191 @@
+/*
+ * What the products of integers share; see matmul.h.  Over vec.h.
+ *
+ * x is packed in blocks of WIDE columns.  A block of a token (direct) or of a
+ * vector of tokens (tile) starts with a head, then come the codes of x:
+ *
+ *	direct   the scale of the block; for each of its sums, lane by lane, the
+ *	         sum of the codes of x, for the zero points
+ *	tile     the same of each token: a vector of scales, then one for each
+ *	         group
+ *
+ * A sum takes a group of columns, at most WIDE of them, so that it is exact;
+ * then it becomes a float32.
+ */
+#ifndef SQ_X86_INT_VEC_H
+#define SQ_X86_INT_VEC_H
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/quant.h"
+#include "kernels/x86/codes.h"
+#include "kernels/x86/matmul.h"
+#include "kernels/x86/pack_vec.h"
+#include "kernels/x86/values.h"
+
+#define BLOCK	SQ_MM_WIDE
+#define DEPTH	512			/* columns of a panel */
+#define SLOTS	4			/* sums of a block, at most */
+#define TOKENS	SQ_MM_TOKENS
+
+struct head {
+	float scale, none[VL - 1];
+	float sums[SLOTS][VL];
+};
+
+/* The scales of the groups of a part's row, and -z of each; 0 behind the last
+ * one, up to a whole block. */
+struct groups {
+	size_t n;
+	float scale[SQ_MM_COLUMNS / SQ_MM_UNIT + VL];
+	float zero[SQ_MM_COLUMNS / SQ_MM_UNIT + VL];
+};
+
+/* a += b, in the register where a is: left to itself, gcc 12 moves sums about
+ * and spills them. */
+#define vi_add_to(a, b)		__asm__("vpaddd %1, %0, %0" : "+v"(a) : "v"(b))
+
+/* 32-bit integers to 16 bits: two vectors to one, in order. */
+SQ_INLINE VI
+vi_narrow(VI a, VI b)
+{
+#if VL == 16
+	return _mm512_permutexvar_epi64(_mm512_set_epi64(7, 5, 3, 1, 6, 4, 2,
+	    0), vi_packs(a, b));
+#else
+	return _mm256_permute4x64_epi64(vi_packs(a, b), 0xd8);
+#endif
+}
+
+/* How a level's integers go together. */
+static size_t
+group_of(const struct sq_weight *w)
+{
+	return w->group_cols >= BLOCK || w->group_cols >= w->cols ? BLOCK :
+	    w->group_cols;
+}
+
+SQ_INLINE void
+scales_alike(const struct sq_weight *w, size_t first, size_t n,
+    struct groups *g)
+{
+	size_t i;
+
+	for (i = 0; i < n; i += VL)
+		vf_store(g->scale + i, vf_take(w->scales, w->scale_type,
+		    first + i, n - i));
+	for (i = 0; w->zeros != NULL && i < n; i++)
+		g->zero[i] = -(float)w->zeros[first + i];
+}
+
+/* The groups of row `row', of cols columns from col. */
+static void
+load_groups(const struct sq_weight *w, size_t row, size_t col, size_t cols,
+    struct groups *g)
+{
+	size_t size = group_of(w), blocks = (cols + BLOCK - 1) / BLOCK;
+	size_t first = row / w->group_rows *
+	    sq_groups_across(w->cols, w->group_cols), i, at;
+	const float mid = -(float)(1u << (sq_grid_bits(w->grid) - 1));
+
+	g->n = (cols + size - 1) / size;
+	if (w->group_cols == size) {
+		scales_alike(w, first + col / size, g->n, g);
+	} else {
+		for (i = 0; i < g->n; i++) {
+			at = first + (col + i * size) / w->group_cols;
+			if (i > 0 && (col + i * size) % w->group_cols != 0) {
+				g->scale[i] = g->scale[i - 1];
+				g->zero[i] = g->zero[i - 1];
+				continue;
+			}
+			g->scale[i] = sq_scalar(w->scales, w->scale_type, at);
+			if (w->zeros != NULL)
+				g->zero[i] = -(float)w->zeros[at];
+		}
+	}
+	for (i = g->n; i < blocks * (BLOCK / size); i++)
+		g->scale[i] = g->zero[i] = 0;
+	if (w->zeros == NULL)
+		for (i = 0; i < g->n; i += VL)
+			vf_store(g->zero + i, vf_set1(mid));
+}
+
+/* A block of one token from column col, in order, as floats; 0 where x has
+ * none. */
+SQ_INLINE void
+x_block(const struct sq_mm_x *x, size_t token, size_t col, VF v[BLOCK / VL])
+{
+	size_t n = x->cols - col < BLOCK ? x->cols - col : BLOCK, i, s;
+	size_t unit = x->order->unit / VL;
+	const float *row = x->x + token * x->stride + col;
+	int8_t codes[BLOCK + 16];
+	float copy[BLOCK];
+
+	if (x->codes != NULL) {
+		memset(codes + n, 0, sizeof(codes) - n);
+		memcpy(codes, x->codes + token * x->stride + col, n);
+		for (i = 0; i < BLOCK / VL; i++)
+			v[i] = vf_from_i(vi_from_i8(_mm_loadu_si128(
+			    (const void *)(codes + i * VL))));
+	} else {
+		if (n < BLOCK) {
+			memset(copy, 0, sizeof(copy));
+			row = memcpy(copy, row, n * sizeof(*row));
+		}
+		for (i = 0; i < BLOCK / VL; i++)
+			v[i] = vf_load(row + i * VL);
+	}
+	for (i = 0; i < BLOCK / VL; i += unit)
+		for (s = x->order->spread; s > 1; s /= 2)
+			split(v + i, unit);
+}
+
+/*
+ * The codes of a block, and its scale: of the row; or such that the greatest
+ * magnitude is 32767, 2^-126 at least: less is taken for 0.  Where something is
+ * not finite the scale is NaN.
+ */
+SQ_INLINE float
+x_codes(const struct sq_mm_x *x, size_t token, VF v[BLOCK / VL])
+{
+	VI most = vi_set1(0);
+	uint32_t top;
+	float s;
+	size_t i;
+
+	if (x->codes != NULL)
+		return x->scale[token];
+	for (i = 0; i < BLOCK / VL; i++)
+		most = vi_maxu(most, vi_and(vi_bits(v[i]),
+		    vi_set1(0x7fffffff)));
+	top = vi_reduce_maxu(most);
+	if (top >= 0x7f800000)
+		return NAN;
+	s = sq_bits_f32(top) / 32767;
+	s = s < 0x1p-126f ? 0x1p-126f : s;
+	for (i = 0; i < BLOCK / VL; i++)
+		v[i] = vf_mul(v[i], vf_set1(1 / s));
+	return s;
+}
+
+/* n scales or zero points at p: each of as many lanes. */
+SQ_INLINE VF
+of_lanes(const float *p, const int n)
+{
+	if (n == 1)
+		return vf_set1(*p);
+#if VL == 16
+	return _mm512_permutexvar_ps(n == 4 ? _mm512_set_epi32(3, 3, 3, 3, 2,
+	    2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0) : _mm512_set_epi32(1, 1, 1, 1, 1,
+	    1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0), _mm512_castps128_ps512(
+	    _mm_loadu_ps(p)));
+#else
+	return _mm256_permutevar_ps(_mm256_castpd_ps(_mm256_set1_pd(
+	    _mm_cvtsd_f64(_mm_castps_pd(_mm_loadu_ps(p))))),
+	    _mm256_set_epi32(1, 1, 1, 1, 0, 0, 0, 0));
+#endif
+}
+
+#endif

@@ -1,0 +1,3 @@
+/* The matrix product of integers, AVX2; see matmul_int_vec.h. */
+#define LEVEL(op)	sq_##op##_avx2
+#include "kernels/x86/matmul_int_vec.h"
