@@ -327,7 +327,7 @@ do_block(const uint8_t *p, const char *x, size_t stride, const float *scale,
 /* A row of a part and nt tokens. */
 SQ_INLINE void
 do_row(const uint8_t *p, size_t cols, ptrdiff_t ahead, const struct groups *g,
-    const char *x, size_t stride, float *sums, const int bits,
+    const char *x, size_t stride, float *sums, int first, const int bits,
     const int group, const int nt)
 {
 	uint8_t copy[BLOCK];
@@ -336,7 +336,8 @@ do_row(const uint8_t *p, size_t cols, ptrdiff_t ahead, const struct groups *g,
 	int t;
 
 	SQ_UNROLL for (t = 0; t < nt; t++)
-		acc[t] = vf_load(sums + t * SQ_MM_STRIP * VL);
+		acc[t] = first ? vf_zero() :
+		    vf_load(sums + t * SQ_MM_STRIP * VL);
 	for (c = 0; c + BLOCK <= cols; c += BLOCK, k += BLOCK / group) {
 		SQ_UNROLL for (i = 0; i < BLOCK * (size_t)bits / 8; i += 64)
 			_mm_prefetch((const char *)p + ahead + i,
@@ -360,16 +361,19 @@ do_row(const uint8_t *p, size_t cols, ptrdiff_t ahead, const struct groups *g,
 static void								\
 row_##bits##_##group(const uint8_t *p, size_t cols, ptrdiff_t ahead,	\
     const struct groups *g, const char *x, size_t stride,		\
-    size_t tokens, float *sums)						\
+    size_t tokens, float *sums, int first)				\
 {									\
 	if (tokens == 4)						\
-		do_row(p, cols, ahead, g, x, stride, sums, bits, group, 4); \
+		do_row(p, cols, ahead, g, x, stride, sums, first,	\
+		    bits, group, 4);					\
 	if ((tokens & 2) != 0)						\
-		do_row(p, cols, ahead, g, x, stride, sums, bits, group, 2); \
+		do_row(p, cols, ahead, g, x, stride, sums, first,	\
+		    bits, group, 2);					\
 	x += (tokens & 2) * stride;					\
 	sums += (tokens & 2) * SQ_MM_STRIP * VL;			\
 	if ((tokens & 1) != 0)						\
-		do_row(p, cols, ahead, g, x, stride, sums, bits, group, 1); \
+		do_row(p, cols, ahead, g, x, stride, sums, first,	\
+		    bits, group, 1);					\
 }
 KINDS(ROW)
 
@@ -378,16 +382,12 @@ direct(const struct sq_mm_part *part, const void *x, size_t stride,
     size_t tokens, float *sums, int first)
 {
 	const struct sq_weight *w = part->w;
-	size_t cols = w->cols - part->col, row, r, t;
+	size_t cols = w->cols - part->col, row, r;
 	int bits = sq_grid_bits(w->grid);
 	const uint8_t *p;
 	struct groups g;
 
 	cols = cols < part->cols ? cols : part->cols;
-	if (first)
-		for (t = 0; t < tokens; t++)
-			memset(sums + t * SQ_MM_STRIP * VL, 0, SQ_MM_STRIP *
-			    VL * sizeof(*sums));
 	for (r = 0; r < part->rows; r++, sums += VL) {
 		row = part->row + r * part->apart;
 		p = (const uint8_t *)w->data + row * sq_row_bytes(w->cols,
@@ -397,7 +397,7 @@ direct(const struct sq_mm_part *part, const void *x, size_t stride,
 #define CASE(bits, group)						\
 		case KIND(bits, group):					\
 			row_##bits##_##group(p, cols, part->ahead, &g, x, \
-			    stride, tokens, sums);			\
+			    stride, tokens, sums, first);		\
 			break;
 		KINDS(CASE)
 #undef CASE
