@@ -7,7 +7,7 @@ command -v make >/dev/null || skip "no make"
 recipe() {
 	make -s -f "$root/pipelines/accuracy.mk" MODEL="$model" \
 	    CALIB="$root/LICENSE" TEXTS="$root/LICENSE" OUT=table SAMPLES=2 \
-	    LENGTH=64 WINDOW=64 TOKENS=128 ROWS='rtn-w4 w4 w4-mixed' SKIPS=0 \
+	    LENGTH=64 WINDOW=64 TOKENS=128 ROWS='rtn-w4 w4 w4-mixed kv-int8' SKIPS=0 \
 	    J=1 "$@"
 }
 recipe >log 2>&1 || fail "$(tail -5 log)"
@@ -17,12 +17,13 @@ recipe >log 2>&1 || fail "$(tail -5 log)"
 grep -q '^rtn-w4,0,4.1250,' table/accuracy.csv
 grep -q '^w4,0,4.1250,' table/accuracy.csv
 grep -q '^w4-mixed,0,5.1250,' table/accuracy.csv
-[ "$(wc -l <table/accuracy.csv)" -eq 4 ]
+grep -q '^kv-int8,0,16.0000,' table/accuracy.csv
+[ "$(wc -l <table/accuracy.csv)" -eq 5 ]
 awk -F , 'NR > 1 && !($5 > 0 && $8 > 1 && $9 > 1 &&
     ($7 - log($8 / $9)) ^ 2 < 1e-8) { exit 1 }' table/accuracy.csv ||
     fail "$(cat table/accuracy.csv)"
 cut -d , -f 1 table/means.csv | paste -sd ' ' |
-    grep -qx 'setting rtn-w4 w4 w4-mixed'
+    grep -qx 'setting rtn-w4 w4 w4-mixed kv-int8'
 [ "$(cut -d , -f 1 table/curve.csv | paste -sd ' ')" = \
     'bits_per_weight 4.1250 4.1250 5.1250' ]
 
