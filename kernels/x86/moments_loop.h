@@ -3,6 +3,9 @@
  * which the compiler turns into the vectors that the including file's flags
  * allow.  Tasks are blocks of columns, so the order of each sum is that of the
  * rows; the histograms of the tasks are whole numbers and are added up last.
+ *
+ * Magnitudes that follow each other are alike, and a counter that was just
+ * written cannot be read at once: neighbours count in tables of their own.
  */
 #include <string.h>
 
@@ -11,7 +14,9 @@
 #include "kernels/x86/x86.h"
 
 #define LANES	16
-#define COLS	256			/* of a task */
+#define COLS	64			/* of a task */
+#define TABLES	4
+#define ROWS	((size_t)1 << 26)	/* that a counter has room for */
 
 struct job {
 	const struct sq_mat *x;
@@ -19,21 +24,40 @@ struct job {
 	uint64_t *hist;			/* [threads][SQ_BINS] */
 };
 
+/* sq_bin() of 16 values: the bins below the least are negative here. */
+static inline void
+bins(const float *p, int32_t *bin)
+{
+	int32_t u[LANES], m, b;
+	int i;
+
+	memcpy(u, p, sizeof(u));
+	for (i = 0; i < LANES; i++) {
+		m = u[i] & 0x7fffff;
+		b = 4 * ((u[i] >> 23 & 0xff) - 127 + 32) + 1 +
+		    (m >= (int32_t)SQ_QUARTER1) + (m >= (int32_t)SQ_QUARTER2) +
+		    (m >= (int32_t)SQ_QUARTER3);
+		b = b < 0 ? 0 : b;
+		bin[i] = b < SQ_BINS - 1 ? b : SQ_BINS - 1;
+	}
+}
+
 static void
-sixteen(const struct job *j, size_t col, uint64_t *hist)
+sixteen(const struct job *j, size_t col, size_t row, size_t end,
+    uint32_t (*table)[SQ_BINS])
 {
 	const struct sq_moments *m = j->m;
 	float lo[LANES], hi[LANES];
 	double sum[LANES], abssum[LANES];
-	const float *p = (const float *)j->x->p + col;
-	size_t r;
+	const float *p = (const float *)j->x->p + row * j->x->stride + col;
+	int32_t bin[LANES];
 	int i;
 
 	memcpy(lo, m->min + col, sizeof(lo));
 	memcpy(hi, m->max + col, sizeof(hi));
 	memcpy(sum, m->sum + col, sizeof(sum));
 	memcpy(abssum, m->abssum + col, sizeof(abssum));
-	for (r = 0; r < j->x->rows; r++, p += j->x->stride) {
+	for (; row < end; row++, p += j->x->stride) {
 		for (i = 0; i < LANES; i++) {
 			lo[i] = p[i] < lo[i] ? p[i] : lo[i];
 			hi[i] = p[i] > hi[i] ? p[i] : hi[i];
@@ -42,8 +66,9 @@ sixteen(const struct job *j, size_t col, uint64_t *hist)
 			sum[i] += p[i];
 			abssum[i] += __builtin_fabsf(p[i]);
 		}
+		bins(p, bin);
 		for (i = 0; i < LANES; i++)
-			hist[sq_bin(p[i])]++;
+			table[i % TABLES][bin[i]]++;
 	}
 	memcpy(m->min + col, lo, sizeof(lo));
 	memcpy(m->max + col, hi, sizeof(hi));
@@ -55,10 +80,21 @@ static void
 task(void *arg, long t, int thread)
 {
 	const struct job *j = arg;
-	size_t col = (size_t)t * COLS, end = col + COLS;
+	size_t first = (size_t)t * COLS, end = first + COLS, col, row, to;
+	uint64_t *hist = j->hist + (size_t)thread * SQ_BINS;
+	uint32_t table[TABLES][SQ_BINS];
+	int i, b;
 
-	for (; col < end && col < j->x->cols; col += LANES)
-		sixteen(j, col, j->hist + (size_t)thread * SQ_BINS);
+	end = end < j->x->cols ? end : j->x->cols;
+	for (row = 0; row < j->x->rows; row = to) {
+		to = j->x->rows - row < ROWS ? j->x->rows : row + ROWS;
+		memset(table, 0, sizeof(table));
+		for (col = first; col < end; col += LANES)
+			sixteen(j, col, row, to, table);
+		for (i = 0; i < TABLES; i++)
+			for (b = 0; b < SQ_BINS; b++)
+				hist[b] += table[i][b];
+	}
 }
 
 static int

@@ -6,12 +6,12 @@
 #include "base/pool.h"
 #include "calib/block.h"
 #include "calib/calibrate.h"
-#include "calib/collect.h"
-#include "calib/pass.h"
+#include "calib/lanes.h"
 #include "calib/text.h"
 #include "model/inventory.h"
 
 #define FIXED	((uint64_t)96 << 20)	/* the program and the kernels' space */
+#define CALM	((uint64_t)1 << 30)	/* nobody minds */
 
 struct calib {
 	struct sq_calibrate *o;
@@ -21,8 +21,7 @@ struct calib {
 	struct sq_tokens tokens;
 	char model_digest[SQ_DIGEST];
 	struct sq_model *model;
-	struct sq_lane lane;
-	struct sq_collect collect;
+	struct sq_lanes lanes;
 	struct sq_hidden hidden;
 	struct sq_block block;		/* at work */
 };
@@ -53,44 +52,46 @@ block_bytes(const struct sq_config *c, uint64_t experts)
 	    3 * c->dim * inner(c, experts));
 }
 
+/* With one lane, and everything but the hidden states of all samples. */
 static uint64_t
-forward_bytes(const struct sq_config *c, size_t rows)
-{
-	return 4 * rows * (3 * c->dim + 2 * c->head_dim *
-	    (c->heads + c->kv_heads) + 2 * inner(c, 1));
-}
-
-/* Everything but the hidden states of all samples. */
-static uint64_t
-least_memory(const struct calib *k)
+least_memory(const struct calib *k, uint64_t lane)
 {
 	const struct sq_config *c = &k->inv.config;
-	size_t length = (size_t)k->tokens.length;
-	uint64_t block, embed = 2 * c->vocab * c->dim;
+	uint64_t embed = 2 * c->vocab * c->dim, block;
 
-	block = block_bytes(c, c->experts) + forward_bytes(c, SQ_LANE_ROWS) +
-	    4 * length * c->dim +
-	    4 * length * c->kv_heads * c->head_dim * 2 +
-	    sq_collect_bytes(c, length, k->o->mode == SQ_CALIB_FULL,
-	    k->o->prec);
-	return FIXED + (block > embed ? block : embed + 4 * length * c->dim);
+	block = block_bytes(c, c->experts) +
+	    sq_collect_sum_bytes(c, k->o->mode == SQ_CALIB_FULL);
+	return FIXED + lane + (block > embed ? block : embed);
 }
 
-/* 1 when the hidden states have to go to a file; -1 when not even that fits. */
+/*
+ * As many lanes as the ceiling allows; without one, as many as take no more
+ * than the rest, or than CALM bytes.  Hidden states go to a file when they do
+ * not fit beside one lane.  -1 when not even that fits.
+ */
 static int
-plan_memory(const struct calib *k, char *err)
+plan_memory(const struct calib *k, size_t *lanes, char *err)
 {
-	uint64_t least = least_memory(k), all;
+	size_t length = (size_t)k->tokens.length;
+	uint64_t lane = sq_lanes_bytes(&k->inv.config, length,
+	    k->o->mode == SQ_CALIB_FULL, k->o->prec);
+	uint64_t least = least_memory(k, lane), memory = k->o->memory, all;
+	size_t most = sq_lanes_most(k->o->ctx,
+	    (size_t)(k->tokens.count / k->tokens.length)), more;
+	int spill;
 
-	if (k->o->memory == 0)
-		return 0;
-	if (least > k->o->memory)
+	all = 4 * k->tokens.count * k->inv.config.dim;
+	if (memory == 0)
+		memory = least + all + (least > CALM ? least : CALM);
+	if (least > memory)
 		return sq_fail(err, "-M: needs at least %juM for this model "
 		    "and samples of %ju tokens",
 		    (uintmax_t)(least + 0xfffff) >> 20,
 		    (uintmax_t)k->tokens.length);
-	all = 4 * k->tokens.count * k->inv.config.dim;
-	return least + all > k->o->memory;
+	spill = least + all > memory;
+	more = (size_t)((memory - least - (spill ? 0 : all)) / lane);
+	*lanes = more < most - 1 ? more + 1 : most;
+	return spill;
 }
 
 /* ---- the beginning of the stream ---- */
@@ -101,20 +102,18 @@ open_runner(struct calib *k, char *err)
 	const struct sq_config *c = &k->inv.config;
 	size_t length = (size_t)k->tokens.length;
 
-	k->o->spilled = plan_memory(k, err);
+	struct sq_lanes_how how = { .ctx = k->o->ctx, .hidden = &k->hidden,
+	    .prec = k->o->prec, .full = k->o->mode == SQ_CALIB_FULL };
+
+	k->o->spilled = plan_memory(k, &how.n, err);
 	if (k->o->spilled < 0 || (k->model = sq_model_new(c, err)) == NULL ||
 	    sq_model_place(k->model, k->o->ctx->kern->mem, err) < 0 ||
-	    sq_lane_init(&k->lane, k->model, k->o->ctx, k->o->prec, length, 1,
-	    err) < 0 ||
-	    sq_collect_init(&k->collect, k->o->ctx, c, length,
-	    k->o->mode == SQ_CALIB_FULL, k->o->prec, err) < 0)
-		return -1;
-	k->lane.f.tap = sq_collect_tap;
-	k->lane.f.tap_arg = &k->collect;
-	k->collect.expert = &k->lane.f.expert;
-	return sq_hidden_init(&k->hidden,
+	    sq_hidden_init(&k->hidden,
 	    (size_t)(k->tokens.count / k->tokens.length), length,
-	    (size_t)c->dim, k->o->spilled, err);
+	    (size_t)c->dim, k->o->spilled, err) < 0)
+		return -1;
+	how.model = k->model;
+	return sq_lanes_init(&k->lanes, &how, err);
 }
 
 static int
@@ -160,25 +159,16 @@ copy(struct calib *k, char *err)
 
 /* ---- the embedding ---- */
 
-/* All samples as they come out of fn. */
-static struct sq_pass
-pass(struct calib *k)
-{
-	return (struct sq_pass){ &k->lane, &k->hidden,
-	    (size_t)k->block.layer, sq_forward_block, 1, k->o->progress };
-}
-
 static int
 embedding(struct calib *k, const struct sq_tensor *t, char *err)
 {
 	unsigned char *payload = sq_in_payload(k->in, SQ_MAX_PAYLOAD);
-	struct sq_pass p = pass(k);
 	int r = -1;
 
 	if (payload == NULL)
 		return sq_fail(err, "%s", k->in->err);
 	if (sq_payload_bind(k->model, t, payload, err) == 0 &&
-	    sq_pass_embed(&p, k->tokens.id, err) == 0)
+	    sq_lanes_embed(&k->lanes, k->tokens.id, err) == 0)
 		r = sq_payload_put(k->out, t, payload, err);
 	free(payload);
 	return r;
@@ -207,10 +197,10 @@ check_finite(const struct calib *k, char *err)
 	size_t i;
 	int n;
 
-	for (n = 0; n < k->collect.n; n++) {
-		s = &k->collect.in[n].stats;
-		for (i = 0; i < k->collect.in[n].channels; i++)
-			if (!(k->collect.in[n].abssum[i] < 1e30) ||
+	for (n = 0; n < k->lanes.sum.n; n++) {
+		s = &k->lanes.sum.in[n].stats;
+		for (i = 0; i < k->lanes.sum.in[n].channels; i++)
+			if (!(k->lanes.sum.in[n].abssum[i] < 1e30) ||
 			    s->max[i] < s->min[i])
 				return sq_fail(err, "block %ju: activations "
 				    "that are not finite",
@@ -223,21 +213,11 @@ static int
 run_block(struct calib *k, char *err)
 {
 	double start = now();
-	struct sq_pass p = pass(k);
-	size_t i;
 
-	if (sq_block_bind(&k->block, k->model, err) < 0)
+	if (sq_block_bind(&k->block, k->model, err) < 0 ||
+	    sq_lanes_block(&k->lanes, (size_t)k->block.layer,
+	    k->o->progress, err) < 0)
 		return -1;
-	sq_collect_reset(&k->collect);
-	for (i = 0; i < k->hidden.samples; i++) {
-		if (sq_pass_sample(&p, i, err) < 0)
-			return k->collect.err[0] == '\0' ? -1 :
-			    sq_fail(err, "%s", k->collect.err);
-		if (sq_collect_sample(&k->collect, k->hidden.length,
-		    err) < 0)
-			return -1;
-	}
-	sq_collect_finish(&k->collect);
 	count_flops(k);
 	k->o->seconds += now() - start;
 	return check_finite(k, err);
@@ -280,13 +260,13 @@ put_block(struct calib *k, char *err)
 	for (h = 0; h < k->block.n; h++) {
 		input = sq_input_of(held[h].slot);
 		if (input == SQ_IN_O) {
-			name_tensors(k, &k->collect.kv, SQ_IN_QKV);
-			if (put_stats(k, &k->collect.kv, err) < 0)
+			name_tensors(k, &k->lanes.sum.kv, SQ_IN_QKV);
+			if (put_stats(k, &k->lanes.sum.kv, err) < 0)
 				return -1;
 		}
 		if (input >= 0 && input != last) {
-			name_tensors(k, &k->collect.in[input].stats, input);
-			if (put_stats(k, &k->collect.in[input].stats,
+			name_tensors(k, &k->lanes.sum.in[input].stats, input);
+			if (put_stats(k, &k->lanes.sum.in[input].stats,
 			    err) < 0)
 				return -1;
 			last = input;
@@ -375,9 +355,8 @@ sq_calibrate(struct sq_calibrate *o, struct sq_in *in, struct sq_out *out,
 		r = 0;
 done:
 	sq_block_drop(&k.block);
+	sq_lanes_release(&k.lanes);
 	sq_hidden_release(&k.hidden);
-	sq_collect_release(&k.collect);
-	sq_lane_release(&k.lane);
 	sq_model_free(k.model);
 	sq_tokens_release(&k.tokens);
 	sq_inventory_release(&k.inv);

@@ -6,6 +6,13 @@
 #include "base/pool.h"
 #include "calib/collect.h"
 
+/* Without H and what it is made of. */
+static uint64_t
+input_bytes(size_t channels)
+{
+	return channels * (5 * sizeof(float) + 3 * sizeof(double));
+}
+
 uint64_t
 sq_collect_bytes(const struct sq_config *c, size_t length, int full,
     enum sq_prec prec)
@@ -16,16 +23,29 @@ sq_collect_bytes(const struct sq_config *c, size_t length, int full,
 
 	for (i = 0; i < sq_inputs(c); i++) {
 		ch = sq_input_channels(c, i);
-		n += ch * (5 * sizeof(float) + 3 * sizeof(double));
+		n += input_bytes(ch);
 		if (full)
-			n += sq_gram_bytes(ch, length, prec);
+			n += sq_gram_x_bytes(ch, length, prec);
+	}
+	return n;
+}
+
+uint64_t
+sq_collect_sum_bytes(const struct sq_config *c, int full)
+{
+	uint64_t n = 0;
+	size_t ch;
+	int i;
+
+	for (i = 0; i < sq_inputs(c); i++) {
+		ch = sq_input_channels(c, i);
+		n += input_bytes(ch) + (full ? sq_gram_h_bytes(ch) : 0);
 	}
 	return n;
 }
 
 static int
-input_init(struct sq_collect *k, struct sq_collect_input *in, size_t channels,
-    size_t length, enum sq_prec prec, char *err)
+input_init(struct sq_collect_input *in, size_t channels, char *err)
 {
 	struct sq_stats *s = &in->stats;
 	size_t n = channels;
@@ -45,10 +65,35 @@ input_init(struct sq_collect *k, struct sq_collect_input *in, size_t channels,
 	    s->absmean == NULL || s->hdiag == NULL || s->hist == NULL ||
 	    in->sum == NULL || in->abssum == NULL || in->square == NULL)
 		return sq_fail(err, "out of memory");
-	if (k->full && sq_gram_init(&in->gram, k->ctx, n, length, prec,
-	    err) < 0)
-		return -1;
-	s->h = k->full ? in->gram.h : NULL;
+	return 0;
+}
+
+/* Everything but the grams. */
+static int
+collect_init(struct sq_collect *k, const struct sq_config *c, int full,
+    char *err)
+{
+	size_t n = (size_t)(c->kv_heads * c->head_dim);
+	int i;
+
+	memset(k, 0, sizeof(*k));
+	k->full = full;
+	k->n = sq_inputs(c);
+	if ((k->in = calloc((size_t)k->n, sizeof(*k->in))) == NULL)
+		return sq_fail(err, "out of memory");
+	for (i = 0; i < k->n; i++)
+		if (input_init(&k->in[i], sq_input_channels(c, i), err) < 0)
+			return -1;
+	k->kv.is_kv = 1;
+	k->kv.heads = c->kv_heads;
+	k->kv.dim = c->head_dim;
+	k->kv.kmin = malloc(n * sizeof(float));
+	k->kv.kmax = malloc(n * sizeof(float));
+	k->kv.vmin = malloc(n * sizeof(float));
+	k->kv.vmax = malloc(n * sizeof(float));
+	if (k->kv.kmin == NULL || k->kv.kmax == NULL || k->kv.vmin == NULL ||
+	    k->kv.vmax == NULL)
+		return sq_fail(err, "out of memory");
 	return 0;
 }
 
@@ -57,35 +102,38 @@ sq_collect_init(struct sq_collect *k, struct sq_ctx *ctx,
     const struct sq_config *c, size_t length, int full, enum sq_prec prec,
     char *err)
 {
-	size_t n = (size_t)(c->kv_heads * c->head_dim);
-	int i;
+	int i, r = collect_init(k, c, full, err);
 
-	memset(k, 0, sizeof(*k));
 	k->ctx = ctx;
-	k->full = full;
-	k->n = sq_inputs(c);
-	if ((k->in = calloc((size_t)k->n, sizeof(*k->in))) == NULL)
-		return sq_fail(err, "out of memory");
-	for (i = 0; i < k->n; i++)
-		if (input_init(k, &k->in[i], sq_input_channels(c, i), length,
-		    prec, err) < 0)
-			goto err;
-	k->kv.is_kv = 1;
-	k->kv.heads = c->kv_heads;
-	k->kv.dim = c->head_dim;
-	k->kv.kmin = malloc(n * sizeof(float));
-	k->kv.kmax = malloc(n * sizeof(float));
-	k->kv.vmin = malloc(n * sizeof(float));
-	k->kv.vmax = malloc(n * sizeof(float));
-	if (k->kv.kmin != NULL && k->kv.kmax != NULL && k->kv.vmin != NULL &&
-	    k->kv.vmax != NULL) {
+	for (i = 0; r == 0 && full && i < k->n; i++)
+		r = sq_gram_init_sample(&k->in[i].gram, ctx,
+		    k->in[i].channels, length, prec, err);
+	if (r == 0)
 		sq_collect_reset(k);
-		return 0;
+	else
+		sq_collect_release(k);
+	return r;
+}
+
+int
+sq_collect_init_sum(struct sq_collect *k, const struct sq_config *c, int full,
+    char *err)
+{
+	int i, r = collect_init(k, c, full, err);
+	struct sq_gram *g;
+
+	for (i = 0; r == 0 && full && i < k->n; i++) {
+		g = &k->in[i].gram;
+		g->h = malloc((size_t)sq_gram_h_bytes(k->in[i].channels));
+		if (g->h == NULL)
+			r = sq_fail(err, "statistics of %zu channels: out of "
+			    "memory", k->in[i].channels);
 	}
-	sq_fail(err, "out of memory");
-err:
-	sq_collect_release(k);
-	return -1;
+	if (r == 0)
+		sq_collect_reset(k);
+	else
+		sq_collect_release(k);
+	return r;
 }
 
 void
@@ -126,16 +174,17 @@ sq_collect_reset(struct sq_collect *k)
 	for (i = 0; i < k->n; i++) {
 		in = &k->in[i];
 		in->tokens = 0;
-		in->stats.h = k->full ? in->gram.h : NULL;
+		in->stats.h = in->gram.h;
+		in->gram.have = 0;
 		fill(in->stats.min, in->channels, FLT_MAX);
 		fill(in->stats.max, in->channels, -FLT_MAX);
 		memset(in->sum, 0, in->channels * sizeof(double));
 		memset(in->abssum, 0, in->channels * sizeof(double));
 		memset(in->square, 0, in->channels * sizeof(double));
 		memset(in->stats.hist, 0, SQ_HIST * sizeof(uint64_t));
-		if (k->full)
-			memset(in->gram.h, 0, sq_triangle(in->channels) *
-			    sizeof(float));
+		if (in->gram.h != NULL)
+			memset(in->gram.h, 0,
+			    (size_t)sq_gram_h_bytes(in->channels));
 	}
 	fill(k->kv.kmin, n, FLT_MAX);
 	fill(k->kv.kmax, n, -FLT_MAX);
@@ -172,17 +221,36 @@ on_host(struct sq_collect *k, const struct sq_mat *x)
 	return &k->view;
 }
 
-static void
-widen(float *min, float *max, const struct sq_mat *x)
+#define LANES	16
+
+static inline void
+widen_some(float *min, float *max, const struct sq_mat *x, size_t col, size_t n)
 {
-	const float *row = x->p;
+	const float *row = (const float *)x->p + col;
 	size_t i, j;
 
 	for (i = 0; i < x->rows; i++, row += x->stride)
-		for (j = 0; j < x->cols; j++) {
+		for (j = 0; j < n; j++) {
 			min[j] = row[j] < min[j] ? row[j] : min[j];
 			max[j] = row[j] > max[j] ? row[j] : max[j];
 		}
+}
+
+/* A few columns at a time, which the processor keeps at hand. */
+static void
+widen(float *min, float *max, const struct sq_mat *x)
+{
+	float lo[LANES], hi[LANES];
+	size_t col;
+
+	for (col = 0; col + LANES <= x->cols; col += LANES) {
+		memcpy(lo, min + col, sizeof(lo));
+		memcpy(hi, max + col, sizeof(hi));
+		widen_some(lo, hi, x, col, LANES);
+		memcpy(min + col, lo, sizeof(lo));
+		memcpy(max + col, hi, sizeof(hi));
+	}
+	widen_some(min + col, max + col, x, col, x->cols - col);
 }
 
 static void
@@ -249,26 +317,83 @@ sq_collect_tap(void *arg, enum sq_role role, size_t layer,
 }
 
 /* Experts get some of the tokens, or none. */
-static int
-end_sample(struct sq_gram *g, int expert, char *err)
-{
-	if (g->have == 0)
-		return 0;
-	if (expert)
-		sq_gram_pad(g);
-	return sq_gram_add(g, err);
-}
-
-int
-sq_collect_sample(struct sq_collect *k, size_t tokens, char *err)
+void
+sq_collect_sample(struct sq_collect *k, size_t tokens)
 {
 	int i;
 
-	for (i = 0; k->full && i < k->n; i++)
-		if (end_sample(&k->in[i].gram, i >= SQ_INPUTS, err) < 0)
-			return -1;
+	for (i = SQ_INPUTS; k->full && i < k->n; i++)
+		if (k->in[i].gram.have > 0)
+			sq_gram_pad(&k->in[i].gram);
 	k->tokens += tokens;
-	return 0;
+}
+
+/* min and max of a widen to those of b. */
+static void
+join(float *min, float *max, const float *bmin, const float *bmax, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		min[i] = bmin[i] < min[i] ? bmin[i] : min[i];
+		max[i] = bmax[i] > max[i] ? bmax[i] : max[i];
+	}
+}
+
+static void
+add_input(struct sq_collect_input *to, const struct sq_collect_input *in)
+{
+	size_t i;
+
+	to->tokens += in->tokens;
+	join(to->stats.min, to->stats.max, in->stats.min, in->stats.max,
+	    to->channels);
+	for (i = 0; i < to->channels; i++) {
+		to->sum[i] += in->sum[i];
+		to->abssum[i] += in->abssum[i];
+		to->square[i] += in->square[i];
+	}
+	for (i = 0; i < SQ_HIST; i++)
+		to->stats.hist[i] += in->stats.hist[i];
+}
+
+void
+sq_collect_add(struct sq_collect *sum, const struct sq_collect *k)
+{
+	size_t n = (size_t)(k->kv.heads * k->kv.dim);
+	int i;
+
+	for (i = 0; i < k->n; i++)
+		add_input(&sum->in[i], &k->in[i]);
+	join(sum->kv.kmin, sum->kv.kmax, k->kv.kmin, k->kv.kmax, n);
+	join(sum->kv.vmin, sum->kv.vmax, k->kv.vmin, k->kv.vmax, n);
+	sum->tokens += k->tokens;
+}
+
+size_t
+sq_collect_pieces(const struct sq_collect *sum)
+{
+	size_t n = 0;
+	int i;
+
+	for (i = 0; i < sum->n; i++)
+		n += sq_gram_pieces(sum->in[i].channels);
+	return n;
+}
+
+int
+sq_collect_piece(struct sq_collect *sum, const struct sq_collect *const *k,
+    size_t n, size_t piece, const struct sq_gram_space *space, char *err)
+{
+	const struct sq_gram *sample[SQ_COLLECT_MAX];
+	struct sq_collect_input *in = sum->in;
+	size_t i, pieces;
+
+	for (; piece >= (pieces = sq_gram_pieces(in->channels)); in++)
+		piece -= pieces;
+	for (i = 0; i < n; i++)
+		sample[i] = &k[i]->in[in - sum->in].gram;
+	return sq_gram_piece(in->gram.h, sample, n, piece, space, err);
 }
 
 /* An expert that no token went to: everything is 0. */

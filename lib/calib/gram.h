@@ -33,8 +33,14 @@ int	 sq_gram_init_plain(struct sq_gram *, struct sq_ctx *, size_t channels,
 	    size_t length, enum sq_prec, char *err);
 void	 sq_gram_release(struct sq_gram *);
 
-/* Bytes that one takes, all told. */
+/* The same without scratch either: a sample for sq_gram_piece(). */
+int	 sq_gram_init_sample(struct sq_gram *, struct sq_ctx *, size_t channels,
+	    size_t length, enum sq_prec, char *err);
+
+/* Bytes that one takes, all told; those of h, and of a sample's x, alone. */
 uint64_t sq_gram_bytes(size_t channels, size_t length, enum sq_prec);
+uint64_t sq_gram_h_bytes(size_t channels);
+uint64_t sq_gram_x_bytes(size_t channels, size_t length, enum sq_prec);
 
 /* The next tokens of the sample: [tokens][C], F32. */
 int	 sq_gram_take(struct sq_gram *, const struct sq_mat *x, char *err);
@@ -49,5 +55,25 @@ int	 sq_gram_cross(struct sq_gram *, const struct sq_gram *, float *to,
 
 /* The sample is whole: H += X X^T, and the next sample begins. */
 int	 sq_gram_add(struct sq_gram *, char *err);
+
+/*
+ * The same for n samples, one after the other, and one piece of h: pieces may
+ * be worked on at the same time, each with a space of its own, and together
+ * they are what sq_gram_add() of each sample would have made.  Samples without
+ * tokens count for nothing; sq_gram_end() begins the next one.
+ */
+struct sq_gram_space {
+	struct sq_ctx *ctx;
+	float *left, *tile;
+};
+
+int	 sq_gram_space_init(struct sq_gram_space *, struct sq_ctx *,
+	    size_t length, char *err);
+void	 sq_gram_space_release(struct sq_gram_space *);
+uint64_t sq_gram_space_bytes(size_t length);
+size_t	 sq_gram_pieces(size_t channels);
+int	 sq_gram_piece(float *h, const struct sq_gram *const *sample, size_t n,
+	    size_t piece, const struct sq_gram_space *, char *err);
+void	 sq_gram_end(struct sq_gram *);
 
 #endif

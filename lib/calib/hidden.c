@@ -43,6 +43,22 @@ sq_hidden_release(struct sq_hidden *h)
 	*h = (struct sq_hidden){ .fd = -1 };
 }
 
+int
+sq_hidden_share(struct sq_hidden *h, const struct sq_hidden *of, char *err)
+{
+	*h = *of;
+	if (of->mem == NULL && (h->one = malloc(sample_bytes(h))) == NULL)
+		return sq_fail(err, "hidden states: out of memory");
+	return 0;
+}
+
+void
+sq_hidden_unshare(struct sq_hidden *h)
+{
+	free(h->one);
+	*h = (struct sq_hidden){ .fd = -1 };
+}
+
 float *
 sq_hidden_get(struct sq_hidden *h, size_t i, char *err)
 {

@@ -22,6 +22,12 @@ int	 sq_hidden_init(struct sq_hidden *, size_t samples, size_t length,
 	    size_t dim, int spill, char *err);
 void	 sq_hidden_release(struct sq_hidden *);
 
+/* The same states for another thread, which works on other samples; it is let
+ * go first, by sq_hidden_unshare(). */
+int	 sq_hidden_share(struct sq_hidden *, const struct sq_hidden *of,
+	    char *err);
+void	 sq_hidden_unshare(struct sq_hidden *);
+
 /* Sample i in memory: [length][dim], until the next call; NULL on failure. */
 float	*sq_hidden_get(struct sq_hidden *, size_t i, char *err);
 
