@@ -16,6 +16,7 @@
 #define LANES	16
 #define COLS	64			/* of a task */
 #define TABLES	4
+#define AHEAD	16			/* rows whose line is asked for early */
 #define ROWS	((size_t)1 << 26)	/* that a counter has room for */
 
 struct job {
@@ -58,6 +59,7 @@ sixteen(const struct job *j, size_t col, size_t row, size_t end,
 	memcpy(sum, m->sum + col, sizeof(sum));
 	memcpy(abssum, m->abssum + col, sizeof(abssum));
 	for (; row < end; row++, p += j->x->stride) {
+		__builtin_prefetch(p + AHEAD * j->x->stride);
 		for (i = 0; i < LANES; i++) {
 			lo[i] = p[i] < lo[i] ? p[i] : lo[i];
 			hi[i] = p[i] > hi[i] ? p[i] : hi[i];

@@ -102,6 +102,49 @@ START_TEST(h_is_the_same_bits)
 }
 END_TEST
 
+/* Pieces, the last one first, with a sample that has no tokens among them. */
+START_TEST(pieces_make_the_same_h)
+{
+	enum { C = 600, T = 24 };
+	static float w[2 * T * C];
+	struct sq_gram g, s[3];
+	const struct sq_gram *sample[3] = { &s[0], &s[1], &s[2] };
+	struct sq_gram_space space;
+	struct sq_ctx ctx;
+	struct sq_rng r = { 3 };
+	struct sq_mat m = { NULL, SQ_F32, T, C, C };
+	float *h = calloc(sq_triangle(C), sizeof(*h));
+	char err[SQ_ERR];
+	size_t i;
+
+	for (i = 0; i < 2 * T * C; i++)
+		w[i] = (float)(sq_rng_uniform(&r) - .4);
+	ck_assert(sq_ctx_init(&ctx, sq_kern_find("auto", err), NULL) == 0);
+	ck_assert(sq_gram_init(&g, &ctx, C, T, SQ_PREC_BF16, err) == 0);
+	ck_assert(sq_gram_space_init(&space, &ctx, T, err) == 0);
+	for (i = 0; i < 3; i++) {
+		ck_assert(sq_gram_init_sample(&s[i], &ctx, C, T, SQ_PREC_BF16,
+		    err) == 0);
+		if (i == 1)
+			continue;
+		m.p = w + i / 2 * T * C;
+		ck_assert(sq_gram_take(&s[i], &m, err) == 0);
+		ck_assert(sq_gram_take(&g, &m, err) == 0);
+		ck_assert(sq_gram_add(&g, err) == 0);
+	}
+	ck_assert_uint_gt(sq_gram_pieces(C), 3);
+	for (i = sq_gram_pieces(C); i-- > 0;)
+		ck_assert(sq_gram_piece(h, sample, 3, i, &space, err) == 0);
+	ck_assert(memcmp(h, g.h, sq_triangle(C) * sizeof(*h)) == 0);
+	for (i = 0; i < 3; i++)
+		sq_gram_release(&s[i]);
+	sq_gram_space_release(&space);
+	sq_gram_release(&g);
+	sq_ctx_release(&ctx);
+	free(h);
+}
+END_TEST
+
 START_TEST(a_sample_has_its_length)
 {
 	struct sq_gram g;
@@ -194,6 +237,7 @@ main(void)
 
 	tcase_add_loop_test(tc, h_is_the_sum, 0, 2);
 	tcase_add_test(tc, h_is_the_same_bits);
+	tcase_add_test(tc, pieces_make_the_same_h);
 	tcase_add_test(tc, a_sample_has_its_length);
 	tcase_add_test(tc, moments_of_a_block);
 	tcase_add_loop_test(tc, hidden_in_a_file, 0, 2);
