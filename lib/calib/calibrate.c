@@ -136,6 +136,8 @@ begin(struct calib *k, char *err)
 		goto done;
 	if (o->begun != NULL && o->begun(o, &k->tokens, err) < 0)
 		goto done;
+	if (o->mode != SQ_CALIB_TOKENS && open_runner(k, err) < 0)
+		goto done;
 	if (sq_files_write(&files, k->out) < 0 ||
 	    sq_tokens_write(&k->tokens, k->out) < 0) {
 		sq_fail(err, "%s", k->out->err);
@@ -144,7 +146,7 @@ begin(struct calib *k, char *err)
 	o->got = (size_t)(k->tokens.count / k->tokens.length);
 	o->sample_length = (size_t)k->tokens.length;
 	o->progress->bytes = k->tokens.count * k->inv.config.layers;
-	r = o->mode == SQ_CALIB_TOKENS ? 0 : open_runner(k, err);
+	r = 0;
 done:
 	sq_files_release(&files);
 	return r;
