@@ -43,6 +43,15 @@ struct report {
 	char **input;
 };
 
+static void
+missing(struct report *r, struct sq_figures *f, const char *why)
+{
+	r->bad = 1;
+	sq_figures_gap(f, why);
+	if (!r->watch)
+		sq_warn("%s", why);
+}
+
 /* All that can be read; what cannot is a gap in the report. */
 static void
 collect(struct report *r, struct sq_figures *f)
@@ -50,6 +59,7 @@ collect(struct report *r, struct sq_figures *f)
 	char err[SQ_ERR], *text;
 	size_t len;
 	char **in;
+	int found;
 
 	memset(f, 0, sizeof(*f));
 	r->bad = 0;
@@ -60,12 +70,8 @@ collect(struct report *r, struct sq_figures *f)
 		    text[len - 1] != '\n')
 			len--;
 		if (text == NULL || sq_figures_read(f, text, len, *in,
-		    err) < 0) {
-			r->bad = 1;
-			sq_figures_gap(f, err);
-			if (!r->watch)
-				sq_warn("%s", err);
-		}
+		    err) < 0)
+			missing(r, f, err);
 		free(text);
 	}
 	if (f->nvariants == 0) {
@@ -73,9 +79,13 @@ collect(struct report *r, struct sq_figures *f)
 			return;
 		sq_die(SQ_EDATA, "no figures in any of the files");
 	}
-	if (r->baseline != NULL && sq_figures_baseline(f, r->baseline,
-	    err) < 0)
-		sq_die(SQ_EDATA, "%s", err);
+	if (r->baseline != NULL) {
+		found = sq_figures_baseline(f, r->baseline, err);
+		if (found < 0)
+			sq_die(SQ_EDATA, "%s", err);
+		if (found > 0)
+			missing(r, f, err);
+	}
 	if (sq_figures_derive(f, &r->price, err) < 0)
 		sq_die(SQ_EDATA, "%s", err);
 }

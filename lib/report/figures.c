@@ -300,13 +300,11 @@ sq_figures_read(struct sq_figures *f, const char *text, size_t len,
 int
 sq_figures_baseline(struct sq_figures *f, const char *name, char *err)
 {
-	size_t i, j;
+	size_t n = f->nvariants, i = variant(f, name, err), j;
 	char *s;
 
-	for (i = 0; i < f->nvariants && strcmp(f->variant[i], name) != 0; i++)
-		;
-	if (i == f->nvariants)
-		return sq_fail(err, "no figures of the baseline '%s'", name);
+	if (i == (size_t)-1)
+		return -1;
 	s = f->variant[i];
 	memmove(f->variant + 1, f->variant, i * sizeof(*f->variant));
 	f->variant[0] = s;
@@ -315,7 +313,10 @@ sq_figures_baseline(struct sq_figures *f, const char *name, char *err)
 
 		*v = *v == i ? 0 : *v < i ? *v + 1 : *v;
 	}
-	return 0;
+	if (n == f->nvariants)
+		return 0;
+	sq_fail(err, "no figures of the baseline '%s'", name);
+	return 1;
 }
 
 double

@@ -43,7 +43,8 @@ int	 sq_figures_read(struct sq_figures *, const char *text, size_t len,
 /* One more thing that the report cannot show. */
 void	 sq_figures_gap(struct sq_figures *, const char *text);
 
-/* Makes that variant the first.  -1 when there is none of that name. */
+/* Makes that variant the first: 0; 1 with a reason when there is none of that
+ * name: then the first is one without figures; -1. */
 int	 sq_figures_baseline(struct sq_figures *, const char *name, char *err);
 
 /*

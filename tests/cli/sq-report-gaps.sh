@@ -61,8 +61,13 @@ for bad in units words other short empty absent; do
 	grep -qxF base,ppl,4, t.csv || fail "$(cat t.csv)"
 done
 exits 1 sq-report empty.csv
-exits 1 sq-report --baseline none e.csv
-says "baseline 'none'"
+exits 1 sq-report --baseline none --csv t.csv --html t.html e.csv
+last_says sq-report "baseline 'none'"
+grep -q "^missing: .*baseline 'none'" out || fail "$(cat out)"
+head -1 out | grep -q ' none  *base  *w4$' || fail "$(head -1 out)"
+grep '^perplexity' out | grep -q ' - .* 4 ?.* 4.243 ?$' || fail "$(cat out)"
+grep -qxF w4,ppl,4.24264069, t.csv || fail "$(cat t.csv)"
+grep -q "Missing: .*none" t.html || fail "no gap on the page"
 exits 1 sq-report --price e.csv b.csv
 exits 2 sq-report
 mkdir full
