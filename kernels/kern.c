@@ -18,7 +18,7 @@ static const struct level {
 	{ "avx2", sq_init_avx2, NULL },
 	{ "avx512", sq_init_avx512, NULL },
 	{ "avx512bf16", sq_init_avx512bf16, sq_pays_avx512bf16 },
-	{ "amx", sq_init_amx, sq_pays_amx },
+	{ "amx", sq_init_amx, NULL },
 #endif
 };
 

@@ -293,7 +293,6 @@ int	 sq_init_amx(struct sq_kern *k);
 
 /* Whether `auto' should take the level where it runs. */
 int	 sq_pays_avx512bf16(void);
-int	 sq_pays_amx(void);
 
 #ifdef __cplusplus
 }

@@ -113,14 +113,6 @@ sq_pays_avx512bf16(void)
 	return __builtin_cpu_is("amd");
 }
 
-/* Checked with emulated tiles only, never run on the hardware: unproven, so it
- * is for those who name it. */
-int
-sq_pays_amx(void)
-{
-	return 0;
-}
-
 int
 sq_init_amx(struct sq_kern *k)
 {
