@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/pool.h"
 #include "kernels/kern.h"
@@ -22,6 +23,7 @@ static const struct level {
 #endif
 };
 
+#define HUGE_PAGE	((size_t)2 << 20)
 #define NLEVELS	(sizeof(levels) / sizeof(levels[0]))
 
 static const char *names[NLEVELS + 1];
@@ -115,8 +117,10 @@ sq_ctx_init(struct sq_ctx *c, const struct sq_kern *kern, struct sq_pool *pool)
 	c->fell = NULL;
 	c->batch = SQ_BATCH_AUTO;
 	c->work_size = SQ_WORK(sq_pool_threads(pool));
-	if ((c->work = aligned_alloc(64, c->work_size)) == NULL)
+	if ((c->work = aligned_alloc(HUGE_PAGE, c->work_size)) == NULL)
 		return -1;
+	/* tiles are walked in strides of many pages */
+	(void)madvise(c->work, c->work_size, MADV_HUGEPAGE);
 	return 0;
 }
 
