@@ -285,19 +285,27 @@ print_figure(void *arg, const char *metric, double value, const char *unit)
 }
 
 static void
-bench_models(struct models *o, char *model[])
+open_kernels(struct sq_ctx *ctx)
 {
 	const struct sq_kern *kern;
+	char err[SQ_ERR];
+
+	if ((kern = sq_kern_find(sq_tool.kernel, err)) == NULL)
+		sq_die(SQ_EUSAGE, "%s", err);
+	if (sq_ctx_init(ctx, kern, sq_pool_new(sq_tool.threads)) < 0)
+		sq_die(SQ_EDATA, "out of memory");
+	ctx->fell = sq_tool_fell;
+}
+
+static void
+bench_models(struct models *o, char *model[])
+{
 	struct sq_model *m;
 	struct sq_ctx ctx;
 	char err[SQ_ERR];
 	size_t i, j;
 
-	if ((kern = sq_kern_find(sq_tool.kernel, err)) == NULL)
-		sq_die(SQ_EUSAGE, "%s", err);
-	if (sq_ctx_init(&ctx, kern, sq_pool_new(sq_tool.threads)) < 0)
-		sq_die(SQ_EDATA, "out of memory");
-	ctx.fell = sq_tool_fell;
+	open_kernels(&ctx);
 	o->b.ctx = &ctx;
 	printf(csv ? "model,batch,prompt,generate,metric,value,unit\n" :
 	    "model                     batch  prompt generate metric"
@@ -415,16 +423,11 @@ load_option(struct sq_load_all *o, int c, char *arg)
 static void
 bench_load(struct sq_load_all *o, const struct models *m, const char *target)
 {
-	const struct sq_kern *kern;
 	struct sq_progress progress;
 	struct sq_ctx ctx;
 	char err[SQ_ERR];
 
-	if ((kern = sq_kern_find(sq_tool.kernel, err)) == NULL)
-		sq_die(SQ_EUSAGE, "%s", err);
-	if (sq_ctx_init(&ctx, kern, sq_pool_new(sq_tool.threads)) < 0)
-		sq_die(SQ_EDATA, "out of memory");
-	ctx.fell = sq_tool_fell;
+	open_kernels(&ctx);
 	sq_tool_progress(&progress);
 	progress.unit = "requests";
 	o->ctx = &ctx;
