@@ -116,7 +116,8 @@ ticks(FILE *f, const struct axis *a, int across)
 	double v, p;
 	int i, all = a->hi / a->lo < 100;
 
-	if (!a->log) {
+	/* of a short logarithmic axis the tens alone would say too little */
+	if (!a->log || a->hi / a->lo < 6) {
 		p = step(a->hi - a->lo);
 		for (v = ceil(a->lo / p) * p; v <= a->hi + p * 1e-9; v += p)
 			tick(f, a, v, across);
