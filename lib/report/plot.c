@@ -32,7 +32,7 @@ const char sq_plot_style[] =
 /* An axis: values lo .. hi to pixels from .. to. */
 struct axis {
 	double lo, hi, from, to;
-	int log;
+	int log, whole;			/* whole: no tick between numbers */
 };
 
 static double
@@ -119,6 +119,7 @@ ticks(FILE *f, const struct axis *a, int across)
 	/* of a short logarithmic axis the tens alone would say too little */
 	if (!a->log || a->hi / a->lo < 6) {
 		p = step(a->hi - a->lo);
+		p = a->whole && p < 1 ? 1 : p;
 		for (v = ceil(a->lo / p) * p; v <= a->hi + p * 1e-9; v += p)
 			tick(f, a, v, across);
 		return;
@@ -187,7 +188,7 @@ axes(const struct sq_plot *p, struct axis *x, struct axis *y)
 		hi[1] = fmax(hi[1], p->point[i].y);
 	}
 	*x = (struct axis){ .from = LEFT, .to = WIDTH - RIGHT,
-	    .log = p->x_log && lo[0] > 0 };
+	    .log = p->x_log && lo[0] > 0, .whole = p->x_whole };
 	*y = (struct axis){ .from = HEIGHT - BOTTOM, .to = TOP,
 	    .log = p->y_log && lo[1] > 0 };
 	fit(x, lo[0], hi[0], 0);

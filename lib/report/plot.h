@@ -25,6 +25,7 @@ struct sq_plot {
 	size_t n;
 	int lines;			/* join the points of a series */
 	int x_log, y_log;
+	int x_whole;			/* x counts something */
 	int y_zero;			/* begin at 0 */
 };
 
