@@ -50,7 +50,7 @@ struct sq_gptq {
 };
 
 /* Rows are taken in tiles of this many. */
-#define SQ_GPTQ_ROWS	256
+#define SQ_GPTQ_ROWS	128
 
 /* The members above `results' are set; -1 when there is no memory. */
 int	 sq_gptq_init(struct sq_gptq *, int threads, char *err);
