@@ -84,9 +84,11 @@ struct sq_mat {
 	size_t rows, cols, stride;
 };
 
-/* How the elements of a weight lie in memory. */
+/* How the elements of a weight lie in memory; sparse.h has all but the first. */
 enum sq_layout {
-	SQ_ROWS				/* as in sq-stream(5), row after row */
+	SQ_ROWS,			/* as in sq-stream(5), row after row */
+	SQ_NM,				/* n of each m columns */
+	SQ_BLOCKS			/* some blocks of n rows, m columns */
 };
 
 /*
@@ -108,6 +110,8 @@ struct sq_weight {
 	const uint16_t *super;		/* F16: q*_k, iq4_xs */
 	const uint8_t *submins;		/* q4_k, q5_k */
 	const uint16_t *supermins;
+	size_t n, m;			/* sparse layouts, */
+	const void *index;		/* and where their values belong */
 };
 
 /* How to quantize: see `quantize' in ops.def. */
@@ -204,6 +208,18 @@ struct sq_attn {
 	enum sq_prec prec;
 };
 
+/*
+ * Which keys sequences see: of blocks of SQ_KEEP_BLOCK positions, one bit each,
+ * that of the first block lowest.  Sequence i has a mask of `words' words for
+ * each KV head, the first at bits[i * kv heads * words].
+ */
+#define SQ_KEEP_BLOCK	64
+
+struct sq_attn_keep {
+	const uint64_t *bits;
+	size_t words;
+};
+
 /* What attention_backward reads, and what it writes. */
 struct sq_attn_grad {
 	struct sq_mat q, k, v, dy;
@@ -276,7 +292,7 @@ typedef int sq_plugin_init_fn(struct sq_kern *k, char *err);
 static inline const char *
 sq_kern_abi(void)
 {
-	return "2"
+	return "3"
 #define OP(name, params, args, bound)	"\n" #name #params
 #include "kernels/ops.def"
 #undef OP

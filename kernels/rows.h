@@ -92,6 +92,41 @@ sq_attention_allows(const struct sq_attn *a, const struct sq_kv *kv,
 	    sq_seq_allows(seq, nseq, q->rows);
 }
 
+/* A sequence's mask of a KV head, and whether a block is kept. */
+static inline const uint64_t *
+sq_keep_mask(const struct sq_attn_keep *keep, const struct sq_kv *kv,
+    size_t seq, size_t head)
+{
+	return keep->bits + (seq * kv->heads + head) * keep->words;
+}
+
+static inline int
+sq_kept(const uint64_t *mask, size_t block)
+{
+	return (int)(mask[block / 64] >> block % 64 & 1);
+}
+
+/* What sq_sparse_attention allows of its masks. */
+static inline int
+sq_keep_allows(const struct sq_attn_keep *keep, const struct sq_kv *kv,
+    const struct sq_seq *seq, size_t nseq)
+{
+	size_t i, h, b, last;
+
+	for (i = 0; i < nseq; i++) {
+		if (seq[i].n == 0)
+			continue;
+		last = (seq[i].pos + seq[i].n - 1) / SQ_KEEP_BLOCK;
+		if (last / 64 >= keep->words)
+			return 0;
+		for (h = 0; h < kv->heads; h++)
+			for (b = seq[i].pos / SQ_KEEP_BLOCK; b <= last; b++)
+				if (!sq_kept(sq_keep_mask(keep, kv, i, h), b))
+					return 0;
+	}
+	return 1;
+}
+
 /* What sq_transpose allows. */
 static inline int
 sq_transpose_allows(const struct sq_mat *x, const struct sq_mat *y)

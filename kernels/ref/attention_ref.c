@@ -252,9 +252,16 @@ struct look {
 	struct side k, v;
 	size_t head;			/* of the cache */
 	size_t start, end;		/* positions */
+	const uint64_t *keep;		/* blocks of them; NULL: all */
 	double scale;
 	const float *q;
 };
+
+static int
+looks(const struct look *l, size_t pos)
+{
+	return l->keep == NULL || sq_kept(l->keep, pos / SQ_KEEP_BLOCK);
+}
 
 static double
 score(const struct look *l, size_t pos)
@@ -279,9 +286,11 @@ look_at(const struct look *l, double *sums, float *y)
 	for (i = 0; i < kv->dim; i++)
 		sums[i] = 0;
 	for (pos = l->start; pos < l->end; pos++)
-		if ((s = score(l, pos)) > max)
+		if (looks(l, pos) && (s = score(l, pos)) > max)
 			max = s;
 	for (pos = l->start; pos < l->end; pos++) {
+		if (!looks(l, pos))
+			continue;
 		p = exp(score(l, pos) - max);
 		total += p;
 		for (i = 0; i < kv->dim; i++)
@@ -292,10 +301,11 @@ look_at(const struct look *l, double *sums, float *y)
 		y[i] = (float)(sums[i] / total);
 }
 
-int
-sq_attention_ref(struct sq_ctx *c, const struct sq_attn *a,
-    const struct sq_kv *kv, const struct sq_seq *seq, size_t nseq,
-    const struct sq_mat *q, const struct sq_mat *y)
+static int
+attend(struct sq_ctx *c, const struct sq_attn *a,
+    const struct sq_attn_keep *keep, const struct sq_kv *kv,
+    const struct sq_seq *seq, size_t nseq, const struct sq_mat *q,
+    const struct sq_mat *y)
 {
 	struct look l = { .kv = kv, .scale = a->scale };
 	size_t t, h;
@@ -309,6 +319,9 @@ sq_attention_ref(struct sq_ctx *c, const struct sq_attn *a,
 		for (t = 0; t < l.seq->n; t++)
 			for (h = 0; h < a->heads; h++) {
 				l.head = h / (a->heads / kv->heads);
+				if (keep != NULL)
+					l.keep = sq_keep_mask(keep, kv,
+					    (size_t)(l.seq - seq), l.head);
 				l.end = l.seq->pos + t + 1;
 				l.start = sq_window_start(a, l.end - 1);
 				l.q = sq_row(q, l.seq->row + t) + h * kv->dim;
@@ -317,4 +330,23 @@ sq_attention_ref(struct sq_ctx *c, const struct sq_attn *a,
 			}
 	}
 	return 0;
+}
+
+int
+sq_attention_ref(struct sq_ctx *c, const struct sq_attn *a,
+    const struct sq_kv *kv, const struct sq_seq *seq, size_t nseq,
+    const struct sq_mat *q, const struct sq_mat *y)
+{
+	return attend(c, a, NULL, kv, seq, nseq, q, y);
+}
+
+int
+sq_sparse_attention_ref(struct sq_ctx *c, const struct sq_attn *a,
+    const struct sq_attn_keep *keep, const struct sq_kv *kv,
+    const struct sq_seq *seq, size_t nseq, const struct sq_mat *q,
+    const struct sq_mat *y)
+{
+	if (!sq_keep_allows(keep, kv, seq, nseq))
+		return SQ_UNSUP;
+	return attend(c, a, keep, kv, seq, nseq, q, y);
 }

@@ -216,24 +216,27 @@ plan_wave(struct job *j, const struct sq_seq *seq, size_t nseq, float *sums,
 }
 
 int
-sq_attn_run(struct sq_ctx *c, const struct sq_attn *a, const struct sq_kv *kv,
+sq_attn_run(struct sq_ctx *c, const struct sq_attn *a,
+    const struct sq_attn_keep *keep, const struct sq_kv *kv,
     const struct sq_seq *seq, size_t nseq, const struct sq_mat *q,
     const struct sq_mat *y, const struct sq_attn_loops *loops)
 {
-	struct job j = { .call = { a, kv, q, y, 1, 0 }, .loops = loops };
+	struct job j = { .call = { a, kv, q, y, 1, 0, keep, seq },
+	    .loops = loops };
 	float *sums = (float *)c->work;
 	size_t i;
 	int joins;
 
 	if (kv->dim % 16 != 0 || kv->dim > SQ_ATTN_DIM ||
-	    !sq_attention_allows(a, kv, seq, nseq, q, y))
+	    !sq_attention_allows(a, kv, seq, nseq, q, y) ||
+	    (keep != NULL && !sq_keep_allows(keep, kv, seq, nseq)))
 		return SQ_UNSUP;
 	j.call.group = a->heads / kv->heads;
 	j.call.scale = a->scale * 1.44269504f;
 	j.step = SQ_ATTN_HEAD + kv->dim;
 	/* a row of a chunk must not depend on the others */
-	j.whole = c->batch == SQ_BATCH_CHUNK;
-	j.few_rows = j.whole ? 0 : loops->few_rows;
+	j.whole = c->batch == SQ_BATCH_CHUNK || keep != NULL;
+	j.few_rows = c->batch == SQ_BATCH_CHUNK ? 0 : loops->few_rows;
 	j.plan = (struct plan *)((char *)c->work + SUMS_SIZE);
 	j.scratch = (char *)c->work + SQ_WORK(0);
 	for (i = 0; i < nseq; ) {

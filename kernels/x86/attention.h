@@ -24,6 +24,8 @@ struct sq_attn_call {
 	const struct sq_mat *q, *y;
 	size_t group;		/* query heads of a KV head */
 	float scale;		/* a->scale / ln 2: scores are powers of 2 */
+	const struct sq_attn_keep *keep;	/* NULL: all keys */
+	const struct sq_seq *seq;	/* the first: whose masks come first */
 };
 
 /* Rows row .. row+rows-1 against the keys at positions k0 .. k1-1. */
@@ -57,10 +59,11 @@ struct sq_attn_loops {
 _Static_assert(2 * SQ_ATTN_DIM * (SQ_ATTN_ROWS + 128) * sizeof(float) +
     (1 << 20) < SQ_ATTN_SCRATCH, "attention needs more scratch");
 
+/* keep may be NULL. */
 int	 sq_attn_run(struct sq_ctx *, const struct sq_attn *,
-	    const struct sq_kv *, const struct sq_seq *, size_t nseq,
-	    const struct sq_mat *q, const struct sq_mat *y,
-	    const struct sq_attn_loops *);
+	    const struct sq_attn_keep *keep, const struct sq_kv *,
+	    const struct sq_seq *, size_t nseq, const struct sq_mat *q,
+	    const struct sq_mat *y, const struct sq_attn_loops *);
 
 /* Row r of a sequence: its position, and its head in a matrix like q. */
 static inline size_t

@@ -116,17 +116,37 @@ block_coded(const struct sq_attn_call *c, const struct sq_attn_part *p,
 }
 #endif
 
-/* The keys of a stretch of a part from position pos to the next multiple of
- * BLOCK: b->stretch is set. */
+_Static_assert(BLOCK == SQ_KEEP_BLOCK, "masks are of blocks");
+
+/* The first position from pos on, before last, whose block is kept. */
+static size_t
+kept_from(const struct sq_attn_call *c, const struct sq_attn_part *p,
+    size_t pos, size_t last)
+{
+	const uint64_t *mask;
+
+	if (c->keep == NULL)
+		return pos;
+	mask = sq_keep_mask(c->keep, c->kv, (size_t)(p->seq - c->seq),
+	    p->head);
+	while (pos < last && !sq_kept(mask, pos / BLOCK))
+		pos = (pos / BLOCK + 1) * BLOCK;
+	return pos;
+}
+
+/* The keys of a stretch of a part from position pos, or the first after it that
+ * is kept, to the next multiple of BLOCK: b->stretch is set. */
 static void
 block_find(const struct sq_attn_call *c, const struct sq_attn_part *p,
     size_t pos, size_t size, struct block *b)
 {
-	size_t end = (pos / BLOCK + 1) * BLOCK, start, last, i;
+	size_t start, last, end, i;
 
 	seen(c, b->stretch, sq_attn_pos(c, p, p->rows - 1), &start, &last);
 	if (last > p->k1)
 		last = p->k1;
+	pos = kept_from(c, p, pos, last);
+	end = (pos / BLOCK + 1) * BLOCK;
 	if (end > last)
 		end = last;
 	b->pos = pos;

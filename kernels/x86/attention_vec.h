@@ -68,16 +68,15 @@ many(const struct sq_attn_call *c, const struct sq_attn_part *p, void *scratch)
 	BY_TYPE(many_rows, m, type_of(c->kv), c->kv->dim)
 }
 
-int
-LEVEL(attention)(struct sq_ctx *c, const struct sq_attn *a,
+/* keep: NULL, or what is seen. */
+static int
+run(struct sq_ctx *c, const struct sq_attn *a, const struct sq_attn_keep *keep,
     const struct sq_kv *kv, const struct sq_seq *seq, size_t nseq,
     const struct sq_mat *q, const struct sq_mat *y)
 {
 	static const struct sq_attn_loops loops = { FEW, few, many };
 
 #ifdef DP
-	if (!sq_kv_plain(kv))		/* float32, which that level has */
-		return sq_attention_avx512(c, a, kv, seq, nseq, q, y);
 	if (a->prec != SQ_PREC_BF16 || kv->type != SQ_BF16)
 		return SQ_UNSUP;
 #endif
@@ -85,5 +84,31 @@ LEVEL(attention)(struct sq_ctx *c, const struct sq_attn *a,
 	if (kv->dim % 32 != 0)
 		return SQ_UNSUP;
 #endif
-	return sq_attn_run(c, a, kv, seq, nseq, q, y, &loops);
+	return sq_attn_run(c, a, keep, kv, seq, nseq, q, y, &loops);
+}
+
+int
+LEVEL(attention)(struct sq_ctx *c, const struct sq_attn *a,
+    const struct sq_kv *kv, const struct sq_seq *seq, size_t nseq,
+    const struct sq_mat *q, const struct sq_mat *y)
+{
+#ifdef DP
+	if (!sq_kv_plain(kv))		/* float32, which that level has */
+		return sq_attention_avx512(c, a, kv, seq, nseq, q, y);
+#endif
+	return run(c, a, NULL, kv, seq, nseq, q, y);
+}
+
+int
+LEVEL(sparse_attention)(struct sq_ctx *c, const struct sq_attn *a,
+    const struct sq_attn_keep *keep, const struct sq_kv *kv,
+    const struct sq_seq *seq, size_t nseq, const struct sq_mat *q,
+    const struct sq_mat *y)
+{
+#ifdef DP
+	if (!sq_kv_plain(kv))
+		return sq_sparse_attention_avx512(c, a, keep, kv, seq, nseq,
+		    q, y);
+#endif
+	return run(c, a, keep, kv, seq, nseq, q, y);
 }

@@ -139,6 +139,7 @@ sq_mm_strip(size_t n)
 
 /* The levels; amx is the last but for its tiles. */
 extern const struct sq_mm_level sq_mm_avx2, sq_mm_avx512, sq_mm_avx512bf16;
+struct sq_mm_level	 sq_mm_amx(void);
 
 /* With integers: x as 16 bits, or as bytes. */
 extern const struct sq_mm_level sq_mm_int_avx2, sq_mm_int_avx512;

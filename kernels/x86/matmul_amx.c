@@ -110,19 +110,27 @@ release(void)
 	_tile_release();
 }
 
+struct sq_mm_level
+sq_mm_amx(void)
+{
+	struct sq_mm_level level = sq_mm_avx512bf16;
+
+	level.few = 0;
+	level.tile = tile;
+	level.begin = sq_tiles_begin;
+	level.end = release;
+	return level;
+}
+
 int
 sq_matmul_amx(struct sq_ctx *c, const struct sq_weight *w,
     const struct sq_mat *x, enum sq_prec prec, const struct sq_mat *y)
 {
-	struct sq_mm_level level = sq_mm_avx512bf16;
+	struct sq_mm_level level = sq_mm_amx();
 
 	/* One token or two wait for memory, not for products. */
 	if (prec != SQ_PREC_BF16 || c->batch == SQ_BATCH_STEP ||
 	    (c->batch == SQ_BATCH_AUTO && x->rows <= FEW))
 		return sq_matmul_avx512(c, w, x, prec, y);
-	level.few = 0;
-	level.tile = tile;
-	level.begin = sq_tiles_begin;
-	level.end = release;
 	return sq_mm_run(&level, c, w, x, prec, y);
 }

@@ -33,6 +33,7 @@ sq_init_avx2(struct sq_kern *k)
 	k->embed = sq_embed_avx2;
 	k->moments = sq_moments_avx2;
 	k->matmul = sq_matmul_avx2;
+	k->sparse_matmul = sq_sparse_matmul_avx2;
 	k->quantize_act = sq_quantize_act_avx2;
 	k->dequantize_act = sq_dequantize_act_avx2;
 	k->rmsnorm = sq_rmsnorm_avx2;
@@ -44,6 +45,7 @@ sq_init_avx2(struct sq_kern *k)
 	k->kv_append = sq_kv_append_avx2;
 	k->kv_read = sq_kv_read_avx2;
 	k->attention = sq_attention_avx2;
+	k->sparse_attention = sq_sparse_attention_avx2;
 	k->nll = sq_nll_avx2;
 	k->kl = sq_kl_avx2;
 	k->transpose = sq_transpose_avx2;
@@ -68,6 +70,7 @@ sq_init_avx512(struct sq_kern *k)
 	k->embed = sq_embed_avx512;
 	k->moments = sq_moments_avx512;
 	k->matmul = sq_matmul_avx512;
+	k->sparse_matmul = sq_sparse_matmul_avx512;
 	k->quantize_act = sq_quantize_act_avx512;
 	k->dequantize_act = sq_dequantize_act_avx512;
 	k->rmsnorm = sq_rmsnorm_avx512;
@@ -79,6 +82,7 @@ sq_init_avx512(struct sq_kern *k)
 	k->kv_append = sq_kv_append_avx512;
 	k->kv_read = sq_kv_read_avx512;
 	k->attention = sq_attention_avx512;
+	k->sparse_attention = sq_sparse_attention_avx512;
 	k->nll = sq_nll_avx512;
 	k->kl = sq_kl_avx512;
 	k->transpose = sq_transpose_avx512;
@@ -97,7 +101,9 @@ sq_init_avx512bf16(struct sq_kern *k)
 	    !__builtin_cpu_supports("avx512vnni"))
 		return -1;
 	k->matmul = sq_matmul_avx512bf16;
+	k->sparse_matmul = sq_sparse_matmul_avx512bf16;
 	k->attention = sq_attention_avx512bf16;
+	k->sparse_attention = sq_sparse_attention_avx512bf16;
 	k->attention_backward = sq_attention_backward_avx512bf16;
 	return 0;
 }
@@ -119,7 +125,9 @@ sq_init_amx(struct sq_kern *k)
 	if (!has_amx())
 		return -1;
 	k->matmul = sq_matmul_amx;
+	k->sparse_matmul = sq_sparse_matmul_amx;
 	k->attention = sq_attention_amx;
+	k->sparse_attention = sq_sparse_attention_amx;
 	k->attention_backward = sq_attention_backward_amx;
 	return 0;
 }

@@ -25,8 +25,45 @@ struct setup {
 	float k_scale;			/* factors on standard normal */
 	enum ck_kind v_kind;
 	double loose;			/* allowed, in units of the bound */
+	struct sq_attn_keep keep;	/* of sparse_attention */
 	char what[160];
 };
+
+/* The operation that is checked: sparse where there are masks. */
+static int
+attend(struct sq_ctx *c, const struct sq_kern *kern, const struct setup *s,
+    const struct ck_batch *b, const struct sq_mat *y)
+{
+	return s->keep.bits == NULL ?
+	    kern->attention(c, &s->a, &b->kv, b->seq, b->nseq, &s->q, y) :
+	    kern->sparse_attention(c, &s->a, &s->keep, &b->kv, b->seq,
+	    b->nseq, &s->q, y);
+}
+
+/* Masks at random, but for the blocks that are always kept; or full ones. */
+static void
+keep_some(struct checker *k, struct setup *s, const struct ck_batch *b)
+{
+	size_t i, j, n, last, all = ck_range(k, 0, 4);
+	uint64_t *m;
+
+	s->keep.words = 2;
+	for (i = 0; i < b->nseq; i++)
+		while ((b->seq[i].pos + b->seq[i].n) / SQ_KEEP_BLOCK / 64 >=
+		    s->keep.words)
+			s->keep.words++;
+	n = b->nseq * b->kv.heads * s->keep.words;
+	s->keep.bits = m = ck_buf(k, n * sizeof(*m));
+	for (i = 0; i < n; i++)
+		m[i] = all == 0 ? UINT64_MAX : ck_rand(k) & ck_rand(k);
+	for (i = 0; i < b->nseq * b->kv.heads; i++) {
+		const struct sq_seq *q = &b->seq[i / b->kv.heads];
+
+		last = (q->pos + q->n) / SQ_KEEP_BLOCK;
+		for (j = q->pos / SQ_KEEP_BLOCK; j <= last; j++)
+			m[i * s->keep.words + j / 64] |= (uint64_t)1 << j % 64;
+	}
+}
 
 /* All positions that a sequence has cached; dropped pages stay NULL. */
 static void
@@ -88,7 +125,7 @@ magnitudes(struct checker *k, const struct sq_kern *ref,
 	double f = s->a.prec == SQ_PREC_F32 ? F32_BOUND / k->bound : 1;
 
 	magnitudes_of(k, b, &m);
-	ref->attention(ck_ref(k, ref), &s->a, &m.kv, m.seq, m.nseq, &s->q, &y);
+	attend(ck_ref(k, ref), ref, s, &m, &y);
 	for (i = 0; mag != NULL && i < n; i++)
 		mag[i] = ((double)((float *)y.p)[i] + 0x1p-100) * f *
 		    s->loose;
@@ -121,13 +158,11 @@ one(struct checker *k, const struct sq_kern *ref, const struct sq_kern *new,
 	fill_cache(k, b, s);
 	want = ck_mat(k, b->rows, s->q.cols, 5);
 	first = want;
-	r = ref->attention(ck_ref(k, ref), &s->a, &b->kv, b->seq, b->nseq,
-	    &s->q, &want);
+	r = attend(ck_ref(k, ref), ref, s, b, &want);
 	mag = magnitudes(k, ref, b, s);
 	for (t = 0; t < CK_CTXS && mag != NULL; t++) {
 		got = ck_mat(k, b->rows, s->q.cols, 5);
-		n = new->attention(ck_ctx(k, new, t), &s->a, &b->kv, b->seq,
-		    b->nseq, &s->q, &got);
+		n = attend(ck_ctx(k, new, t), new, s, b, &got);
 		if (!ck_ret(k, r, n, "%s", s->what)) {
 			ck_untouched(k, got.p, ck_mat_bytes(&got), "%s",
 			    s->what);
@@ -190,7 +225,7 @@ add_seq(struct checker *k, struct ck_batch *b, const struct sq_attn *a,
 /* Every shape, with sequences of all kinds. */
 static void
 shapes(struct checker *k, const struct sq_kern *ref,
-    const struct sq_kern *new, size_t i)
+    const struct sq_kern *new, size_t i, int sparse)
 {
 	static const enum sq_dtype types[] = { SQ_BF16, SQ_F32, SQ_F16 };
 	static const size_t dims[] = { 16, 32, 48, 64, 80, 96, 128, 256, 24 };
@@ -213,14 +248,16 @@ shapes(struct checker *k, const struct sq_kern *ref,
 	add_seq(k, &b, &s.a, ck_range(k, 20, 90), i % 2 ? 0 :
 	    ck_range(k, 0, 100));
 	queries(k, &s, &b, QUERY);
-	name(&s, &b, "shape");
+	if (sparse)
+		keep_some(k, &s, &b);
+	name(&s, &b, sparse ? "sparse" : "shape");
 	one(k, ref, new, &b, &s);
 }
 
 /* Long enough that keys are cut into parts. */
 static void
 long_ones(struct checker *k, const struct sq_kern *ref,
-    const struct sq_kern *new)
+    const struct sq_kern *new, int sparse)
 {
 	static const size_t shape[][7] = {
 		/* kv heads, group, dim, page, window, n, pos */
@@ -234,7 +271,8 @@ long_ones(struct checker *k, const struct sq_kern *ref,
 	struct setup s;
 	size_t i;
 
-	for (i = 0; i < 2 * sizeof(shape) / sizeof(shape[0]); i++) {
+	for (i = 0; i < 2 * sizeof(shape) / sizeof(shape[0]);
+	    i += sparse ? 5 : 1) {
 		const size_t *d = shape[i / 2];
 
 		b = (struct ck_batch){ .kv = { SQ_BF16, d[0], d[2], d[3] } };
@@ -244,7 +282,9 @@ long_ones(struct checker *k, const struct sq_kern *ref,
 		add_seq(k, &b, &s.a, d[5], d[6]);
 		add_seq(k, &b, &s.a, 2, 3);
 		queries(k, &s, &b, QUERY);
-		name(&s, &b, "long");
+		if (sparse)
+			keep_some(k, &s, &b);
+		name(&s, &b, sparse ? "sparse long" : "long");
 		one(k, ref, new, &b, &s);
 	}
 }
@@ -320,7 +360,7 @@ most_of(const float *x, size_t n)
  * codes. */
 static void
 coded(struct checker *k, const struct sq_kern *ref, const struct sq_kern *new,
-    size_t i)
+    size_t i, int sparse)
 {
 	static const enum sq_dtype types[] = { SQ_BF16, SQ_F16, SQ_F32 };
 	static const size_t dims[] = { 64, 32, 80, 128, 16, 48, 256 };
@@ -346,11 +386,12 @@ coded(struct checker *k, const struct sq_kern *ref, const struct sq_kern *new,
 	add_seq(k, &b, &s.a, ck_range(k, 20, 90), i % 2 ? 0 :
 	    ck_range(k, 0, 200));
 	queries(k, &s, &b, QUERY);
-	name(&s, &b, "coded");
+	if (sparse)
+		keep_some(k, &s, &b);
+	name(&s, &b, sparse ? "sparse coded" : "coded");
 	ck_coded_fill(k, ref, &b);
 	want = ck_mat(k, b.rows, s.q.cols, 5);
-	r = ref->attention(ck_ref(k, ref), &s.a, &b.kv, b.seq, b.nseq, &s.q,
-	    &want);
+	r = attend(ck_ref(k, ref), ref, &s, &b, &want);
 	got = want;
 	m = malloc(b.rows * s.q.cols * sizeof(*m));
 	for (e = 0; m != NULL && e < b.rows * s.q.cols; e++)
@@ -360,8 +401,7 @@ coded(struct checker *k, const struct sq_kern *ref, const struct sq_kern *new,
 	for (t = 0; t < CK_CTXS && m != NULL; t++) {
 		struct sq_mat y = ck_mat(k, b.rows, s.q.cols, 5);
 
-		n = new->attention(ck_ctx(k, new, t), &s.a, &b.kv, b.seq,
-		    b.nseq, &s.q, &y);
+		n = attend(ck_ctx(k, new, t), new, &s, &b, &y);
 		if (!ck_ret(k, r, n, "%s", s.what))
 			continue;
 		if (t == 0) {
@@ -467,11 +507,11 @@ check_attention(struct checker *k, const struct sq_kern *ref,
 	size_t i;
 
 	for (i = 0; i < (new == ref ? 9 : 27); i++)
-		shapes(k, ref, new, i);
+		shapes(k, ref, new, i, 0);
 	for (i = 0; i < 15; i++)
 		scores(k, ref, new, i);
 	for (i = 0; i < (new == ref ? 5 : 60); i++)
-		coded(k, ref, new, i);
+		coded(k, ref, new, i, 0);
 	for (i = 0; i < 10; i++)
 		company(k, new, i);
 	for (i = 0; i < 6; i++)
@@ -479,7 +519,21 @@ check_attention(struct checker *k, const struct sq_kern *ref,
 		    SQ_PREC_F32);
 	if (new == ref)
 		return;
-	long_ones(k, ref, new);
+	long_ones(k, ref, new, 0);
 	crowd(k, ref, new, 9000, 0, 1, 1, 16);
 	crowd(k, ref, new, 700, 513, 8, 8, 128);
+}
+
+void
+check_sparse_attention(struct checker *k, const struct sq_kern *ref,
+    const struct sq_kern *new)
+{
+	size_t i;
+
+	for (i = 0; i < (new == ref ? 3 : 9); i++)
+		shapes(k, ref, new, i, 1);
+	for (i = 0; i < (new == ref ? 2 : 12); i++)
+		coded(k, ref, new, i, 1);
+	if (new != ref)
+		long_ones(k, ref, new, 1);
 }
