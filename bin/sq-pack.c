@@ -256,6 +256,9 @@ main(int argc, char *argv[])
 	p.ctx = &ctx;
 	p.memory = sq_tool.memory;
 	pack(&p, format, fd, sq_input_name(model), path);
+	if (p.stored > 0)
+		sq_note("%s: %ju masked tensors without what their masks drop",
+		    path, (uintmax_t)p.stored);
 	sq_note("%s: %ju tensors, %ju of them quantized, %ju bytes of weights "
 	    "instead of %ju; %ju other records left out", path,
 	    (uintmax_t)p.tensors, (uintmax_t)p.quantized, (uintmax_t)p.after,

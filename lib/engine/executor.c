@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "engine/executor.h"
+#include "model/stored.h"
 
 static const struct {
 	enum sq_role role;
@@ -14,9 +15,8 @@ static const struct {
 
 #define ROLES	(sizeof(roles) / sizeof(roles[0]))
 
-/* "int4 g64 zeros", "BF16" */
 static void
-format(const struct sq_weight *w, char text[64])
+plain_format(const struct sq_weight *w, char text[64])
 {
 	if (w->grid == SQ_DENSE)
 		snprintf(text, 64, "%s", sq_dtype_name(w->type));
@@ -26,6 +26,19 @@ format(const struct sq_weight *w, char text[64])
 	else
 		snprintf(text, 64, "%s g%zu%s", sq_grid_name(w->grid),
 		    w->group_cols, w->zeros != NULL ? " zeros" : "");
+}
+
+/* "int4 g64 zeros", "BF16", "int8 2:4" */
+static void
+format(const struct sq_weight *w, char text[64])
+{
+	size_t n;
+
+	plain_format(w, text);
+	n = strlen(text);
+	if (w->layout != SQ_ROWS)
+		snprintf(text + n, 64 - n, " %zu%c%zu", w->n,
+		    w->layout == SQ_NM ? ':' : 'x', w->m);
 }
 
 static const char *
@@ -74,6 +87,55 @@ describe(const struct sq_model *m, size_t layer, char line[SQ_PLAN])
 	}
 }
 
+/* What the linear layers of blocks read for a token, and of what could be
+ * multiplied, how much is: where some are sparse. */
+static void
+sparse_line(const struct sq_model *m, const struct sq_ctx *ctx, sq_plan_fn *fn,
+    void *arg)
+{
+	struct sq_stored_work one, runs = { 0 }, blocks = { 0 }, *k;
+	uint64_t bytes = 0, dense = 0;
+	const struct sq_linear *l;
+	char line[2 * SQ_PLAN];
+	size_t i, n;
+
+	for (i = 0; i < m->nslots; i++) {
+		l = m->slot[i].linear ? sq_model_slot((struct sq_model *)
+		    (uintptr_t)m, &m->slot[i]) : NULL;
+		if (l == NULL || l->w.data == NULL)
+			continue;
+		sq_stored_count(&l->w, &one);
+		bytes += one.bytes;
+		dense += one.dense_bytes;
+		if (l->w.layout == SQ_ROWS)
+			continue;
+		k = l->w.layout == SQ_NM ? &runs : &blocks;
+		k->done += one.done;
+		k->all += one.all;
+	}
+	if (runs.all + blocks.all == 0)
+		return;
+	n = (size_t)snprintf(line, sizeof(line), "sparse weights: %ju bytes "
+	    "read a token, %.3f of dense", (uintmax_t)bytes,
+	    (double)bytes / (double)dense);
+	if (blocks.all > 0)
+		n += (size_t)snprintf(line + n, sizeof(line) - n, "; %ju of "
+		    "%ju blocks multiplied, %.3f", (uintmax_t)blocks.done,
+		    (uintmax_t)blocks.all, (double)blocks.done /
+		    (double)blocks.all);
+	if (runs.all > 0)
+		n += (size_t)snprintf(line + n, sizeof(line) - n, "; %ju of "
+		    "%ju weights multiplied, %.3f", (uintmax_t)runs.done,
+		    (uintmax_t)runs.all, (double)runs.done /
+		    (double)runs.all);
+	snprintf(line + n, sizeof(line) - n, "; sparse_matmul %s",
+	    ctx->kern->from[SQ_OP_sparse_matmul]);
+	fn(arg, line);
+	if (runs.all > 0)
+		fn(arg, "N:M weights pay in decoding; many tokens take as long "
+		    "as dense ones");
+}
+
 void
 sq_executor_plan(const struct sq_model *m, const struct sq_ctx *ctx,
     enum sq_prec prec, const struct sq_kvcache *cache, sq_plan_fn *fn,
@@ -98,6 +160,7 @@ sq_executor_plan(const struct sq_model *m, const struct sq_ctx *ctx,
 	snprintf(line, sizeof(line), "head: %s x %s, matmul %s", a,
 	    prec_name(prec), level);
 	fn(arg, line);
+	sparse_line(m, ctx, fn, arg);
 	if (cache == NULL)
 		return;
 	sq_kv_policy_text(&cache->policy, kv);

@@ -114,6 +114,7 @@ sq_forward_release(struct sq_forward *f)
 	}
 	free(f->place);
 	free(f->seq);
+	sq_attn_plan_release(&f->sparse);
 	free(f->moe);
 	free(f->qx.codes);
 	free(f->qx.scale);
@@ -198,7 +199,10 @@ linear(struct sq_forward *f, const struct sq_linear *l,
 			return -1;
 		x = &values;
 	}
-	if (sq_matmul(f->ctx, &l->w, x, f->prec, y) != 0)
+	if (l->w.layout != SQ_ROWS) {
+		if (sq_sparse_matmul(f->ctx, &l->w, x, f->prec, y) != 0)
+			return no_kernel(f, err, SQ_OP_sparse_matmul);
+	} else if (sq_matmul(f->ctx, &l->w, x, f->prec, y) != 0)
 		return no_kernel(f, err, SQ_OP_matmul);
 	if (l->bias != NULL && sq_add_bias(f->ctx, l->bias, y) != 0)
 		return no_kernel(f, err, SQ_OP_add_bias);
@@ -300,6 +304,25 @@ rotate(struct sq_forward *f, const float *weight, const struct sq_mat *x,
 	return 0;
 }
 
+/* Over the keys that the model's choice leaves; where the architecture has a
+ * window of its own, there is nothing to choose. */
+static int
+attend_all(struct sq_forward *f, const struct sq_attn *a,
+    const struct sq_kv *kv, size_t n, const struct sq_mat *q,
+    const struct sq_mat *y, char *err)
+{
+	struct sq_attn_plan *p = &f->sparse;
+
+	if (f->model->attention.pick == SQ_ATTN_ALL || a->window > 0)
+		return sq_attention(f->ctx, a, kv, f->seq, n, q, y) == 0 ? 0 :
+		    no_kernel(f, err, SQ_OP_attention);
+	if (sq_attn_plan(p, &f->model->attention, f->ctx, a, kv, f->seq, n, q,
+	    err) < 0)
+		return -1;
+	return sq_sparse_attention(f->ctx, a, &p->keep, kv, p->piece, p->n, q,
+	    y) == 0 ? 0 : no_kernel(f, err, SQ_OP_sparse_attention);
+}
+
 static int
 attend(struct sq_forward *f, size_t layer, const struct sq_feed *feed,
     size_t n, const struct sq_mat *q, const struct sq_mat *k,
@@ -322,9 +345,7 @@ attend(struct sq_forward *f, size_t layer, const struct sq_feed *feed,
 		return no_kernel(f, err, SQ_OP_hadamard);
 	if (sq_kv_append(f->ctx, kv, f->seq, n, k, v) != 0)
 		return no_kernel(f, err, SQ_OP_kv_append);
-	if (sq_attention(f->ctx, &a, kv, f->seq, n, q, y) != 0)
-		return no_kernel(f, err, SQ_OP_attention);
-	return 0;
+	return attend_all(f, &a, kv, n, q, y, err);
 }
 
 static int

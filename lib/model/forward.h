@@ -44,6 +44,7 @@ struct sq_forward {
 	size_t npos;			/* positions that angles has */
 	struct sq_seq *seq;
 	size_t max_seqs;
+	struct sq_attn_plan sparse;	/* of attention, with what was seen */
 	float *moe;			/* memory of the experts, or NULL */
 };
 

@@ -205,6 +205,18 @@ sq_model_bind(struct sq_model *m, const struct sq_tensor *t,
 	return 0;
 }
 
+/* A weight in a layout of its own. */
+static int
+bind_stored(struct sq_model *m, const struct sq_source_tensor *t, char *err)
+{
+	const struct sq_slot *s = sq_slot_find(m->slot, m->nslots, t->t.name);
+	struct sq_linear *l = sq_model_slot(m, s);
+
+	l->w = t->stored;
+	l->act = t->t.act;
+	return sq_place_linear(m->mem, l, err);
+}
+
 int
 sq_model_place(struct sq_model *m, const struct sq_mem *mem, char *err)
 {
@@ -247,6 +259,11 @@ bind_all(struct sq_model *m, char *err)
 	int p;
 
 	for (i = 0; i < s->n; i++) {
+		if (s->tensor[i].stored.layout != SQ_ROWS) {
+			if (bind_stored(m, &s->tensor[i], err) < 0)
+				return -1;
+			continue;
+		}
 		for (p = 0; p < s->tensor[i].t.nparts; p++)
 			if ((part[p] = sq_source_map(s, &s->tensor[i], p,
 			    err)) == NULL)

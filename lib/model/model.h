@@ -6,6 +6,7 @@
 #define SQ_MODEL_MODEL_H
 
 #include "kernels/kern.h"
+#include "model/attn_sparse.h"
 #include "model/source.h"
 
 /* A linear layer: y = W x + b. */
@@ -37,6 +38,7 @@ struct sq_model {
 	size_t nslots;
 	struct sq_source *source;	/* what the weights point into, or NULL */
 	const struct sq_mem *mem;	/* where weights and vectors are to be */
+	struct sq_attn_choice attention;	/* which keys are seen */
 };
 
 /* An empty model of that configuration: weights come by sq_model_bind(). */

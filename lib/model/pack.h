@@ -42,6 +42,7 @@ struct sq_pack {
 	unsigned ranks;			/* of the engine, at least 1 */
 	/* results */
 	uint64_t tensors, quantized;
+	uint64_t stored;		/* sqa: in a sparse layout */
 	uint64_t before, after;		/* bytes of the tensors */
 	uint64_t dropped;		/* records with no place in the output */
 	uint64_t lost_acts;		/* layers that have their inputs no

@@ -8,6 +8,7 @@
 #include "formats/fmt_sqa.h"
 #include "model/inventory.h"
 #include "model/pack.h"
+#include "model/stored.h"
 #include "schema/kv_schema.h"
 
 #define PIECE	((size_t)1 << 20)
@@ -21,6 +22,7 @@ struct packer {
 	struct sq_mask_seen masks;
 	struct sq_profile profile;
 	json_t *tensors, *provenance;
+	json_t *layouts;		/* of stored tensors: text to number */
 	char model[SQ_DIGEST];
 	unsigned char *piece;
 };
@@ -98,16 +100,23 @@ done:
 }
 
 static int
+add_bytes(struct packer *k, const char *name, const void *p, uint64_t n,
+    char *err)
+{
+	if (sq_sqa_begin(k->out, name, n, 1, err) < 0 ||
+	    sq_sqa_write(k->out, p, (size_t)n, err) < 0)
+		return -1;
+	return sq_sqa_end(k->out, err);
+}
+
+static int
 pack_part(struct packer *k, const struct sq_tensor *t,
     const struct sq_part *part, char *err)
 {
 	char name[2 * SQ_NAME];
 	uint64_t left = part->length;
-	int mask = strcmp(part->name, "mask") == 0;
 	size_t n;
 
-	if (mask)
-		sq_mask_seen_tensor(&k->masks, t);
 	sq_pack_member_name(name, part->name, t->name);
 	if (sq_sqa_begin(k->out, name, left, 1, err) < 0)
 		return -1;
@@ -115,8 +124,6 @@ pack_part(struct packer *k, const struct sq_tensor *t,
 		n = left < PIECE ? (size_t)left : PIECE;
 		if (sq_in_read(k->in, k->piece, n) < 0)
 			return sq_fail(err, "%s", k->in->err);
-		if (mask)
-			sq_mask_seen_add(&k->masks, k->piece, n);
 		if (sq_sqa_write(k->out, k->piece, n, err) < 0)
 			return -1;
 		sq_progress_add(k->p->progress, n);
@@ -124,13 +131,119 @@ pack_part(struct packer *k, const struct sq_tensor *t,
 	return sq_sqa_end(k->out, err);
 }
 
+/* A tensor with a mask, whose payload is at p: values and index in the place of
+ * values and mask. */
+static int
+add_stored(struct packer *k, const struct sq_tensor *t,
+    const struct sq_stored *s, const unsigned char *p, char *err)
+{
+	char name[2 * SQ_NAME];
+	int i;
+
+	for (i = 0; i < t->nparts; i++) {
+		if (strcmp(t->part[i].name, "mask") == 0)
+			continue;
+		sq_pack_member_name(name, t->part[i].name, t->name);
+		if (add_bytes(k, name, i == 0 ? s->values : p +
+		    t->part[i].offset, i == 0 ? s->values_size :
+		    t->part[i].length, err) < 0)
+			return -1;
+	}
+	sq_pack_member_name(name, "index", t->name);
+	return add_bytes(k, name, s->index, s->index_size, err);
+}
+
+static int
+add_parts(struct packer *k, const struct sq_tensor *t, const unsigned char *p,
+    char *err)
+{
+	char name[2 * SQ_NAME];
+	int i;
+
+	for (i = 0; i < t->nparts; i++) {
+		sq_pack_member_name(name, t->part[i].name, t->name);
+		if (add_bytes(k, name, p + t->part[i].offset,
+		    t->part[i].length, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static void
+count_layout(struct packer *k, const struct sq_weight *w)
+{
+	char text[64];
+	json_int_t n;
+
+	snprintf(text, sizeof(text), "%zu%c%zu", w->n,
+	    w->layout == SQ_NM ? ':' : 'x', w->m);
+	n = json_integer_value(json_object_get(k->layouts, text));
+	json_object_set_new(k->layouts, text, json_integer(n + 1));
+}
+
+/* The whole payload at once, as the mask comes last. */
+static int
+pack_masked(struct packer *k, const struct sq_tensor *t, int may_store,
+    json_t *desc, char *err)
+{
+	const struct sq_part *mask = sq_tensor_part(t, "mask");
+	unsigned char *p = malloc(t->length);
+	struct sq_stored s = { .kept = 0 };
+	int r = -1, stored = 0;
+
+	if (p == NULL)
+		return sq_fail(err, "out of memory");
+	if (sq_in_read(k->in, p, t->length) < 0) {
+		sq_fail(err, "%s", k->in->err);
+		goto done;
+	}
+	sq_progress_add(k->p->progress, t->length);
+	sq_mask_seen_tensor(&k->masks, t);
+	sq_mask_seen_add(&k->masks, p + mask->offset, mask->length);
+	if (sq_tensor_check_data(t, p, err) < 0 ||
+	    (may_store && (stored = sq_store(&s, t, p, err)) < 0))
+		goto done;
+	if (!stored) {
+		k->p->after += t->length;
+		r = add_parts(k, t, p, err);
+		goto done;
+	}
+	k->p->stored++;
+	k->p->after += t->length - t->part[0].length - mask->length +
+	    s.values_size + s.index_size;
+	count_layout(k, &s.w);
+	json_object_set_new(desc, "stored", sq_stored_describe(&s.w));
+	r = add_stored(k, t, &s, p, err);
+done:
+	sq_stored_release(&s);
+	free(p);
+	return r;
+}
+
+static int
+pack_parts(struct packer *k, const struct sq_tensor *t, char *err)
+{
+	uint64_t at = 0;
+	int i;
+
+	for (i = 0; i < t->nparts; i++) {
+		if (sq_in_gap(k->in, at, t->part[i].offset) < 0)
+			return sq_fail(err, "%s", k->in->err);
+		if (pack_part(k, t, &t->part[i], err) < 0)
+			return -1;
+		at = t->part[i].offset + t->part[i].length;
+	}
+	k->p->after += t->length;
+	return 0;
+}
+
 static int
 pack_tensor(struct packer *k, char *err)
 {
 	const struct sq_slot *slot;
 	struct sq_tensor t;
-	uint64_t at = 0;
-	int i;
+	json_t *desc;
+	int r;
 
 	if (sq_tensor_parse(&t, k->in->desc, k->in->length, err) < 0 ||
 	    sq_inventory_add(&k->inv, &t, &slot, err) < 0)
@@ -141,17 +254,14 @@ pack_tensor(struct packer *k, char *err)
 	if (sq_pack_check_tensor(k->p, &t, slot, err) < 0)
 		return -1;
 	sq_progress_tensor(k->p->progress);
-	for (i = 0; i < t.nparts; i++) {
-		if (sq_in_gap(k->in, at, t.part[i].offset) < 0)
-			return sq_fail(err, "%s", k->in->err);
-		if (pack_part(k, &t, &t.part[i], err) < 0)
-			return -1;
-		at = t.part[i].offset + t.part[i].length;
-	}
-	json_array_append_new(k->tensors, sq_tensor_describe(&t));
+	desc = sq_tensor_describe(&t);
+	r = sq_tensor_part(&t, "mask") != NULL ? pack_masked(k, &t,
+	    slot != NULL && slot->linear, desc, err) : pack_parts(k, &t, err);
+	json_array_append_new(k->tensors, desc);
+	if (r < 0)
+		return -1;
 	k->p->tensors++;
 	k->p->quantized += t.grid != SQ_DENSE;
-	k->p->after += t.length;
 	k->p->before += sq_tensor_count(&t) * sq_dtype_size(t.type);
 	sq_profile_made_add(&k->made, &t, slot);
 	return 0;
@@ -241,6 +351,12 @@ kernel_meta(const struct packer *k)
 		json_object_set_new(o, "sparsity", json_pack("{s:s,s:f}",
 		    "pattern", sq_sparsity_names[sq_mask_pattern(&k->masks)],
 		    "ratio", sq_mask_ratio(&k->masks)));
+	if (k->p->stored > 0) {
+		/* one layout for all levels of x86; a device spreads it */
+		json_object_set_new(json_object_get(o, "sparsity"), "layouts",
+		    json_pack("{s:O,s:s,s:s}", "x86", k->layouts, "cuda",
+		    "rows", "ref", "x86"));
+	}
 	text = sq_json_pretty(o);
 	json_decref(o);
 	return text;
@@ -283,6 +399,7 @@ sq_pack_sqa(struct sq_pack *p, struct sq_in *in, int fd, char *err)
 
 	k.tensors = json_array();
 	k.provenance = json_array();
+	k.layouts = json_object();
 	if ((k.piece = malloc(PIECE)) == NULL) {
 		sq_fail(err, "out of memory");
 		goto done;
@@ -304,6 +421,7 @@ done:
 	sq_profile_release(&k.profile);
 	json_decref(k.tensors);
 	json_decref(k.provenance);
+	json_decref(k.layouts);
 	free(k.piece);
 	return r;
 }

@@ -8,6 +8,7 @@
 #define SQ_MODEL_SOURCE_H
 
 #include "formats/fmt_records.h"
+#include "kernels/kern.h"
 #include "model/inventory.h"
 
 struct sq_st;
@@ -29,6 +30,8 @@ struct sq_source_tensor {
 	    int part, void *buf, char *err);
 	const void *from;
 	void *made[SQ_PARTS];			/* those that were mapped */
+	struct sq_weight stored;		/* layout not SQ_ROWS: mapped, and
+						   multiplied as it is */
 };
 
 struct sq_source {

@@ -6,6 +6,8 @@
 #include "formats/fmt_sqa.h"
 #include "model/pack.h"
 #include "model/source_kinds.h"
+#include "model/stored.h"
+#include "model/weight.h"
 
 #define MAX_JSON	((uint64_t)256 << 20)
 
@@ -60,34 +62,117 @@ payload_length(const json_t *desc)
 	    (uint64_t)json_integer_value(json_object_get(last, "length"));
 }
 
+/* The member that holds a part, which nobody else has claimed; NULL with the
+ * reason. */
+static const struct sq_sqa_member *
+claim(const struct sq_source *s, const char *part, const struct sq_tensor *t,
+    unsigned char *used, char *err)
+{
+	const struct sq_sqa_member *m;
+	char name[2 * SQ_NAME];
+
+	sq_pack_member_name(name, part, t->name);
+	if ((m = sq_sqa_find(s->sqa, name)) == NULL) {
+		sq_fail(err, "member '%s': missing", name);
+	} else if (used[m - s->sqa->member]++) {
+		sq_fail(err, "tensor '%s' comes twice", t->name);
+		m = NULL;
+	}
+	return m;
+}
+
+/* A part of a stored tensor: made of the layout, or as it is. */
+static int
+make(const struct sq_source *s, const struct sq_source_tensor *t, int part,
+    void *buf, char *err)
+{
+	const struct sq_part *p = &t->t.part[part];
+	char why[SQ_ERR];
+
+	if (t->offset[part] != 0 && strcmp(p->name, "data") != 0 &&
+	    strcmp(p->name, "codes") != 0) {
+		memcpy(buf, s->sqa->map + t->offset[part], p->length);
+		return 0;
+	}
+	if (sq_stored_part(&t->stored, &t->t, part, buf, why) < 0)
+		return sq_fail(err, "tensor '%s': %s", t->t.name, why);
+	return 0;
+}
+
+/* Values and index in the place of values and mask. */
+static int
+add_stored(struct sq_source *s, struct sq_source_tensor *t,
+    const json_t *stored, unsigned char *used, uint64_t *length, char *err)
+{
+	const struct sq_sqa_member *m, *values = NULL, *index;
+	const void *part[SQ_PARTS] = { NULL };
+	char why[SQ_ERR];
+	int i;
+
+	for (i = 0; i < t->t.nparts; i++) {
+		if (strcmp(t->t.part[i].name, "mask") == 0)
+			continue;
+		if ((m = claim(s, t->t.part[i].name, &t->t, used, err)) == NULL)
+			return -1;
+		t->offset[i] = m->offset;
+		part[i] = s->sqa->map + m->offset;
+		*length += m->size;
+		if (i == 0)
+			values = m;
+		else if (m->size != t->t.part[i].length)
+			return sq_fail(err, "member '%s': of a wrong size",
+			    m->name);
+	}
+	if ((index = claim(s, "index", &t->t, used, err)) == NULL)
+		return -1;
+	*length += index->size;
+	if (sq_weight_init_parts(&t->stored, &t->t, part, err) < 0)
+		return -1;
+	t->stored.index = s->sqa->map + index->offset;
+	if (sq_tensor_part(&t->t, "mask") == NULL)
+		return sq_fail(err, "tensor '%s': sparse, but without a mask",
+		    t->t.name);
+	if (sq_stored_parse(&t->stored, stored, why) < 0 ||
+	    sq_sparse_check(&t->stored, values->size, index->size, why) < 0)
+		return sq_fail(err, "tensor '%s': %s", t->t.name, why);
+	t->make = make;
+	return 0;
+}
+
 /* used: members that tensors have claimed, each of them once. */
 static int
 add(struct sq_source *s, const json_t *desc, struct sq_inventory *v,
     unsigned char *used, char *err)
 {
 	struct sq_source_tensor *t = &s->tensor[s->n++];
+	const json_t *stored = json_object_get(desc, "stored");
 	const struct sq_sqa_member *m;
 	const struct sq_slot *slot;
-	char name[2 * SQ_NAME];
 	uint64_t length = 0;
 	int i;
 
 	if (sq_tensor_parse(&t->t, desc, payload_length(desc), err) < 0)
 		return -1;
-	for (i = 0; i < t->t.nparts; i++) {
-		sq_pack_member_name(name, t->t.part[i].name, t->t.name);
-		m = sq_sqa_find(s->sqa, name);
-		if (m == NULL || m->size != t->t.part[i].length)
-			return sq_fail(err, "member '%s': %s", name,
-			    m == NULL ? "missing" : "of a wrong size");
-		if (used[m - s->sqa->member]++)
-			return sq_fail(err, "tensor '%s' comes twice",
-			    t->t.name);
+	if (stored != NULL &&
+	    add_stored(s, t, stored, used, &length, err) < 0)
+		return -1;
+	for (i = 0; i < t->t.nparts && stored == NULL; i++) {
+		m = claim(s, t->t.part[i].name, &t->t, used, err);
+		if (m == NULL)
+			return -1;
+		if (m->size != t->t.part[i].length)
+			return sq_fail(err, "member '%s': of a wrong size",
+			    m->name);
 		t->offset[i] = m->offset;
 		length += m->size;
 	}
 	s->files.h.bytes += length;
-	return sq_inventory_add(v, &t->t, &slot, err);
+	if (sq_inventory_add(v, &t->t, &slot, err) < 0)
+		return -1;
+	if (stored != NULL && (slot == NULL || !slot->linear))
+		return sq_fail(err, "tensor '%s': a sparse layout where there "
+		    "may be none", t->t.name);
+	return 0;
 }
 
 static int

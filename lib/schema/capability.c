@@ -7,6 +7,8 @@
 
 #include "base/pool.h"
 #include "kernels/limits.h"
+#include "model/mask_seen.h"
+#include "model/stored.h"
 #include "schema/capability.h"
 #include "schema/kv_schema.h"
 
@@ -169,16 +171,60 @@ precisions(const struct sq_runner *b)
 	return list;
 }
 
+/* Adds what a mask drops of its tensor, in weights. */
 static int
-has_masks(const struct sq_runner *b)
+add_dropped(struct sq_source *s, const struct sq_source_tensor *t,
+    double *dropped, char *err)
 {
-	const struct sq_source *s = b->model->source;
-	size_t i;
+	const struct sq_part *mask = sq_tensor_part(&t->t, "mask");
+	struct sq_mask_seen seen = { .kept = 0 };
+	double all = (double)sq_tensor_count(&t->t);
+	struct sq_stored_work k;
+	const void *p;
 
-	for (i = 0; i < s->n; i++)
-		if (sq_tensor_part(&s->tensor[i].t, "mask") != NULL)
-			return 1;
+	if (t->stored.layout != SQ_ROWS) {
+		sq_stored_count(&t->stored, &k);
+		*dropped += all * (1 - (double)k.done / (double)k.all);
+		return 0;
+	}
+	if ((p = sq_source_map(s, t, (int)(mask - t->t.part), err)) == NULL)
+		return -1;
+	sq_mask_seen_add(&seen, p, (size_t)mask->length);
+	*dropped += all - (double)seen.kept;
 	return 0;
+}
+
+/* The patterns of the masks, and the part of the masked weights that they drop.
+ * NULL with the reason. */
+static json_t *
+sparsity(const struct sq_runner *b, double *ratio, char *err)
+{
+	struct sq_source *s = b->model->source;
+	const struct sq_source_tensor *t;
+	double dropped = 0, all = 0;
+	json_t *set = json_object(), *list = json_array();
+	char text[SQ_SPARSE_TEXT];
+	const char *key;
+	json_t *v;
+
+	for (t = s->tensor; t < s->tensor + s->n; t++) {
+		if (sq_tensor_part(&t->t, "mask") == NULL)
+			continue;
+		all += (double)sq_tensor_count(&t->t);
+		json_object_set_new(set, t->t.sparse.kind == SQ_MASK_NONE ?
+		    "unstructured" : sq_sparse_text(&t->t.sparse, text),
+		    json_true());
+		if (add_dropped(s, t, &dropped, err) < 0) {
+			json_decref(set);
+			json_decref(list);
+			return NULL;
+		}
+	}
+	json_object_foreach(set, key, v)
+		json_array_append_new(list, json_string(key));
+	json_decref(set);
+	*ratio = all > 0 ? dropped / all : 0;
+	return list;
 }
 
 json_t *
@@ -189,15 +235,18 @@ sq_capability(struct sq_runner *b, const char *instance, int measured,
 	const struct sq_kvcache *cache = sq_batcher_cache(b->engine);
 	uint64_t need = sq_kvcache_predict(cache, 1, b->how.context,
 	    SQ_BATCHER_CHUNK);
-	double ttft = 0, tps = 0;
+	double ttft = 0, tps = 0, ratio;
+	json_t *patterns;
 	size_t batch = (size_t)(b->how.memory / (need + 1));
 	json_t *j;
 
 	if (measured && measure(b, &ttft, &tps, err) < 0)
 		return NULL;
+	if ((patterns = sparsity(b, &ratio, err)) == NULL)
+		return NULL;
 	batch = batch < 1 ? 1 : batch < b->how.seqs ? batch : b->how.seqs;
 	j = json_pack("{s:s, s:s, s:s, s:I, s:I, s:f, s:o, s:o, s:o, s:s?, "
-	    "s:f, s:f, s:f, s:s, s:b}", "backend_name", "sq", "instance_type",
+	    "s:f, s:f, s:f, s:s, s:b, s:o}", "backend_name", "sq", "instance_type",
 	    instance, "hardware_backend", "cpu", "max_batch_size",
 	    (json_int_t)batch, "max_sequence_length",
 	    (json_int_t)b->how.context, "kv_cache_capacity_gb",
@@ -205,9 +254,10 @@ sq_capability(struct sq_runner *b, const char *instance, int measured,
 	    precisions(b), "kv_schema", sq_kv_schema(c, &cache->policy),
 	    "kv_quant_schema", sq_kv_quant_schema(c, &cache->policy),
 	    "quant_profile_id", b->profile[0] == '\0' ? NULL :
-	    b->profile, "sparsity_ratio", 0.0, "throughput_hint_tps",
+	    b->profile, "sparsity_ratio", ratio, "throughput_hint_tps",
 	    tps, "ttft_hint_ms", ttft, "model_digest", b->digest,
-	    "sparse_masks", has_masks(b));
+	    "sparse_masks", json_array_size(patterns) > 0,
+	    "sparsity_patterns", patterns);
 	if (j == NULL)
 		sq_fail(err, "out of memory");
 	return j;
