@@ -10,6 +10,7 @@
 #include "eval/bench_kernels.h"
 #include "kernels/bins.h"
 #include "kernels/limits.h"
+#include "kernels/sparse.h"
 
 #define MAX_TIMES	2000
 #define COLD		((size_t)512 << 20)	/* bytes: more than caches hold */
@@ -21,6 +22,8 @@
 #define KV_HEADS	4
 #define PAGE		64
 #define IN_FLIGHT	20	/* calls that a device is given at a time */
+#define FAR		32768	/* tokens of the longest attention, */
+#define CHUNK		512	/* and of a chunk of it */
 
 /* What one row measures. */
 struct bench_case {
@@ -30,53 +33,89 @@ struct bench_case {
 	size_t group, m;		/* matmul: rows of x; else its own */
 	enum sq_prec prec;
 	enum { FLOPS, BYTES, NONE } limit;	/* NONE: in the caches */
+	size_t run_n, run_m;		/* sparse: n:m, or n rows by m columns
+					   of which every second is kept */
 };
+
+#define WHOLE	0, 0
 
 static const struct bench_case cases[] = {
 	{ SQ_OP_matmul, "int4 g128 5632x2048, 512 rows, bf16", SQ_INT4, 128,
-	    512, SQ_PREC_BF16, FLOPS },
+	    512, SQ_PREC_BF16, FLOPS, WHOLE },
 	{ SQ_OP_matmul, "int8 5632x2048, 512 rows, bf16", SQ_INT8, IN, 512,
-	    SQ_PREC_BF16, FLOPS },
+	    SQ_PREC_BF16, FLOPS, WHOLE },
 	{ SQ_OP_matmul, "bf16 5632x2048, 512 rows, bf16", SQ_DENSE, 0, 512,
-	    SQ_PREC_BF16, FLOPS },
+	    SQ_PREC_BF16, FLOPS, WHOLE },
 	{ SQ_OP_matmul, "bf16 5632x2048, 512 rows, f32", SQ_DENSE, 0, 512,
-	    SQ_PREC_F32, FLOPS },
+	    SQ_PREC_F32, FLOPS, WHOLE },
 	{ SQ_OP_matmul, "int4 g128 5632x2048, 8 rows, bf16", SQ_INT4, 128, 8,
-	    SQ_PREC_BF16, BYTES },
+	    SQ_PREC_BF16, BYTES, WHOLE },
 	{ SQ_OP_matmul, "int4 g128 5632x2048, 1 row, bf16", SQ_INT4, 128, 1,
-	    SQ_PREC_BF16, BYTES },
+	    SQ_PREC_BF16, BYTES, WHOLE },
 	{ SQ_OP_matmul, "int4 g32 5632x2048, 1 row, bf16", SQ_INT4, 32, 1,
-	    SQ_PREC_BF16, BYTES },
+	    SQ_PREC_BF16, BYTES, WHOLE },
 	{ SQ_OP_matmul, "int8 5632x2048, 1 row, bf16", SQ_INT8, IN, 1,
-	    SQ_PREC_BF16, BYTES },
+	    SQ_PREC_BF16, BYTES, WHOLE },
 	{ SQ_OP_matmul, "bf16 5632x2048, 1 row, bf16", SQ_DENSE, 0, 1,
-	    SQ_PREC_BF16, BYTES },
+	    SQ_PREC_BF16, BYTES, WHOLE },
+	{ SQ_OP_sparse_matmul, "int8 64x64 half 5632x2048, 512 rows",
+	    SQ_INT8, IN, 512, SQ_PREC_BF16, FLOPS, 64, 64 },
+	{ SQ_OP_sparse_matmul, "int4 g128 64x64 half, 512 rows", SQ_INT4, 128,
+	    512, SQ_PREC_BF16, FLOPS, 64, 64 },
+	{ SQ_OP_sparse_matmul, "int8 32x32 half, 512 rows", SQ_INT8, IN, 512,
+	    SQ_PREC_BF16, FLOPS, 32, 32 },
+	{ SQ_OP_sparse_matmul, "int8 1x32 half, 512 rows", SQ_INT8, IN, 512,
+	    SQ_PREC_BF16, FLOPS, 1, 32 },
+	{ SQ_OP_sparse_matmul, "int8 2:4, 512 rows", SQ_INT8, IN, 512,
+	    SQ_PREC_BF16, FLOPS, 2, 4 },
+	{ SQ_OP_sparse_matmul, "int8 64x64 half, 1 row", SQ_INT8, IN, 1,
+	    SQ_PREC_BF16, BYTES, 64, 64 },
+	{ SQ_OP_sparse_matmul, "int4 g128 64x64 half, 1 row", SQ_INT4, 128, 1,
+	    SQ_PREC_BF16, BYTES, 64, 64 },
+	{ SQ_OP_sparse_matmul, "int8 1x32 half, 1 row", SQ_INT8, IN, 1,
+	    SQ_PREC_BF16, BYTES, 1, 32 },
+	{ SQ_OP_sparse_matmul, "int8 2:4, 1 row", SQ_INT8, IN, 1,
+	    SQ_PREC_BF16, BYTES, 2, 4 },
+	{ SQ_OP_sparse_matmul, "int4 g128 2:4, 1 row", SQ_INT4, 128, 1,
+	    SQ_PREC_BF16, BYTES, 2, 4 },
+	{ SQ_OP_sparse_matmul, "bf16 2:4, 1 row", SQ_DENSE, 0, 1,
+	    SQ_PREC_BF16, BYTES, 2, 4 },
+	{ SQ_OP_sparse_matmul, "int8 4:8, 1 row", SQ_INT8, IN, 1,
+	    SQ_PREC_BF16, BYTES, 4, 8 },
+	{ SQ_OP_sparse_attention, "512 of 32768 tokens, a quarter", SQ_DENSE,
+	    0, CHUNK, SQ_PREC_BF16, FLOPS, 1, 4 },
 	{ SQ_OP_attention, "2048 tokens, 32/4 heads of 64, bf16", SQ_DENSE, 0,
-	    2048, SQ_PREC_BF16, FLOPS },
+	    2048, SQ_PREC_BF16, FLOPS, WHOLE },
 	{ SQ_OP_attention, "1 after 8192, 32/4 heads of 64, bf16", SQ_DENSE,
-	    0, 1, SQ_PREC_BF16, BYTES },
+	    0, 1, SQ_PREC_BF16, BYTES, WHOLE },
 	{ SQ_OP_quantize, "int4 g128 absmax, 5632x2048 bf16", SQ_INT4, 128, 0,
-	    SQ_PREC_F32, NONE },
+	    SQ_PREC_F32, NONE, WHOLE },
 	{ SQ_OP_quantize, "int4 g128 mse, 5632x2048 bf16", SQ_INT4, 128, 1,
-	    SQ_PREC_F32, NONE },
+	    SQ_PREC_F32, NONE, WHOLE },
 	{ SQ_OP_dequantize, "int4 g128 5632x2048 to f32", SQ_INT4, 128, 0,
-	    SQ_PREC_F32, NONE },
-	{ SQ_OP_rmsnorm, "512x2048", SQ_DENSE, 0, 512, SQ_PREC_F32, NONE },
-	{ SQ_OP_silu_mul, "512x5632", SQ_DENSE, 0, 512, SQ_PREC_F32, NONE },
-	{ SQ_OP_rope, "512x2048", SQ_DENSE, 0, 512, SQ_PREC_F32, NONE },
-	{ SQ_OP_add, "512x2048", SQ_DENSE, 0, 512, SQ_PREC_F32, NONE },
-	{ SQ_OP_nll, "64x32000", SQ_DENSE, 0, 64, SQ_PREC_F32, NONE },
-	{ SQ_OP_kl, "64x32000", SQ_DENSE, 0, 64, SQ_PREC_F32, NONE },
-	{ SQ_OP_moments, "512x2048", SQ_DENSE, 0, 512, SQ_PREC_F32, NONE },
+	    SQ_PREC_F32, NONE, WHOLE },
+	{ SQ_OP_rmsnorm, "512x2048", SQ_DENSE, 0, 512, SQ_PREC_F32, NONE,
+	    WHOLE },
+	{ SQ_OP_silu_mul, "512x5632", SQ_DENSE, 0, 512, SQ_PREC_F32, NONE,
+	    WHOLE },
+	{ SQ_OP_rope, "512x2048", SQ_DENSE, 0, 512, SQ_PREC_F32, NONE, WHOLE },
+	{ SQ_OP_add, "512x2048", SQ_DENSE, 0, 512, SQ_PREC_F32, NONE, WHOLE },
+	{ SQ_OP_nll, "64x32000", SQ_DENSE, 0, 64, SQ_PREC_F32, NONE, WHOLE },
+	{ SQ_OP_kl, "64x32000", SQ_DENSE, 0, 64, SQ_PREC_F32, NONE, WHOLE },
+	{ SQ_OP_moments, "512x2048", SQ_DENSE, 0, 512, SQ_PREC_F32, NONE,
+	    WHOLE },
 	{ SQ_OP_attention_backward, "2048 tokens, 32/4 heads of 64, bf16",
-	    SQ_DENSE, 0, 2048, SQ_PREC_BF16, FLOPS },
-	{ SQ_OP_transpose, "2048x2048", SQ_DENSE, 0, 2048, SQ_PREC_F32, NONE },
+	    SQ_DENSE, 0, 2048, SQ_PREC_BF16, FLOPS, WHOLE },
+	{ SQ_OP_transpose, "2048x2048", SQ_DENSE, 0, 2048, SQ_PREC_F32, NONE,
+	    WHOLE },
 	{ SQ_OP_rmsnorm_backward, "512x2048", SQ_DENSE, 0, 512, SQ_PREC_F32,
-	    NONE },
+	    NONE, WHOLE },
 	{ SQ_OP_silu_mul_backward, "512x5632", SQ_DENSE, 0, 512, SQ_PREC_F32,
-	    NONE },
-	{ SQ_OP_softmax_add, "64x32000", SQ_DENSE, 0, 64, SQ_PREC_F32, NONE },
-	{ SQ_OP_sum_rows, "512x2048", SQ_DENSE, 0, 512, SQ_PREC_F32, NONE },
+	    NONE, WHOLE },
+	{ SQ_OP_softmax_add, "64x32000", SQ_DENSE, 0, 64, SQ_PREC_F32, NONE,
+	    WHOLE },
+	{ SQ_OP_sum_rows, "512x2048", SQ_DENSE, 0, 512, SQ_PREC_F32, NONE,
+	    WHOLE },
 };
 
 #define NCASES	(sizeof(cases) / sizeof(cases[0]))
@@ -95,6 +134,8 @@ struct state {
 	uint64_t *hist;
 	double *sums;
 	float *nll;			/* [512] */
+	uint32_t *index;		/* of blocks */
+	uint64_t *keep;			/* masks of attention */
 	size_t turn;			/* the copy of the weights in use */
 };
 
@@ -175,6 +216,8 @@ state_release(struct state *s)
 	mem->free(s->sums);
 	mem->free(s->nll);
 	free(s->codes);
+	free(s->index);
+	free(s->keep);
 	free(s->kpage);
 	free(s->vpage);
 	free(s->ids);
@@ -185,7 +228,7 @@ static int
 state_init(struct state *s, const struct sq_bench_kernels *b,
     const struct sq_mem *mem, char *err)
 {
-	size_t page = (size_t)KV_HEADS * PAGE * DIM * 2, pages = 8256 / PAGE;
+	size_t page = (size_t)KV_HEADS * PAGE * DIM * 2, pages = FAR / PAGE;
 	size_t i;
 
 	memset(s, 0, sizeof(*s));
@@ -196,6 +239,9 @@ state_init(struct state *s, const struct sq_bench_kernels *b,
 	s->y = malloc(X_COUNT * sizeof(float));
 	s->z = malloc(X_COUNT * sizeof(float));
 	s->codes = malloc((size_t)OUT * IN);
+	s->index = malloc((size_t)(OUT + 1) * 4 + (size_t)OUT * IN / 32 * 2);
+	s->keep = calloc(CHUNK / PAGE * KV_HEADS * (FAR / PAGE / 64),
+	    sizeof(*s->keep));
 	s->kpage = calloc(pages, sizeof(void *));
 	s->vpage = calloc(pages, sizeof(void *));
 	s->ids = malloc(2048 * sizeof(*s->ids));
@@ -204,6 +250,7 @@ state_init(struct state *s, const struct sq_bench_kernels *b,
 	s->nll = calloc(512, sizeof(*s->nll));
 	if (s->weights == NULL || s->scales == NULL || s->x == NULL ||
 	    s->y == NULL || s->z == NULL || s->codes == NULL ||
+	    s->index == NULL || s->keep == NULL ||
 	    s->kpage == NULL || s->vpage == NULL || s->ids == NULL ||
 	    s->hist == NULL || s->sums == NULL || s->nll == NULL ||
 	    sq_ctx_init(&s->ctx, sq_kern_find("ref", err), b->pool) < 0)
@@ -231,18 +278,59 @@ weight_bytes(const struct bench_case *c)
 	    OUT * sq_row_bytes(IN, sq_grid_bits(c->grid));
 }
 
-/* The next copy of the weight: it has left the caches when it comes again. */
+/* The weight of a case, but for where it is. */
+static struct sq_weight
+shape(const struct state *s, const struct bench_case *c)
+{
+	struct sq_weight w = { .grid = c->grid, .layout = SQ_ROWS,
+	    .rows = OUT, .cols = IN, .type = SQ_BF16, .group_rows = 1,
+	    .group_cols = c->group, .scale_type = SQ_F16,
+	    .scales = s->scales, .n = c->run_n, .m = c->run_m };
+
+	if (c->op == SQ_OP_sparse_matmul)
+		w.layout = w.m <= 8 ? SQ_NM : SQ_BLOCKS;
+	return w;
+}
+
+static size_t
+half_blocks(const struct bench_case *c)
+{
+	return c->op != SQ_OP_sparse_matmul || c->run_m <= 8 ? 0 :
+	    (size_t)OUT / c->run_n * (IN / c->run_m / 2);
+}
+
+/* Every second block of a row of them, from the first or the second on. */
+static void
+index_blocks(struct state *s, const struct sq_weight *w)
+{
+	size_t down = sq_blocks_down(w), half = sq_blocks_across(w) / 2, i, j;
+	uint16_t *column = (uint16_t *)(s->index + down + 1);
+
+	for (i = 0; i <= down; i++)
+		s->index[i] = (uint32_t)(i * half);
+	for (i = 0; i < down; i++)
+		for (j = 0; j < half; j++)
+			*column++ = (uint16_t)(2 * j + i % 2);
+}
+
+/* The next copy of the weight: it has left the caches when it comes again.  Of
+ * runs, any bytes are an index. */
 static struct sq_weight
 weight(struct state *s, const struct bench_case *c)
 {
-	size_t bytes = weight_bytes(c), copies = COLD / bytes;
+	struct sq_weight w = shape(s, c);
+	size_t index = 0, bytes = weight_bytes(c), copies;
 
+	if (w.layout != SQ_ROWS) {
+		bytes = sq_sparse_values(&w, half_blocks(c));
+		index = w.layout == SQ_NM ? sq_sparse_index(&w, 0) : 0;
+	}
+	copies = COLD / (bytes + index);
 	s->turn = (s->turn + 1) % copies;
-	return (struct sq_weight){ .grid = c->grid, .layout = SQ_ROWS,
-	    .rows = OUT, .cols = IN, .type = SQ_BF16,
-	    .data = s->weights + s->turn * bytes, .group_rows = 1,
-	    .group_cols = c->group, .scale_type = SQ_F16,
-	    .scales = s->scales };
+	w.data = s->weights + s->turn * (bytes + index);
+	w.index = w.layout == SQ_NM ? (const void *)((const char *)w.data +
+	    bytes) : s->index;
+	return w;
 }
 
 static int
@@ -257,6 +345,37 @@ run_attention(struct state *s, const struct bench_case *c)
 	struct sq_mat y = mat(s->y, c->m, HEADS * DIM);
 
 	return sq_attention(&s->ctx, &a, &kv, &seq, 1, &q, &y);
+}
+
+/* A chunk at the end of a long prompt: of the keys of its blocks of queries,
+ * one block in run_m, or all. */
+static int
+run_far(struct state *s, const struct bench_case *c, int sparse)
+{
+	struct sq_attn a = { HEADS, 0, .125f, c->prec };
+	struct sq_kv kv = { .type = SQ_BF16, .heads = KV_HEADS, .dim = DIM,
+	    .page = PAGE };
+	struct sq_attn_keep keep = { s->keep, FAR / PAGE / 64 };
+	struct sq_seq seq[CHUNK / PAGE];
+	struct sq_mat q = mat(s->x, CHUNK, HEADS * DIM);
+	struct sq_mat y = mat(s->y, CHUNK, HEADS * DIM);
+	size_t i, b, n = CHUNK / PAGE;
+
+	for (i = 0; i < n; i++) {
+		seq[i] = (struct sq_seq){ .row = i * PAGE, .n = PAGE,
+		    .pos = FAR - CHUNK + i * PAGE, .k = s->kpage,
+		    .v = s->vpage };
+		for (b = 0; sparse && b < KV_HEADS * keep.words; b++)
+			s->keep[i * KV_HEADS * keep.words + b] =
+			    0x1111111111111111 << (b + i) % 4 |
+			    (b % keep.words == keep.words - 1 ?
+			    0xff00000000000000 : 0);
+	}
+	if (sparse)
+		return sq_sparse_attention(&s->ctx, &a, &keep, &kv, seq, n,
+		    &q, &y);
+	seq[0].n = CHUNK;
+	return sq_attention(&s->ctx, &a, &kv, seq, 1, &q, &y);
 }
 
 static int
@@ -298,6 +417,10 @@ run_case(struct state *s, const struct bench_case *c)
 	switch (c->op) {
 	case SQ_OP_matmul:
 		return sq_matmul(&s->ctx, &w, &x, c->prec, &y);
+	case SQ_OP_sparse_matmul:
+		return sq_sparse_matmul(&s->ctx, &w, &x, c->prec, &y);
+	case SQ_OP_sparse_attention:
+		return run_far(s, c, c->run_n > 0);
 	case SQ_OP_attention:
 		return run_attention(s, c);
 	case SQ_OP_quantize:
@@ -338,6 +461,24 @@ run_case(struct state *s, const struct bench_case *c)
 	}
 }
 
+/* The same of what is stored. */
+static double
+sparse_work(const struct bench_case *c)
+{
+	static const struct state none;
+	struct sq_weight w = shape(&none, c);
+	size_t kept = half_blocks(c);
+	double share = w.layout == SQ_NM ? (double)w.n / (double)w.m : .5;
+	double groups = c->grid == SQ_DENSE ? 0 : (double)OUT * IN /
+	    (double)c->group * 2;
+
+	if (c->limit == FLOPS)
+		return share * 2 * (double)c->m * OUT * IN;
+	return (double)sq_sparse_values(&w, kept) +
+	    (double)sq_sparse_index(&w, kept) +
+	    (w.layout == SQ_NM ? 1 : share) * groups;
+}
+
 /* What the case does, in FLOP or in bytes that must move. */
 static double
 work(const struct bench_case *c)
@@ -345,6 +486,11 @@ work(const struct bench_case *c)
 	double m = (double)c->m, scales;
 
 	switch (c->op) {
+	case SQ_OP_sparse_matmul:
+		return sparse_work(c);
+	case SQ_OP_sparse_attention:
+		return 4 * m * (FAR - CHUNK / 2) * DIM * HEADS /
+		    (double)c->run_m;
 	case SQ_OP_matmul:
 		if (c->limit == FLOPS)
 			return 2 * m * OUT * IN;
@@ -420,12 +566,29 @@ brings(const struct sq_kern *k, enum sq_op op)
 	return strcmp(k->from[op], k->name) == 0;
 }
 
+/* How much faster than the whole, measured beside it. */
+static double
+speedup(struct state *s, const struct bench_case *c, double seconds, double t)
+{
+	struct bench_case whole = *c;
+	double all;
+
+	if (c->op == SQ_OP_sparse_matmul)
+		whole.op = SQ_OP_matmul;
+	else if (c->op != SQ_OP_sparse_attention)
+		return NAN;
+	whole.run_n = whole.run_m = 0;
+	all = measure(s, &whole, seconds);
+	return all < 0 ? NAN : all / t;
+}
+
 static int
 bench_level(struct state *s, const struct sq_bench_kernels *b,
     const struct sq_kern *kern)
 {
 	double f32 = NAN, bf16 = NAN, read = NAN, limit, t;
 	struct sq_bench_row r;
+	struct sq_weight w;
 	size_t i;
 
 	if (sq_limit_flops(b->pool, kern->name, SQ_PREC_F32, &f32) != 0)
@@ -442,6 +605,10 @@ bench_level(struct state *s, const struct sq_bench_kernels *b,
 		    sq_op_name(cases[i].op)) != 0) ||
 		    !brings(kern, cases[i].op))
 			continue;
+		if (half_blocks(&cases[i]) > 0) {
+			w = shape(s, &cases[i]);
+			index_blocks(s, &w);
+		}
 		if ((t = measure(s, &cases[i], b->seconds)) < 0)
 			continue;
 		limit = cases[i].limit == NONE ? NAN :
@@ -449,7 +616,8 @@ bench_level(struct state *s, const struct sq_bench_kernels *b,
 		    cases[i].prec == SQ_PREC_F32 ? f32 : bf16;
 		r = (struct sq_bench_row){ sq_op_name(cases[i].op),
 		    kern->name, cases[i].shape, t, work(&cases[i]) / t,
-		    cases[i].limit == FLOPS, work(&cases[i]) / t / limit };
+		    cases[i].limit == FLOPS, work(&cases[i]) / t / limit,
+		    speedup(s, &cases[i], b->seconds, t) };
 		b->row(b->arg, &r);
 	}
 	return 0;

@@ -14,6 +14,8 @@ struct sq_bench_row {
 	double rate;			/* FLOP/s, or bytes/s */
 	int is_flops;
 	double fraction;		/* of the limit; NAN: none applies */
+	double speedup;			/* sparse: over the whole; NAN: it is
+					   the whole */
 };
 
 typedef void sq_bench_fn(void *arg, const struct sq_bench_row *);
