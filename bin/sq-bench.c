@@ -16,17 +16,17 @@ static const char usage[] =
     "[-j N] [-k LEVEL] [--csv] [--op NAME] [--seconds S] kernels\n"
     "-k DEVICE [-n N] [--context N] [--csv] [--ids LIST] [--kv TYPE] "
     "[--load LIST] [--mode MODE] [--rows N] [--slots N] decoder [MODEL]\n"
-    "[-j N] [-k LEVEL] [--batch LIST] [--csv] [--f32] [--generate N] "
-    "[--prompt LIST] [--runs N] [--seed N] model MODEL ...\n"
+    "[-j N] [-k LEVEL] [--attention KEYS] [--batch LIST] [--csv] [--f32] "
+    "[--generate N] [--prompt LIST] [--runs N] [--seed N] model MODEL ...\n"
     "[-qv] [-j N] [-k LEVEL] [--arrival KIND] [--at-once N] [--csv] [--f32] "
     "[--generate N] [--header LINE]... [--json] [--kv SPEC] [--label TEXT] "
     "[--name MODEL] [--price FILE] [--prompt N] [--rate R] [--requests N] "
     "[--seed N] [--slo LIMITS] [--text FILE] [--timeout S] "
     "[--tokenizer MODEL] [--trace FILE] load MODEL|URL";
 
-enum { OPT_ARRIVAL = SQ_OPT(0), OPT_AT_ONCE, OPT_BATCH, OPT_CONTEXT, OPT_CSV,
-	OPT_F32, OPT_GENERATE, OPT_HEADER, OPT_IDS, OPT_JSON, OPT_KV,
-	OPT_LABEL, OPT_LOAD, OPT_MODE, OPT_NAME, OPT_OP, OPT_PRICE, OPT_PROMPT,
+enum { OPT_ARRIVAL = SQ_OPT(0), OPT_AT_ONCE, OPT_ATTENTION, OPT_BATCH,
+	OPT_CONTEXT, OPT_CSV, OPT_F32, OPT_GENERATE, OPT_HEADER, OPT_IDS,
+	OPT_JSON, OPT_KV, OPT_LABEL, OPT_LOAD, OPT_MODE, OPT_NAME, OPT_OP, OPT_PRICE, OPT_PROMPT,
 	OPT_RATE, OPT_REQUESTS, OPT_ROWS, OPT_RUNS, OPT_SECONDS, OPT_SEED,
 	OPT_SLO, OPT_SLOTS, OPT_TEXT, OPT_TIMEOUT, OPT_TOKENIZER, OPT_TRACE };
 
@@ -34,6 +34,7 @@ static const struct option longopts[] = {
 	SQ_LONG,
 	{ "arrival", required_argument, NULL, OPT_ARRIVAL },
 	{ "at-once", required_argument, NULL, OPT_AT_ONCE },
+	{ "attention", required_argument, NULL, OPT_ATTENTION },
 	{ "batch", required_argument, NULL, OPT_BATCH },
 	{ "context", required_argument, NULL, OPT_CONTEXT },
 	{ "csv", no_argument, NULL, OPT_CSV },
@@ -80,10 +81,11 @@ print_limit(void *arg, const char *level, double f32, double bf16, double read)
 static void
 print_row(void *arg, const struct sq_bench_row *r)
 {
-	char text[3][32];
+	char text[4][32];
 	int i;
 
 	(void)arg;
+	snprintf(text[3], sizeof(text[3]), "%.3f", r->speedup);
 	snprintf(text[0], sizeof(text[0]), "%.6f", r->seconds * 1e3);
 	snprintf(text[1], sizeof(text[1]), "%.2f", r->rate / 1e9);
 	snprintf(text[2], sizeof(text[2]), "%.3f", r->fraction);
@@ -94,6 +96,9 @@ print_row(void *arg, const struct sq_bench_row *r)
 		if (!isnan(r->fraction))
 			printf("%*s %5.0f %%", r->is_flops ? 0 : 3, "",
 			    100 * r->fraction);
+		if (!isnan(r->speedup))
+			printf(", %.2f x dense%s", r->speedup, r->speedup < 1 ?
+			    ": does not pay here" : "");
 		putchar('\n');
 		fflush(stdout);
 		return;
@@ -105,6 +110,7 @@ print_row(void *arg, const struct sq_bench_row *r)
 		sq_csv_field(stdout, 0, text[i]);
 	sq_csv_field(stdout, 0, r->is_flops ? "GFLOP/s" : "GB/s");
 	sq_csv_field(stdout, 0, isnan(r->fraction) ? "" : text[2]);
+	sq_csv_field(stdout, 0, isnan(r->speedup) ? "" : text[3]);
 	putchar('\n');
 }
 
@@ -238,7 +244,7 @@ bench_kernels(struct sq_bench_kernels *b)
 	if ((b->pool = sq_pool_new(sq_tool.threads)) == NULL)
 		sq_die(SQ_EDATA, "out of memory");
 	if (csv)
-		printf("op,level,shape,milliseconds,rate,unit,fraction\n");
+		printf("op,level,shape,milliseconds,rate,unit,fraction,speedup\n");
 	if (sq_bench_kernels(b, err) < 0)
 		sq_die(SQ_EDATA, "%s", err);
 }
@@ -251,6 +257,7 @@ struct models {
 	struct sq_bench_model b;
 	size_t batch[MAX_SIZES], prompt[MAX_SIZES];
 	size_t nbatches, nprompts;
+	struct sq_attn_choice attention;
 	const char *name;
 };
 
@@ -313,6 +320,7 @@ bench_models(struct models *o, char *model[])
 	for (; *model != NULL; model++) {
 		if ((m = sq_model_open(*model, err)) == NULL)
 			sq_die(SQ_EDATA, "%s", err);
+		m->attention = o->attention;
 		o->b.model = m;
 		o->name = *model;
 		for (i = 0; i < o->nprompts; i++)
@@ -335,6 +343,12 @@ static int
 model_option(struct models *o, int c, char *arg)
 {
 	switch (c) {
+	case OPT_ATTENTION:
+		if (sq_attn_choose(&o->attention, arg) < 0)
+			sq_die(SQ_EUSAGE, "--attention: '%s' is not all, "
+			    "window:W, window:W+sink:S, pooled:D or "
+			    "vertical-slash:D", arg);
+		return 1;
 	case OPT_BATCH:
 		o->nbatches = sizes("--batch", arg, o->batch);
 		return 1;

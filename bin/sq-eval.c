@@ -16,23 +16,25 @@
 #include "model/files.h"
 
 static const char usage[] =
-    "[-qv] [-j N] [-k LEVEL] [--act TYPE] [--csv] [--f32] [--kv SPEC] "
-    "[--layers] [--length N] [--protocol windows|llama] "
+    "[-qv] [-j N] [-k LEVEL] [--act TYPE] [--attention KEYS] [--csv] [--f32] "
+    "[--kv SPEC] [--layers] [--length N] [--protocol windows|llama] "
     "[--reference MODEL] [--shard K/N] [--tokens N] -t TEXT [-t TEXT]... MODEL ...\n"
-    "[-qv] [-j N] [-k LEVEL] [--act TYPE] [--batch N] [--csv] [--depths N] "
+    "[-qv] [-j N] [-k LEVEL] [--act TYPE] [--attention KEYS] [--batch N] "
+    "[--csv] [--depths N] "
     "[--each N] [--f32] [--items FILE] [--kv SPEC] [--lengths MIN:MAX] "
     "[--limit N] [--make N] [--no-bos] [--reference MODEL] [--seed N] "
     "[--shard K/N] [--shots N] "
     "--task KIND=FILE [--task KIND=FILE]... MODEL ...";
 
-enum { OPT_ACT = SQ_OPT(0), OPT_BATCH, OPT_CSV, OPT_DEPTHS, OPT_EACH,
-	OPT_F32, OPT_ITEMS, OPT_KV, OPT_LAYERS, OPT_LENGTH, OPT_LENGTHS,
+enum { OPT_ACT = SQ_OPT(0), OPT_ATTENTION, OPT_BATCH, OPT_CSV, OPT_DEPTHS,
+	OPT_EACH, OPT_F32, OPT_ITEMS, OPT_KV, OPT_LAYERS, OPT_LENGTH, OPT_LENGTHS,
 	OPT_LIMIT, OPT_MAKE, OPT_NO_BOS, OPT_PROTOCOL, OPT_REFERENCE, OPT_SEED,
 	OPT_SHARD, OPT_SHOTS, OPT_TASK, OPT_TOKENS };
 
 static const struct option longopts[] = {
 	SQ_LONG,
 	{ "act", required_argument, NULL, OPT_ACT },
+	{ "attention", required_argument, NULL, OPT_ATTENTION },
 	{ "batch", required_argument, NULL, OPT_BATCH },
 	{ "csv", no_argument, NULL, OPT_CSV },
 	{ "depths", required_argument, NULL, OPT_DEPTHS },
@@ -68,6 +70,7 @@ struct eval {
 	struct sq_progress progress;
 	struct sq_tasks tasks;
 	struct sq_act_choice act;
+	struct sq_attn_choice attention;
 	struct sq_kv_policy kv;
 	const char *text[MAX_TEXTS];
 	int ntexts, csv, layers;
@@ -237,6 +240,7 @@ eval_model(struct eval *e, const char *path)
 
 	if (sq_model_choose_act(m, &e->act, err) < 0)
 		sq_die(SQ_EDATA, "'%s': --act: %s", path, err);
+	m->attention = e->attention;
 	if ((t = sq_files_tokenizer(&m->source->files, err)) == NULL)
 		sq_die(SQ_EDATA, "'%s': %s", path, err);
 	if (e->ppl.protocol == SQ_LLAMA && m->config.bos < 0)
@@ -256,6 +260,8 @@ ask_model(struct eval *e, const char *path, int baseline)
 	struct sq_model *m = open_model(e, path);
 	char err[SQ_ERR];
 
+	if (!baseline)
+		m->attention = e->attention;
 	sq_tool_progress(&e->progress);
 	e->progress.unit = "items";
 	if (sq_tasks_model(&e->tasks, m, path, baseline, err) < 0) {
@@ -379,6 +385,12 @@ main(int argc, char *argv[])
 				sq_die(SQ_EUSAGE, "--act: '%s' is not none, "
 				    "int8, fp8, int8:static or fp8:static",
 				    optarg);
+			break;
+		case OPT_ATTENTION:
+			if (sq_attn_choose(&e.attention, optarg) < 0)
+				sq_die(SQ_EUSAGE, "--attention: '%s' is not "
+				    "all, window:W, window:W+sink:S, pooled:D "
+				    "or vertical-slash:D", optarg);
 			break;
 		case OPT_CSV:
 			e.csv = 1;

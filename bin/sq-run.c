@@ -13,8 +13,8 @@
 
 static const char usage[] =
     "[-v] [-j N] [-k LEVEL] [-M BYTES] [-n TOKENS] [-p PROFILE] "
-    "[--act TYPE] [--batch N] [--context N] [--f32] [--greedy] "
-    "[--ignore-eos] [--json] [--kv SPEC] [--kv-prefill SPEC] "
+    "[--act TYPE] [--attention KEYS] [--batch N] [--context N] [--f32] "
+    "[--greedy] [--ignore-eos] [--json] [--kv SPEC] [--kv-prefill SPEC] "
     "[--link-rate RATE] [--logprobs N] [--min-p P] [--no-bos] [--seed N] "
     "[--stop TEXT]... [--temperature T] [--times] [--top-k K] [--top-p P] "
     "MODEL [PROMPT]";
@@ -26,6 +26,7 @@ static const struct option longopts[] = {
 	SQ_GEN_LONG,
 	SQ_GEN_SAMPLING_LONG,
 	{ "act", required_argument, NULL, SQ_GEN_ACT },
+	{ "attention", required_argument, NULL, SQ_GEN_ATTENTION },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "kv-prefill", required_argument, NULL, SQ_GEN_KV_PREFILL },
 	{ "logprobs", required_argument, NULL, OPT_LOGPROBS },
@@ -220,6 +221,10 @@ say_figures(const struct run *r)
 		return;
 	sq_batcher_totals(r->b->engine, &t);
 	getrusage(RUSAGE_SELF, &u);
+	if (t.seen_all > 0)
+		sq_note("sparse_attention: %ju of %ju blocks of keys seen, "
+		    "%.3f", (uintmax_t)t.seen, (uintmax_t)t.seen_all,
+		    (double)t.seen / (double)t.seen_all);
 	if (a->with_first > 0)
 		sq_note("TTFT %.1f ms, %zu prompt tokens, %zu of them reused",
 		    1e3 * a->ttft / (double)a->with_first, a->sum.prompt,

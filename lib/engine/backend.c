@@ -173,6 +173,10 @@ open_model(struct sq_runner *b, const char *path, const struct sq_genopt *o,
 		return -1;
 	if (sq_model_choose_act(b->model, &o->act, why) < 0)
 		return sq_fail(err, "'%s': --act: %s", path, why);
+	if (o->attention.pick != SQ_ATTN_ALL && b->ctx.kern->mem->device)
+		return sq_fail(err, "--attention: '%s' sees all keys",
+		    b->ctx.kern->name);
+	b->model->attention = o->attention;
 	b->tok = sq_files_tokenizer(&b->model->source->files, why);
 	if (b->tok == NULL)
 		return sq_fail(err, "'%s': %s", path, why);

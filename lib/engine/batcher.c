@@ -185,6 +185,8 @@ sq_batcher_totals(const struct sq_batcher *e, struct sq_batcher_totals *t)
 	t->kv_peak = e->cache.peak + e->prompts.peak;
 	t->kv_budget = e->cache.budget;
 	t->activations = sq_forward_bytes(&e->f);
+	t->seen = e->f.sparse.kept;
+	t->seen_all = e->f.sparse.all;
 }
 
 /* ---- requests ---- */

@@ -95,6 +95,8 @@ struct sq_batcher_totals {
 	uint64_t kv_held, kv_peak, kv_budget;
 	uint64_t kv_need;		/* the most that a request may need */
 	uint64_t activations;		/* bytes of the forward pass */
+	uint64_t seen, seen_all;	/* blocks of keys, where attention is
+					   sparse; else 0 */
 };
 
 struct sq_batcher;

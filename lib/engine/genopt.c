@@ -101,6 +101,12 @@ sq_genopt_take(struct sq_genopt *g, int c, const char *arg, char *err)
 			return sq_fail(err, "--act: '%s' is not none, int8, "
 			    "fp8, int8:static or fp8:static", arg);
 		return 1;
+	case SQ_GEN_ATTENTION:
+		if (sq_attn_choose(&g->attention, arg) < 0)
+			return sq_fail(err, "--attention: '%s' is not all, "
+			    "window:W, window:W+sink:S, pooled:D or "
+			    "vertical-slash:D", arg);
+		return 1;
 	case SQ_GEN_F32:
 		g->prec = SQ_PREC_F32;
 		return 1;

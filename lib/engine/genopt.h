@@ -23,6 +23,7 @@ struct sq_genopt {
 	/* of the engine */
 	enum sq_prec prec;
 	struct sq_act_choice act;
+	struct sq_attn_choice attention;
 	const char *kv, *kv_prefill;	/* or NULL */
 	double link;			/* bytes a second */
 	size_t seqs, context;		/* 0: what the model has */
@@ -31,7 +32,8 @@ struct sq_genopt {
 enum { SQ_GEN_F32 = 512, SQ_GEN_GREEDY, SQ_GEN_MIN_P, SQ_GEN_NO_BOS,
 	SQ_GEN_SEED, SQ_GEN_TEMPERATURE, SQ_GEN_TOP_K, SQ_GEN_TOP_P,
 	SQ_GEN_STOP, SQ_GEN_KV, SQ_GEN_KV_PREFILL, SQ_GEN_LINK_RATE,
-	SQ_GEN_BATCH, SQ_GEN_CONTEXT, SQ_GEN_IGNORE_EOS, SQ_GEN_ACT };
+	SQ_GEN_BATCH, SQ_GEN_CONTEXT, SQ_GEN_IGNORE_EOS, SQ_GEN_ACT,
+	SQ_GEN_ATTENTION };
 
 /* How a model runs. */
 #define SQ_GEN_LONG							\
