@@ -87,6 +87,13 @@ say_made(void *arg, const struct sq_tensor *t)
 }
 
 static void
+say_reused(void *arg, const struct sq_tensor *t)
+{
+	sq_note("%s: reused from '%s'", t->name,
+	    ((struct sq_gptq_run *)arg)->state_path);
+}
+
+static void
 say_tuned(void *arg, const struct sq_tune_run *r, int reused)
 {
 	(void)arg;
@@ -162,7 +169,7 @@ option(struct sq_gptq_run *g, int c)
 		g->tune.prec = SQ_PREC_F32;
 		break;
 	case OPT_STATE:
-		g->tune.state_path = optarg;
+		g->state_path = optarg;
 		break;
 	case OPT_TUNE:
 		g->tune.tune.steps = (int)sq_arg_long("--tune", optarg, 1,
@@ -213,6 +220,8 @@ main(int argc, char *argv[])
 		sq_die(SQ_EUSAGE, "--budget does not go with --tune");
 	sq_stage_open(&g.f, &ctx);
 	g.sequential |= g.f.profile.sequential;
+	if (g.sequential && g.tune.tune.steps == 0 && g.state_path != NULL)
+		sq_die(SQ_EUSAGE, "--state does not go with --sequential");
 	if ((l->lapack = sq_lapack_open(ctx.kern->name, err)) == NULL)
 		sq_die(SQ_EDATA, "%s", err);
 	l->progress = g.f.progress;
@@ -224,6 +233,7 @@ main(int argc, char *argv[])
 	g.seen = say_seen;
 	g.input = say_input;
 	g.made = say_made;
+	g.reused = say_reused;
 	g.tune.told = say_tuned;
 	if (sq_gptq_run_init(&g) < 0)
 		sq_die(SQ_EDATA, "%s", g.f.err);

@@ -364,6 +364,12 @@ sq_in_gap(struct sq_in *in, uint64_t at, uint64_t next)
 	    (uintmax_t)in->records);
 }
 
+uint64_t
+sq_in_hash(const struct sq_in *in)
+{
+	return XXH3_64bits_digest(in->hash);
+}
+
 void *
 sq_in_payload(struct sq_in *in, uint64_t max)
 {

@@ -88,6 +88,9 @@ int	 sq_in_read(struct sq_in *, void *buf, size_t n);
  * begins at `next', less than 64 on: they must be zero. */
 int	 sq_in_gap(struct sq_in *, uint64_t at, uint64_t next);
 
+/* XXH3 of what has been read of the payload. */
+uint64_t sq_in_hash(const struct sq_in *);
+
 /* The whole payload in memory of its own (malloc, the caller's), or NULL.  One
  * of more than max bytes is refused unread, and can be read in pieces still. */
 void	*sq_in_payload(struct sq_in *, uint64_t max);

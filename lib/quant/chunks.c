@@ -144,11 +144,16 @@ do_chunk(struct job *j, struct sq_chunks *k, const struct sq_tensor *t,
 struct sink {
 	struct sq_out *out;
 	FILE *file;
+	unsigned char *keep;		/* where a copy goes on, or NULL */
 };
 
 static int
-put(const struct sink *s, const void *buf, size_t n, char *err)
+put(struct sink *s, const void *buf, size_t n, char *err)
 {
+	if (s->keep != NULL) {
+		memcpy(s->keep, buf, n);
+		s->keep += n;
+	}
 	if (s->file != NULL) {
 		if (n > 0 && fwrite(buf, n, 1, s->file) != 1)
 			return sq_fail_errno(err, "temporary file");
@@ -160,7 +165,7 @@ put(const struct sink *s, const void *buf, size_t n, char *err)
 }
 
 static int
-put_gap(const struct sink *s, const struct sq_part *a, const struct sq_part *b,
+put_gap(struct sink *s, const struct sq_part *a, const struct sq_part *b,
     char *err)
 {
 	static const char zeros[64];
@@ -172,7 +177,7 @@ put_gap(const struct sink *s, const struct sq_part *a, const struct sq_part *b,
 /* Codes chunk by chunk, then what was collected beside them. */
 static int
 put_payload(struct job *j, struct sq_chunks *k, const struct sq_tensor *t,
-    struct sq_in *in, struct sq_out *copy, const struct sink *s, char *err)
+    struct sq_in *in, struct sq_out *copy, struct sink *s, char *err)
 {
 	const struct sq_part *p = j->made.part;
 	size_t row, rows;
@@ -201,7 +206,7 @@ int
 sq_chunks_tensor(struct sq_chunks *k, const struct sq_tensor *t,
     struct sq_in *in, struct sq_out *out, char *err)
 {
-	struct sink s = { out, NULL };
+	struct sink s = { out, NULL, k->keep };
 	struct job j;
 	int r = -1;
 
@@ -245,7 +250,7 @@ sq_chunks_twin(struct sq_chunks *k, const struct sq_tensor *t,
     const char *name, struct sq_in *in, struct sq_out *out, char *err)
 {
 	struct sq_twin *w = calloc(1, sizeof(*w));
-	struct sink s = { NULL, NULL };
+	struct sink s = { NULL, NULL, NULL };
 	struct job j;
 
 	if (w == NULL || (w->file = s.file = temp_stream()) == NULL) {

@@ -24,6 +24,7 @@ struct sq_chunks {
 	    const struct sq_qrule *rule, const struct sq_dst *q, char *err);
 	void *arg;
 	struct sq_progress *progress;
+	unsigned char *keep;		/* NULL, or the payload goes there, too */
 	struct sq_tensor made;		/* result: the last one */
 };
 

@@ -62,6 +62,29 @@ sq_filter_release(struct sq_filter *f)
 	sq_profile_release(&f->profile);
 }
 
+int
+sq_filter_key(const struct sq_filter *f, FILE *to)
+{
+	const struct sq_qrule *rule = &f->rules.usual;
+	const struct sq_select *select = &f->select;
+	char *profile = f->rules.profile == NULL ? NULL :
+	    sq_profile_text(f->rules.profile);
+	int i;
+
+	if (profile == NULL && f->rules.profile != NULL)
+		return -1;
+	fprintf(to, "%s %d %d %d %zu %u %s", f->digest, (int)rule->grid,
+	    (int)rule->scale, rule->symmetric, rule->group_cols,
+	    f->rules.given, profile == NULL ? "" : profile);
+	for (i = 0; i < select->nonly; i++)
+		fprintf(to, "\n+%s", select->only[i]);
+	for (i = 0; i < select->nexcept; i++)
+		fprintf(to, "\n-%s", select->except[i]);
+	fputc('\n', to);
+	free(profile);
+	return 0;
+}
+
 struct sq_qrule
 sq_filter_rule(const struct sq_filter *f, const struct sq_tensor *t,
     const struct sq_slot *slot)

@@ -63,6 +63,10 @@ int	 sq_filter_option(struct sq_filter *, int c, const char *arg);
  */
 int	 sq_filter_open(struct sq_filter *, const char *version);
 
+/* Writes what decides on the result: the model, the rules, the tensors that are
+ * meant.  -1 when there is no memory. */
+int	 sq_filter_key(const struct sq_filter *, FILE *);
+
 /* How a tensor is to be quantized. */
 struct sq_qrule sq_filter_rule(const struct sq_filter *,
 	    const struct sq_tensor *, const struct sq_slot *);

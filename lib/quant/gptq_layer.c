@@ -39,8 +39,8 @@ sq_gptq_memory(const struct sq_gptq_layer *l, uint64_t rows, uint64_t cols,
 
 	return SQ_CHUNKS_FIXED + held(l, cols, threads) +
 	    rows * groups * per + PADDING +
-	    some * (size * cols + sq_row_bytes((size_t)cols,
-	    sq_grid_bits(l->rule.grid)));
+	    some * size * cols + (l->keeps ? some + rows : some) *
+	    sq_row_bytes((size_t)cols, sq_grid_bits(l->rule.grid));
 }
 
 /* As many threads as the memory allows, the pool has, or there is work for. */
@@ -69,7 +69,7 @@ sq_gptq_forget(struct sq_gptq_layer *l)
 {
 	sq_gptq_release(&l->gptq);
 	sq_factor_release(&l->factor);
-	l->seen = l->full = 0;
+	l->seen = l->full = l->raw = 0;
 }
 
 static int
@@ -80,12 +80,44 @@ quantize_rows(void *arg, const struct sq_mat *w, const struct sq_qrule *rule,
 	return sq_gptq_rows(arg, w, dst, err);
 }
 
+int
+sq_gptq_factor(struct sq_gptq_layer *l, char *err)
+{
+	char why[SQ_ERR];
+
+	if (l->raw && sq_factor_make(&l->factor, l->lapack, l->ctx->pool,
+	    l->order, l->damp, why) < 0)
+		return sq_fail(err, "the statistics of '%s': %s",
+		    l->stats.tensor[0], why);
+	l->raw = 0;
+	return 0;
+}
+
 static int
 same_rule(const struct sq_qrule *a, const struct sq_qrule *b)
 {
 	return a->grid == b->grid && a->scale == b->scale &&
 	    a->symmetric == b->symmetric && a->group_rows == b->group_rows &&
 	    a->group_cols == b->group_cols;
+}
+
+static void
+whole_rule(const struct sq_gptq_layer *l, const struct sq_tensor *t,
+    struct sq_qrule *rule)
+{
+	*rule = l->rule;
+	rule->group_rows = 1;
+	rule->group_cols = (size_t)group_cols(l, t->dim[1]);
+}
+
+void
+sq_gptq_describe(const struct sq_gptq_layer *l, const struct sq_tensor *t,
+    struct sq_tensor *made)
+{
+	struct sq_qrule rule;
+
+	whole_rule(l, t, &rule);
+	sq_chunks_describe(&rule, t, t->name, made);
 }
 
 /* The memory for the tiles of t: that of the tensor before, if it will do. */
@@ -96,15 +128,16 @@ prepare(struct sq_gptq_layer *l, const struct sq_tensor *t, char *err)
 	char why[SQ_ERR];
 	int threads;
 
+	if (l->raw && sq_gptq_factor(l, err) < 0)
+		return -1;
 	if (sq_levels_check(&rule, t->dim[1], why) < 0)
 		return sq_fail(err, "tensor '%s': %s", t->name, why);
 	if ((threads = choose_threads(l, t, err)) < 0)
 		return -1;
-	rule.group_rows = 1;
-	rule.group_cols = (size_t)group_cols(l, t->dim[1]);
+	whole_rule(l, t, &rule);
 	l->chunks = (struct sq_chunks){ .rule = rule, .memory = l->memory,
 	    .taken = held(l, t->dim[1], threads), .step = SQ_GPTQ_ROWS,
-	    .quantize = quantize_rows, .arg = &l->gptq,
+	    .quantize = quantize_rows, .arg = &l->gptq, .keep = l->keep,
 	    .progress = l->progress };
 	l->gptq.error = l->gptq.rtn_error = l->gptq.norm = 0;
 	if (l->gptq.tile != NULL && l->gptq.threads == threads &&
@@ -131,7 +164,6 @@ sq_gptq_stats(struct sq_gptq_layer *l, struct sq_in *in, struct sq_out *out,
     char *err)
 {
 	const char *name = l->stats.tensor[0];
-	char why[SQ_ERR];
 	uint64_t need;
 
 	sq_gptq_forget(l);
@@ -153,9 +185,7 @@ sq_gptq_stats(struct sq_gptq_layer *l, struct sq_in *in, struct sq_out *out,
 	    l->sweeps > 0, err) < 0 ||
 	    sq_factor_read(&l->factor, l->full, in, out, err) < 0)
 		return -1;
-	if (sq_factor_make(&l->factor, l->lapack, l->ctx->pool, l->order,
-	    l->damp, why) < 0)
-		return sq_fail(err, "the statistics of '%s': %s", name, why);
+	l->raw = 1;
 	return 0;
 }
 

@@ -18,11 +18,14 @@ struct sq_gptq_layer {
 	int sweeps, refit;		/* as in gptq.h */
 	int want_error;
 	uint64_t memory;		/* bytes, of the process; 0: enough */
+	int keeps;			/* keep will be set */
+	unsigned char *keep;		/* NULL, or as in chunks.h */
 	char model[SQ_DIGEST];		/* whose statistics they must be */
 	struct sq_progress *progress;
 	/* state: what the last STATS record said, and the factor made of it */
 	struct sq_stats stats;		/* without arrays */
 	int seen, full;			/* there was one; it has H */
+	int raw;			/* the factor is still to be made */
 	struct sq_factor factor;
 	struct sq_gptq gptq;		/* results of the last tensor, too */
 	struct sq_chunks chunks;
@@ -39,6 +42,14 @@ uint64_t sq_gptq_memory(const struct sq_gptq_layer *, uint64_t rows,
  */
 int	 sq_gptq_stats(struct sq_gptq_layer *, struct sq_in *in,
 	    struct sq_out *out, char *err);
+
+/* Makes the factor of what has been read; sq_gptq_tensor() does when nobody
+ * has. */
+int	 sq_gptq_factor(struct sq_gptq_layer *, char *err);
+
+/* The record that sq_gptq_tensor() makes of t. */
+void	 sq_gptq_describe(const struct sq_gptq_layer *,
+	    const struct sq_tensor *t, struct sq_tensor *made);
 
 /* -1 with the reason when t is not what the state is about. */
 int	 sq_gptq_ready(const struct sq_gptq_layer *,

@@ -1,5 +1,6 @@
 /* GPTQ of a stream; see gptq_run.h. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "quant/gptq_run.h"
@@ -25,6 +26,29 @@ begin(struct sq_filter *s)
 	return 0;
 }
 
+/* What all results of a run depend on. */
+static int
+set_key(struct sq_gptq_run *g)
+{
+	const struct sq_gptq_layer *l = &g->layer;
+	char *text = NULL;
+	size_t n;
+	FILE *f = open_memstream(&text, &n);
+	int bad = f == NULL;
+
+	if (f != NULL) {
+		fprintf(f, "gptq %s %g %g %d %d %d\n", l->ctx->kern->name,
+		    g->budget.bits, l->damp, (int)l->order, l->sweeps,
+		    l->refit);
+		bad = sq_filter_key(&g->f, f) < 0;
+		bad |= fclose(f) != 0;
+	}
+	if (!bad)
+		g->key = XXH3_128bits(text, n);
+	free(text);
+	return bad ? sq_fail(g->f.err, "out of memory") : 0;
+}
+
 /* Whether -M will do for all of them, of 16-bit values as most are. */
 static int
 begin_plain(struct sq_filter *s)
@@ -46,9 +70,19 @@ begin_plain(struct sq_filter *s)
 		}
 	}
 	if (l->memory == 0 || l->memory >= least)
-		return begin(s);
+		return begin(s) < 0 || set_key(g) < 0 ? -1 : 0;
 	return sq_fail(s->err, "tensor '%s': -M: needs at least %juM",
 	    most->name, (uintmax_t)(least + 0xfffff) >> 20);
+}
+
+/* When somebody needs it: not for what an earlier run has finished. */
+static int
+make_factor(struct sq_gptq_run *g)
+{
+	if (sq_gptq_factor(&g->layer, g->f.err) < 0)
+		return -1;
+	g->seen(g);
+	return 0;
 }
 
 static int
@@ -68,8 +102,9 @@ statistics(struct sq_gptq_run *g)
 	if (sq_gptq_stats(&g->layer, &s->in, g->drop ? NULL : &s->out,
 	    s->err) < 0)
 		return -1;
-	g->seen(g);
-	return 0;
+	g->stats[0] = XXH3_64bits(s->in.json, s->in.json_len);
+	g->stats[1] = sq_in_hash(&s->in);
+	return g->state_path != NULL ? 0 : make_factor(g);
 }
 
 static int
@@ -90,6 +125,94 @@ set_rule(void *arg, const struct sq_tensor *t, const struct sq_slot *slot)
 		g->layer.rule.grid = sq_budget_of(&g->budget, slot);
 }
 
+/* ---- what an earlier run has finished ---- */
+
+/* The key of the tensor whose payload has just been read. */
+static XXH128_hash_t
+tensor_key(const struct sq_gptq_run *g)
+{
+	const struct sq_in *in = &g->f.in;
+	const uint64_t part[6] = { g->key.low64, g->key.high64, g->stats[0],
+	    g->stats[1], XXH3_64bits(in->json, in->json_len), sq_in_hash(in) };
+
+	return XXH3_128bits(part, sizeof(part));
+}
+
+static int
+read_over(struct sq_in *in)
+{
+	char piece[65536];
+	size_t n;
+
+	while (in->left > 0) {
+		n = in->left < sizeof(piece) ? (size_t)in->left :
+		    sizeof(piece);
+		if (sq_in_read(in, piece, n) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+reuse(struct sq_gptq_run *g, const struct sq_tensor *made,
+    unsigned char *payload)
+{
+	struct sq_filter *s = &g->f;
+
+	if (read_over(&s->in) < 0)
+		return sq_fail(s->err, "%s", s->in.err);
+	if (sq_tune_state_get(&g->state, g->nth, tensor_key(g), payload,
+	    (size_t)made->length, s->err) < 0)
+		return -1;
+	if (sq_out_tensor(&s->out, made) < 0 ||
+	    sq_out_write(&s->out, payload, (size_t)made->length) < 0 ||
+	    sq_out_end(&s->out) < 0)
+		return sq_fail(s->err, "%s", s->out.err);
+	sq_progress_add(s->progress, s->in.length);
+	g->reused(g, made);
+	return 0;
+}
+
+static int
+finish(struct sq_gptq_run *g, const struct sq_tensor *t,
+    unsigned char *payload)
+{
+	struct sq_gptq_layer *l = &g->layer;
+	struct sq_filter *s = &g->f;
+	int r;
+
+	if (l->raw && make_factor(g) < 0)
+		return -1;
+	l->keep = payload;
+	r = sq_gptq_tensor(l, t, &s->in, &s->out, s->err);
+	l->keep = NULL;
+	if (r < 0)
+		return -1;
+	g->made(g, &l->chunks.made);
+	return sq_tune_state_put(&g->state, g->nth, tensor_key(g), payload,
+	    (size_t)l->chunks.made.length, s->err);
+}
+
+static int
+kept_tensor(struct sq_gptq_run *g, const struct sq_tensor *t)
+{
+	struct sq_filter *s = &g->f;
+	struct sq_tensor made;
+	unsigned char *payload;
+	int r;
+
+	if (sq_gptq_ready(&g->layer, t, s->err) < 0)
+		return -1;
+	sq_gptq_describe(&g->layer, t, &made);
+	if ((payload = malloc((size_t)made.length)) == NULL)
+		return sq_fail(s->err, "tensor '%s': out of memory", t->name);
+	r = sq_tune_state_has(&g->state, g->nth) ?
+	    reuse(g, &made, payload) : finish(g, t, payload);
+	free(payload);
+	g->nth++;
+	return r;
+}
+
 static int
 tensor(struct sq_filter *s, const struct sq_tensor *t,
     const struct sq_slot *slot)
@@ -101,6 +224,8 @@ tensor(struct sq_filter *s, const struct sq_tensor *t,
 		return -1;
 	if (r > 0) {
 		set_rule(g, t, slot);
+		if (g->state_path != NULL)
+			return kept_tensor(g, t);
 		if (sq_gptq_tensor(&g->layer, t, &s->in, &s->out, s->err) < 0)
 			return -1;
 		g->made(g, &g->layer.chunks.made);
@@ -198,10 +323,14 @@ sq_gptq_run_init(struct sq_gptq_run *g)
 	    (sq_budget_survey(&g->budget, s, &g->layer) < 0 ||
 	    sq_budget_choose(&g->budget, s->err) < 0))
 		return -1;
+	g->tune.state_path = g->state_path;
 	if (g->tune.tune.steps > 0)
 		return open_tune(g);
 	if (g->sequential)
 		return open_sequential(g);
+	if (sq_tune_state_open(&g->state, g->state_path, s->err) < 0)
+		return -1;
+	g->layer.keeps = g->state_path != NULL;
 	s->begin = begin_plain;
 	s->record = record;
 	s->tensor = tensor;
@@ -213,6 +342,8 @@ sq_gptq_run_release(struct sq_gptq_run *g)
 {
 	if (g->tune.tune.steps > 0)
 		sq_tune_run_release(&g->tune);
+	else if (g->state_path != NULL)
+		sq_tune_state_release(&g->state);
 	sq_budget_release(&g->budget);
 	sq_sequential_free(g->seq);
 }

@@ -17,13 +17,21 @@ struct sq_gptq_run {
 	struct sq_budget budget;	/* bits 0: none */
 	int drop;			/* statistics are not passed on */
 	int sequential;
+	const char *state_path;		/* NULL: finished work is not kept */
 	/* What there is to say: statistics have been read, an input of
-	 * --sequential has its factor, a tensor is quantized; arg: the run. */
+	 * --sequential has its factor, a tensor is quantized, or was by an
+	 * earlier run; arg: the run. */
 	void (*seen)(void *arg);
 	void (*input)(void *arg, double strength);
 	void (*made)(void *arg, const struct sq_tensor *);
+	void (*reused)(void *arg, const struct sq_tensor *);
 	/* state */
 	struct sq_sequential *seq;	/* NULL: not so */
+	struct sq_tune_state state;	/* of finished tensors */
+	XXH128_hash_t key;		/* of all that they depend on, but for
+					   what follows */
+	uint64_t stats[2];		/* hashes of the last STATS */
+	uint64_t nth;			/* tensors that were meant so far */
 };
 
 /*

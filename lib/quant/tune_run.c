@@ -140,34 +140,23 @@ set_progress(const struct sq_tune_run *r)
 static int
 set_key(struct sq_tune_run *r, char *err)
 {
-	const struct sq_rules *rules = &r->filter->rules;
-	const struct sq_qrule *rule = &rules->usual;
-	const struct sq_select *select = &r->filter->select;
 	const struct sq_tune *t = &r->tune;
-	char *profile = rules->profile == NULL ? NULL :
-	    sq_profile_text(rules->profile), *text = NULL;
+	char *text = NULL;
 	size_t n;
 	FILE *f = open_memstream(&text, &n);
-	int i, bad = f == NULL || (profile == NULL && rules->profile != NULL);
+	int bad = f == NULL;
 
 	if (f != NULL) {
-		fprintf(f, "%s %s %ju %ju %d %zu %g %g %g %d %d %d %zu %s %u "
-		    "%s", r->filter->digest, r->tokens.source,
-		    (uintmax_t)r->tokens.count, (uintmax_t)r->tokens.length,
-		    t->steps, t->batch, (double)t->place, (double)t->scale,
-		    (double)t->slack, (int)r->prec, (int)rule->grid,
-		    rule->symmetric, rule->group_cols,
-		    r->layer->ctx->kern->name, rules->given,
-		    profile == NULL ? "" : profile);
-		for (i = 0; i < select->nonly; i++)
-			fprintf(f, "\n+%s", select->only[i]);
-		for (i = 0; i < select->nexcept; i++)
-			fprintf(f, "\n-%s", select->except[i]);
+		fprintf(f, "tune %s %ju %ju %d %zu %g %g %g %d %s\n",
+		    r->tokens.source, (uintmax_t)r->tokens.count,
+		    (uintmax_t)r->tokens.length, t->steps, t->batch,
+		    (double)t->place, (double)t->scale, (double)t->slack,
+		    (int)r->prec, r->layer->ctx->kern->name);
+		bad = sq_filter_key(r->filter, f) < 0;
 		bad |= fclose(f) != 0;
 	}
 	if (!bad)
 		r->key = XXH3_128bits(text, n);
-	free(profile);
 	free(text);
 	return bad ? sq_fail(err, "out of memory") : 0;
 }

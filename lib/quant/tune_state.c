@@ -1,4 +1,4 @@
-/* The finished blocks of a tuning run; see tune_state.h. */
+/* The finished parts of a run; see tune_state.h. */
 #include <sys/stat.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -83,24 +83,38 @@ sq_tune_state_release(struct sq_tune_state *s)
 	*s = (struct sq_tune_state){ .fd = -1 };
 }
 
+/* The part with that number, or NULL. */
+static const struct sq_tune_done *
+find(const struct sq_tune_state *s, uint64_t block)
+{
+	size_t i;
+
+	for (i = 0; i < s->n; i++)
+		if (s->done[i].head.block == block)
+			return &s->done[i];
+	return NULL;
+}
+
+int
+sq_tune_state_has(const struct sq_tune_state *s, uint64_t block)
+{
+	return find(s, block) != NULL;
+}
+
 int
 sq_tune_state_get(struct sq_tune_state *s, uint64_t block, XXH128_hash_t key,
     void *buf, size_t size, char *err)
 {
-	const struct sq_tune_done *d = s->done;
-	size_t i;
+	const struct sq_tune_done *d = find(s, block);
 
-	for (i = 0; i < s->n && d[i].head.block != block; i++)
-		;
-	if (i == s->n)
+	if (d == NULL)
 		return 0;
-	d += i;
 	if (!XXH128_isEqual(d->head.key, key) || d->head.size != size)
-		return sq_fail(err, "--state: block %ju was finished for "
+		return sq_fail(err, "--state: part %ju was finished for "
 		    "another model, text or options", (uintmax_t)block);
 	if (sq_pread_full(s->fd, buf, size, (off_t)d->at) != (ssize_t)size ||
 	    !XXH128_isEqual(XXH3_128bits(buf, size), d->head.hash))
-		return sq_fail(err, "--state: block %ju is damaged",
+		return sq_fail(err, "--state: part %ju is damaged",
 		    (uintmax_t)block);
 	return 1;
 }
