@@ -1,5 +1,5 @@
 /* sq-rtn: round to nearest; see lib/quant/rtn.h. */
-#include "quant/rtn.h"
+#include "quant/fused.h"
 #include "quant/stage.h"
 
 static const char usage[] =
@@ -21,13 +21,14 @@ static const char *const grids[] = { "int", "fp8_e4m3", NULL };
 struct filter {
 	struct sq_filter f;		/* first: it is cast back */
 	struct sq_rtn rtn;
+	struct sq_fused fused;
 	struct sq_twin *head;		/* quantized copy of the embedding */
 };
 
 static void
-say_made(const struct filter *f)
+say_made(void *arg, const struct sq_tensor *t)
 {
-	const struct sq_tensor *t = &f->rtn.chunks.made;
+	const struct filter *f = arg;
 
 	sq_note("%s: %s, groups of %ju x %ju, relative error %.3e", t->name,
 	    sq_grid_name(t->grid), (uintmax_t)t->group_rows,
@@ -49,6 +50,18 @@ put_head(struct sq_filter *s)
 	sq_twin_free(f->head);
 	f->head = NULL;
 	return 0;
+}
+
+static int
+put_waiting(struct sq_filter *s)
+{
+	return sq_fused_put(&((struct filter *)s)->fused, &s->out, s->err);
+}
+
+static int
+end(struct sq_filter *s)
+{
+	return put_waiting(s) < 0 || put_head(s) < 0 ? -1 : 0;
 }
 
 /* 1 when the head is wanted that the model has only as its embedding. */
@@ -76,6 +89,26 @@ can_do(struct filter *f, const char *name)
 	return 0;
 }
 
+/* 1 when the tensor is done with; 0: it is to be copied. */
+static int
+quantize(struct filter *f, const struct sq_tensor *t,
+    const struct sq_slot *slot, int wanted)
+{
+	struct sq_filter *s = &f->f;
+	int r;
+
+	if (wanted && can_do(f, t->name) < 0)
+		return -1;
+	r = sq_fused_tensor(&f->fused, t, slot, wanted ?
+	    &f->rtn.chunks.rule : NULL, &s->in, &s->out, s->err);
+	if (r != 0 || !wanted)
+		return r;
+	if (sq_rtn_tensor(&f->rtn, t, &s->in, &s->out, s->err) < 0)
+		return -1;
+	say_made(f, &f->rtn.chunks.made);
+	return 1;
+}
+
 static int
 tensor(struct sq_filter *s, const struct sq_tensor *t,
     const struct sq_slot *slot)
@@ -96,13 +129,10 @@ tensor(struct sq_filter *s, const struct sq_tensor *t,
 			return -1;
 		f->head = sq_rtn_twin(&f->rtn, t, "lm_head.weight", &s->in,
 		    &s->out, s->err);
-		r = f->head == NULL ? -1 : 1;
-	} else if ((r = sq_filter_wants(s, t, slot)) > 0 &&
-	    (can_do(f, t->name) < 0 ||
-	    sq_rtn_tensor(&f->rtn, t, &s->in, &s->out, s->err) < 0))
-		r = -1;
-	if (r > 0)
-		say_made(f);
+		if ((r = f->head == NULL ? -1 : 1) > 0)
+			say_made(f, &f->rtn.chunks.made);
+	} else if ((r = sq_filter_wants(s, t, slot)) >= 0)
+		r = quantize(f, t, slot, r);
 	if (r != 0)
 		return r < 0 ? -1 : 0;
 	if (sq_filter_copy(s) < 0)
@@ -114,6 +144,8 @@ tensor(struct sq_filter *s, const struct sq_tensor *t,
 static int
 record(struct sq_filter *s)
 {
+	if (s->in.type >= SQ_STATS && put_waiting(s) < 0)
+		return -1;
 	if (s->in.type > SQ_STATS && put_head(s) < 0)
 		return -1;
 	return sq_filter_copy(s);
@@ -128,7 +160,7 @@ run(struct filter *f)
 	sq_rules_describe(&s->rules, o);
 	s->tensor = tensor;
 	s->record = record;
-	s->end = put_head;
+	s->end = end;
 	sq_stage_run(s, "sq-rtn", o, f->rtn.ctx);
 }
 
@@ -169,6 +201,8 @@ main(int argc, char *argv[])
 	sq_stage_open(&f.f, &ctx);
 	f.rtn.chunks.progress = f.f.progress;
 	f.rtn.ctx = &ctx;
+	f.fused = (struct sq_fused){ .rtn = &f.rtn, .made = say_made,
+	    .arg = &f };
 	f.rtn.want_error = sq_tool.verbose;
 	f.rtn.chunks.memory = sq_tool.memory;
 	sq_note("kernels: quantize from level %s",

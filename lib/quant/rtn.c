@@ -65,6 +65,18 @@ finish(struct sq_rtn *q)
 }
 
 int
+sq_rtn_rows(struct sq_rtn *q, const struct sq_mat *w,
+    const struct sq_qrule *rule, const struct sq_dst *dst, char *err)
+{
+	int r;
+
+	q->error = q->sum = q->norm = 0;
+	r = quantize_rows(q, w, rule, dst, err);
+	finish(q);
+	return r;
+}
+
+int
 sq_rtn_tensor(struct sq_rtn *q, const struct sq_tensor *t, struct sq_in *in,
     struct sq_out *out, char *err)
 {

@@ -17,6 +17,10 @@ struct sq_rtn {
 	double sum, norm;
 };
 
+/* Rows in memory, as `quantize' of chunks.h. */
+int	 sq_rtn_rows(struct sq_rtn *, const struct sq_mat *w,
+	    const struct sq_qrule *rule, const struct sq_dst *q, char *err);
+
 /* As sq_chunks_tensor() and sq_chunks_twin(). */
 int	 sq_rtn_tensor(struct sq_rtn *, const struct sq_tensor *t,
 	    struct sq_in *in, struct sq_out *out, char *err);

@@ -80,6 +80,28 @@ holds f.sq compressed-tensors
 sq-act -q fp8 <f.sq >fd.sq
 holds fd.sq compressed-tensors
 has one/config.json $q format '"float-quantized"'
+# One scale for a tensor: q, k and v have the same, and so have gate and up.
+cat >tensor.yaml <<'END'
+weight_bits: 8
+activation_bits: 8
+kv_bits_prefill: 16
+kv_bits_decode: 16
+kernel_backend: cuda
+extensions:
+  format: fp8_e4m3
+  group_size: tensor
+END
+sq-rtn -q -p ./tensor.yaml <m.sq >ft.sq
+holds ft.sq compressed-tensors
+has one/config.json $q config_groups group_0 weights strategy '"tensor"'
+for t in self_attn.q self_attn.k self_attn.v mlp.gate mlp.up; do
+	sq-cat -p scales ft.sq model.layers.1.${t}_proj.weight | cksum
+done | uniq -c | awk '{ print $1 }' | xargs | grep -qx '3 2' ||
+    fail "scales of fused weights differ"
+for t in q k v; do
+	sq-cat ft.sq model.layers.1.self_attn.${t}_proj.bias |
+	    cmp - <(sq-cat m.sq model.layers.1.self_attn.${t}_proj.bias)
+done
 holds 8.sq ascend
 has one/quant_model_description.json model_quant_type '"W8A16"'
 holds 8d.sq ascend
@@ -102,6 +124,22 @@ has one/config.json $q ignore 0 '"model.layers.1.self_attn.q_proj"'
 holds mix.sq gptq
 has one/quantize_config.json dynamic \
     '+:^model\.layers\.0\.mlp\.down_proj$' bits 8
+
+# Experts.
+for m in mixtral qwen3-moe; do
+	sq-import -q "$root/tests/data/tiny/$m" >e.sq
+	sq-rtn -q -b 4 -g 16 <e.sq >e4.sq
+	sq-rtn -q -b 8 <e.sq | sq-act -q int8 >e8.sq
+	for f in e4/compressed-tensors e8/compressed-tensors e8/ascend; do
+		rm -rf one two
+		sq-pack -q -f ${f#*/} -o one <${f%/*}.sq
+		sq-import -q one >back.sq
+		exits 0 sq-diff --values ${f%/*}.sq back.sq
+		grep -q '^0 of [0-9]* tensors' out || fail "$m $f: $(cat out)"
+		sq-pack -q -f ${f#*/} -o two <back.sq
+		diff -r one two || fail "$m $f: other bytes"
+	done
+done
 
 # The cache, from ranges in the stream.
 sq-calibrate -q --samples 1 --length 128 -t "$root/LICENSE" <m.sq >c.sq
