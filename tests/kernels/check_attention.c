@@ -508,11 +508,11 @@ check_attention(struct checker *k, const struct sq_kern *ref,
 
 	for (i = 0; i < (new == ref ? 9 : 27); i++)
 		shapes(k, ref, new, i, 0);
-	for (i = 0; i < 15; i++)
+	for (i = 0; i < (new == ref ? 5 : 15); i++)
 		scores(k, ref, new, i);
 	for (i = 0; i < (new == ref ? 5 : 60); i++)
 		coded(k, ref, new, i, 0);
-	for (i = 0; i < 10; i++)
+	for (i = 0; i < (new == ref ? 2 : 10); i++)
 		company(k, new, i);
 	for (i = 0; i < 6; i++)
 		large(k, new, types[i % 3], i / 3 ? SQ_PREC_BF16 :
