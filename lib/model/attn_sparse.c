@@ -290,6 +290,21 @@ take(float *x, size_t n, size_t most, size_t last, int diagonal,
 	}
 }
 
+/* Columns until k blocks are kept: some were both column and diagonal. */
+static void
+fill(const struct look *l, size_t head, size_t n, size_t k, uint64_t *mask)
+{
+	size_t b;
+
+	memcpy(l->score, l->column + head * l->blocks, n * sizeof(*l->score));
+	for (b = 0; b < n; b++)
+		if (sq_kept(mask, b)) {
+			l->score[b] = -1;
+			k -= k > 0;
+		}
+	take(l->score, n, k, n - 1, 0, mask);
+}
+
 /* So many of n blocks, at least two. */
 static size_t
 budget(const struct look *l, size_t n)
@@ -303,7 +318,7 @@ static void
 choose(const struct look *l, const struct sq_seq *piece, size_t head,
     uint64_t *mask)
 {
-	size_t last = (piece->pos + piece->n - 1) / BLOCK, k, b;
+	size_t last = (piece->pos + piece->n - 1) / BLOCK, k;
 	size_t own = piece->pos / BLOCK;
 
 	k = budget(l, last + 1);
@@ -320,9 +335,9 @@ choose(const struct look *l, const struct sq_seq *piece, size_t head,
 		    (last + 1) * sizeof(*l->score));
 		l->score[0] = 1e9f;
 		take(l->score, last + 1, k - (k + 1) / 2, last, 1, mask);
+		fill(l, head, last + 1, k, mask);
 	}
-	for (b = own; b <= last; b++)
-		set(mask, b);
+	set(mask, own);
 }
 
 /* The blocks of the window of a piece's tokens, and of the sink. */
