@@ -285,15 +285,19 @@ ints_fit(const struct sq_weight *w, size_t width)
 	    0 || w->group_cols >= w->cols || 2 * w->group_cols == width);
 }
 
-/* The width of windows for few tokens, or 0: blocks whose groups have whole
- * windows. */
+/* The width of windows for few tokens, or 0: 2:4 of int8, and blocks, where
+ * groups have whole windows. */
 static size_t
 few_width(const struct sq_weight *w)
 {
 	size_t width = w->m % SQ_SP_WIDTH == 0 ? SQ_SP_WIDTH :
 	    SQ_SP_WIDTH / 2, g = w->group_cols;
 
-	if (w->layout != SQ_BLOCKS || w->grid == SQ_DENSE)
+	if (w->layout == SQ_NM)
+		return w->n == 2 && w->m == 4 && w->grid == SQ_INT8 &&
+		    w->zeros == NULL && (g >= w->cols || g % SQ_SP_NM == 0) ?
+		    SQ_SP_NM : 0;
+	if (w->grid == SQ_DENSE)
 		return 0;
 	if (g < w->cols && g % width != 0)
 		width = SQ_SP_WIDTH / 2;
@@ -352,6 +356,8 @@ sq_sp_run(const struct sq_sp_level *lv, const struct sq_mm_level *many,
 	}
 	if (few) {
 		r.width = prec == SQ_PREC_BF16 ? few_width(w) : 0;
+		if (r.width == SQ_SP_NM)
+			r.padded = sq_sparse_div(w->cols, SQ_SP_NM) * SQ_SP_NM;
 		r.round = prec == SQ_PREC_BF16;
 		set_order(&r, lv->plain, 1);
 		return run_few(&r, c, threads, room);

@@ -35,6 +35,7 @@ struct sq_sp_window {
  * columns, or of half of it, each in one block.
  */
 #define SQ_SP_WIDTH	64
+#define SQ_SP_NM	128		/* of runs, few tokens: half a line */
 #define SQ_SP_PANEL	((size_t)8 << 10)	/* bytes, at most */
 
 /* Bytes of a vector of tokens, packed. */

@@ -52,9 +52,9 @@ narrow(VI a, VI b)
 SQ_INLINE float
 token(const float *x, size_t have, size_t cols, VI *pairs)
 {
-	float copy[WIDTH] = { 0 };
+	float copy[SQ_SP_NM] = { 0 };
 	VI most = vi_set1(0);
-	VF v[WIDTH / VL], by;
+	VF v[SQ_SP_NM / VL], by;
 	uint32_t top;
 	size_t i;
 	float s;
@@ -259,10 +259,17 @@ struct few_head {
 
 #define FEW_BYTES(width)	(sizeof(struct few_head) + 2 * (width))
 
+/* The same of runs: no sums. */
+struct nm_head {
+	float scale, none[VL - 1];
+};
+
+#define NM_BYTES	(sizeof(struct nm_head) + 2 * SQ_SP_NM)
+
 static size_t
 few_bytes(size_t width)
 {
-	return FEW_BYTES(width);
+	return width == SQ_SP_NM ? NM_BYTES : FEW_BYTES(width);
 }
 
 static void
@@ -395,8 +402,8 @@ few_line(const struct sq_sp_few *f, size_t line, size_t token, float *scratch,
 
 #define FEW(bits, width)						\
 static void								\
-few_##bits##_##width(const struct sq_sp_few *f, size_t first, size_t end,	\
-    float *scratch)							\
+few_##bits##_##width(const struct sq_sp_few *f, size_t first,		\
+    size_t end, float *scratch)						\
 {									\
 	size_t i, t;							\
 									\
@@ -413,11 +420,157 @@ FEW(8, 64)
 FEW(8, 32)
 FEW(4, 64)
 
+/*
+ * 2:4 of int8, few tokens.  Of the 16 columns of a step, 16 bits each, a byte
+ * shuffle picks those of the values, which go along as 16 bits; neighbours are
+ * of one row, so their products are added at once.  A line of the index has 16
+ * words of 16 steps; its low and its high halves are windows of 8 steps:
+ *
+ *	half of a word	     i0 i1 i2 i3 | i4 i5 i6 i7	two bits each
+ *	a byte, twice	     i0 i1 i2 i3   i0 i1 i2 i3
+ *	shifted, masked	     0 0 0 0 0 i 0		2 i
+ *	or'ed		     8 for a second run of 4, 1 for a second byte
+ */
+static void
+arrange_nm(const float *x, size_t cols, size_t padded, void *to)
+{
+	struct nm_head *h = to;
+	size_t col, have;
+
+	for (col = 0; col < padded; col += SQ_SP_NM) {
+		have = col >= cols ? 0 : cols - col;
+		memset(h, 0, sizeof(*h));
+		h->scale = token(x + col, have < SQ_SP_NM ? have : SQ_SP_NM,
+		    SQ_SP_NM, (VI *)(h + 1));
+		h = (struct nm_head *)((char *)h + NM_BYTES);
+	}
+}
+
+/* Up to 8 steps of a band, from p, by nt tokens, whose windows are at x. */
+SQ_INLINE void
+nm_window(const uint8_t *p, VI words, size_t steps, const char *x,
+    size_t next, VI *d, const int nt)
+{
+	const VI place = _mm256_setr_epi16(0x100, 0x100, 0x100, 0x100, 0x908,
+	    0x908, 0x908, 0x908, 0x100, 0x100, 0x100, 0x100, 0x908, 0x908,
+	    0x908, 0x908);
+	const VI low = _mm256_setr_epi8(0, 0, 2, 2, 4, 4, 6, 6, 8, 8, 10, 10,
+	    12, 12, 14, 14, 0, 0, 2, 2, 4, 4, 6, 6, 8, 8, 10, 10, 12, 12, 14,
+	    14);
+	VI twice[2], at, v;
+	size_t s;
+	int t;
+
+	twice[0] = _mm256_shuffle_epi8(words, low);
+	twice[1] = _mm256_shuffle_epi8(_mm256_srli_epi16(words, 8), low);
+	SQ_UNROLL for (t = 0; t < nt; t++)
+		d[t] = vi_set1(0);
+	SQ_UNROLL for (s = 0; s < 8; s++) {
+		if (s >= steps)
+			break;
+		at = twice[s / 4];
+		at = s % 4 == 0 ? _mm256_slli_epi16(at, 1) :
+		    _mm256_srli_epi16(at, 2 * (int)(s % 4) - 1);
+		at = _mm256_or_si256(vi_and(at, vi_set1_16(0x606)), place);
+		v = _mm256_cvtepi8_epi16(_mm_loadu_si128((const void *)(p +
+		    s * SQ_NM_LANES)));
+		SQ_UNROLL for (t = 0; t < nt; t++)
+			d[t] = vi_add(d[t], vi_madd(v, _mm256_shuffle_epi8(
+			    vi_loadu(x + (size_t)t * next +
+			    sizeof(struct nm_head) + s * 2 * SQ_NM_LANES),
+			    at)));
+	}
+}
+
+/* The words of a line: half 0 or 1 of each. */
+SQ_INLINE VI
+nm_words(const uint32_t *line, int half)
+{
+	VI a = vi_loadu(line), b = vi_loadu(line + VL);
+
+	if (half != 0) {
+		a = _mm256_srli_epi32(a, 16);
+		b = _mm256_srli_epi32(b, 16);
+	} else {
+		a = vi_and(a, vi_set1(0xffff));
+		b = vi_and(b, vi_set1(0xffff));
+	}
+	return _mm256_permute4x64_epi64(_mm256_packus_epi32(a, b), 0xd8);
+}
+
+/* The scales of a band's two rows, in turn. */
+static VF
+nm_scales(const struct sq_weight *w, size_t band, size_t col)
+{
+	size_t across = sq_groups_across(w->cols, w->group_cols), r, row;
+	float s[2];
+
+	for (r = 0; r < 2; r++) {
+		row = 2 * band + r < w->rows ? 2 * band + r : w->rows - 1;
+		s[r] = sq_scalar(w->scales, w->scale_type,
+		    row / w->group_rows * across + col / w->group_cols);
+	}
+	return _mm256_setr_ps(s[0], s[1], s[0], s[1], s[0], s[1], s[0], s[1]);
+}
+
+SQ_INLINE void
+nm_band(const struct sq_sp_few *f, size_t band, size_t token, const int nt)
+{
+	const struct sq_weight *w = f->w;
+	const uint8_t *p = (const uint8_t *)w->data + band * sq_nm_values(w);
+	const uint32_t *line = (const uint32_t *)w->index +
+	    band * sq_nm_index(w) / sizeof(*line);
+	const char *x = (const char *)f->x + token * f->stride;
+	size_t steps = sq_nm_steps(w), s, r, i;
+	VF sum[SQ_SP_TOKENS], scale = nm_scales(w, band, 0);
+	float lane[VL], *y;
+	VI d[SQ_SP_TOKENS];
+	int t;
+
+	SQ_UNROLL for (t = 0; t < nt; t++)
+		sum[t] = vf_zero();
+	for (s = 0; s < steps; s += 8, p += 8 * SQ_NM_LANES, x += NM_BYTES) {
+		_mm_prefetch((const char *)p + 1024, _MM_HINT_T0);
+		_mm_prefetch((const char *)p + 1088, _MM_HINT_T0);
+		nm_window(p, nm_words(line + s / 16 * SQ_NM_LANES,
+		    s / 8 % 2 != 0), steps - s, x, f->stride, d, nt);
+		if (w->group_cols < w->cols)
+			scale = nm_scales(w, band, s * SQ_NM_LANES);
+		SQ_UNROLL for (t = 0; t < nt; t++)
+			sum[t] = vf_fma(vf_mul(scale, vf_set1(((const struct
+			    nm_head *)(x + (size_t)t * f->stride))->scale)),
+			    vf_from_i(d[t]), sum[t]);
+	}
+	for (t = 0; t < nt; t++) {
+		vf_store(lane, sum[t]);
+		y = (float *)f->y->p + (token + (size_t)t) * f->y->stride +
+		    2 * band;
+		for (r = 0; r < 2 && 2 * band + r < w->rows; r++)
+			for (y[r] = 0, i = r; i < VL; i += 2)
+				y[r] += lane[i];
+	}
+}
+
+static void
+few_nm(const struct sq_sp_few *f, size_t first, size_t end)
+{
+	size_t i, t;
+
+	for (i = first; i < end; i++) {
+		for (t = 0; t + SQ_SP_TOKENS <= f->tokens; t += SQ_SP_TOKENS)
+			nm_band(f, i, t, SQ_SP_TOKENS);
+		for (; t < f->tokens; t++)
+			nm_band(f, i, t, 1);
+	}
+}
+
 static void
 few_ints(const struct sq_sp_few *f, size_t width, size_t first, size_t end,
     float *scratch)
 {
-	if (f->w->grid == SQ_INT4)
+	if (width == SQ_SP_NM)
+		few_nm(f, first, end);
+	else if (f->w->grid == SQ_INT4)
 		few_4_64(f, first, end, scratch);
 	else if (width == 64)
 		few_8_64(f, first, end, scratch);
@@ -425,8 +578,18 @@ few_ints(const struct sq_sp_few *f, size_t width, size_t first, size_t end,
 		few_8_32(f, first, end, scratch);
 }
 
+static void
+arrange(const float *x, size_t cols, size_t padded, size_t width, int bits,
+    void *to)
+{
+	if (width == SQ_SP_NM)
+		arrange_nm(x, cols, padded, to);
+	else
+		arrange_few(x, cols, padded, width, bits, to);
+}
+
 const struct sq_sp_few_int sq_sp_few_int = {
-	.bytes = few_bytes, .arrange = arrange_few, .few = few_ints
+	.bytes = few_bytes, .arrange = arrange, .few = few_ints
 };
 #endif
 

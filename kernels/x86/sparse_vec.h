@@ -654,7 +654,8 @@ spread_row(const struct sq_sp_window *n, const uint8_t *p, size_t row,
 		switch (k) {
 #define ROW_CASE(kind)							\
 		case kind:						\
-			load_block(p + c * kind_bits(kind) / 8, kind, v);	\
+			load_block(p + c * kind_bits(kind) / 8, kind,	\
+			    v);						\
 			break;
 		BLOCK_KINDS(ROW_CASE)
 		default: return;

@@ -32,7 +32,7 @@ void	 sq_stored_release(struct sq_stored *);
 json_t	*sq_stored_describe(const struct sq_weight *);
 int	 sq_stored_parse(struct sq_weight *, const json_t *, char *err);
 
-/* Part i of a stored tensor as sq-stream(5) has it, into buf: values or mask. */
+/* Part i of a stored tensor as sq-stream(5) has it, into buf: values, mask. */
 int	 sq_stored_part(const struct sq_weight *, const struct sq_tensor *,
 	    int part, void *buf, char *err);
 

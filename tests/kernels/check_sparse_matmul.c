@@ -53,7 +53,7 @@ make_mask(struct checker *k, struct sq_mask *m)
 	if (m->pattern.kind == SQ_MASK_BLOCKS) {
 		for (r = 0; r < m->rows; r++)
 			for (c = 0; c < m->cols; c++)
-				sq_mask_set(m, r, c, r % n == 0 && c % run == 0 ?
+				sq_mask_set(m, r, c, r % n + c % run == 0 ?
 				    (int)(ck_rand(k) & 1) & all : r % n == 0 ?
 				    sq_mask_get(m, r, c - 1) :
 				    sq_mask_get(m, r - 1, c));

@@ -224,7 +224,7 @@ START_TEST(out_of_place)
 	for (i = 0; i < s->values_size; i++)
 		v[i] = i % 2 ? 0 : 5;
 	ck_assert_int_eq(sq_sparse_unpack(&s->to, rows, &back, err), 0);
-	s->to.cols = 197;			/* the last run has one column */
+	s->to.cols = 197;		/* the last run has one column */
 	s->w.cols = 197;
 	memset(s->index, 0xff, s->index_size);
 	ck_assert_int_lt(sq_sparse_unpack(&s->to, rows, &back, err), 0);
