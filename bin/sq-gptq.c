@@ -116,10 +116,11 @@ options(const struct sq_gptq_run *g)
 	    "sequential", g->sequential, "sweeps", l->sweeps);
 
 	sq_rules_describe(&g->f.rules, o);
+	if (g->tune.tune.steps > 0 || g->sequential)
+		json_object_set_new(o, "f32",
+		    json_boolean(g->tune.prec == SQ_PREC_F32));
 	if (g->tune.tune.steps == 0)
 		return o;
-	json_object_set_new(o, "f32",
-	    json_boolean(g->tune.prec == SQ_PREC_F32));
 	json_object_set_new(o, "tune", json_integer(g->tune.tune.steps));
 	json_object_set_new(o, "tune-batch",
 	    json_integer((json_int_t)g->tune.tune.batch));

@@ -7,10 +7,12 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/pool.h"
 
 #define SPIN	20000
+#define PIECE	((size_t)1 << 18)	/* bytes of a task of copying */
 
 struct worker {
 	struct sq_pool *pool;
@@ -168,4 +170,28 @@ int
 sq_pool_threads(const struct sq_pool *p)
 {
 	return p == NULL ? 1 : p->n;
+}
+
+struct copy {
+	char *to;
+	const char *from;
+	size_t n;
+};
+
+static void
+do_copy(void *arg, long task, int thread)
+{
+	const struct copy *c = arg;
+	size_t at = (size_t)task * PIECE;
+
+	(void)thread;
+	memcpy(c->to + at, c->from + at, c->n - at < PIECE ? c->n - at : PIECE);
+}
+
+void
+sq_pool_copy(struct sq_pool *p, void *to, const void *from, size_t n)
+{
+	struct copy c = { to, from, n };
+
+	sq_pool_run(p, do_copy, &c, (long)((n + PIECE - 1) / PIECE));
 }

@@ -6,6 +6,8 @@
 #ifndef SQ_BASE_POOL_H
 #define SQ_BASE_POOL_H
 
+#include <stddef.h>
+
 struct sq_pool;
 
 /* n threads in all, the caller's included; n < 1 means one for each processor
@@ -23,5 +25,8 @@ int		 sq_pool_threads(const struct sq_pool *);
 void	 sq_pool_run(struct sq_pool *pool,
 	    void (*fn)(void *arg, long task, int thread), void *arg,
 	    long ntasks);
+
+/* memcpy(), by all of them. */
+void	 sq_pool_copy(struct sq_pool *, void *to, const void *from, size_t n);
 
 #endif

@@ -266,10 +266,16 @@ seq_end(struct sq_filter *s)
 static int
 open_sequential(struct sq_gptq_run *g)
 {
-	struct sq_sequential_set set = { &g->f, &g->layer, SQ_PREC_BF16,
-	    set_rule, g->input, g->made, g };
+	struct sq_sequential_set set = { .filter = &g->f, .layer = &g->layer,
+	    .prec = g->tune.prec, .rule = set_rule, .input = g->input,
+	    .made = g->made, .arg = g };
 	struct sq_filter *s = &g->f;
 
+	if (g->tune.tune.steps > 0) {
+		set.block = sq_tune_run_block;
+		set.memory = sq_tune_run_memory;
+		set.block_arg = &g->tune;
+	}
 	if ((g->seq = sq_sequential_new(&set)) == NULL)
 		return sq_fail(s->err, "out of memory");
 	s->begin = begin;
@@ -300,18 +306,15 @@ tune_end(struct sq_filter *s)
 	return sq_tune_run_end(&((struct sq_gptq_run *)s)->tune);
 }
 
-static int
+static void
 open_tune(struct sq_gptq_run *g)
 {
 	struct sq_filter *s = &g->f;
 
-	g->tune.filter = s;
-	g->tune.layer = &g->layer;
 	s->begin = begin;
 	s->record = tune_record;
 	s->tensor = tune_tensor;
 	s->end = tune_end;
-	return sq_tune_run_init(&g->tune, s->err);
 }
 
 int
@@ -324,10 +327,18 @@ sq_gptq_run_init(struct sq_gptq_run *g)
 	    sq_budget_choose(&g->budget, s->err) < 0))
 		return -1;
 	g->tune.state_path = g->state_path;
-	if (g->tune.tune.steps > 0)
-		return open_tune(g);
+	if (g->tune.tune.steps > 0) {
+		g->tune.filter = s;
+		g->tune.layer = &g->layer;
+		if (sq_tune_run_init(&g->tune, s->err) < 0)
+			return -1;
+	}
 	if (g->sequential)
 		return open_sequential(g);
+	if (g->tune.tune.steps > 0) {
+		open_tune(g);
+		return 0;
+	}
 	if (sq_tune_state_open(&g->state, g->state_path, s->err) < 0)
 		return -1;
 	g->layer.keeps = g->state_path != NULL;

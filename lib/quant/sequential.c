@@ -2,10 +2,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/pool.h"
 #include "calib/block.h"
 #include "calib/gram.h"
 #include "calib/pass.h"
-#include "formats/fmt_stats.h"
 #include "model/weight.h"
 #include "quant/sequential.h"
 #include "quant/target.h"
@@ -30,6 +30,8 @@ struct sq_sequential {
 	struct sq_sequential_set o;
 	struct sq_tokens tokens;
 	struct side whole, small;	/* as it was, as it becomes */
+	struct sq_hidden entry;		/* of small, before the block: only for
+					   what o.block makes of it */
 	struct sq_block block;
 	/* the input at work */
 	enum sq_role role;
@@ -56,7 +58,8 @@ samples(const struct sq_sequential *s)
 static uint64_t
 hidden_bytes(const struct sq_sequential *s)
 {
-	return 2 * 4 * s->tokens.count * s->o.filter->inv.config.dim;
+	return (s->o.block == NULL ? 2 : 3) * 4 * s->tokens.count *
+	    s->o.filter->inv.config.dim;
 }
 
 /* Of a side's passes, of an input's sums and what is made of them. */
@@ -74,6 +77,8 @@ least_memory(const struct sq_sequential *s)
 	    c->head_dim + 4 * length * c->dim;
 	sum = 4 * length * wide + 2 * sq_gram_bytes(wide, length, s->o.prec) +
 	    4 * (5 * wide * wide) + 4 * wide * c->dim;
+	if (s->o.block != NULL)
+		sum += s->o.memory(s->o.block_arg, &s->tokens);
 	return FIXED + 2 * block + 2 * lane + sum +
 	    sq_gptq_memory(s->o.layer, c->dim, wide, 4, 1);
 }
@@ -356,7 +361,8 @@ quantize(struct sq_sequential *s, struct sq_held *h, float *w, void *arg)
 	    s->err) < 0 || sq_gptq_matrix(s->o.layer, &h->t, w, &made,
 	    &payload, s->err) < 0)
 		return -1;
-	sq_progress_add(s->o.filter->progress, h->t.length);
+	if (s->o.block == NULL)
+		sq_progress_add(s->o.filter->progress, h->t.length);
 	free(h->payload);
 	h->payload = payload;
 	h->t = made;
@@ -465,14 +471,62 @@ bind_whole(struct sq_sequential *s, struct sq_block *copy)
 }
 
 static int
-run_block(struct sq_sequential *s)
+copy_states(struct sq_sequential *s)
 {
+	struct sq_hidden *h = &s->small.hidden;
+	size_t i;
+	float *from, *to;
+
+	for (i = 0; i < samples(s); i++) {
+		if ((from = sq_hidden_get(h, i, s->err)) == NULL ||
+		    (to = sq_hidden_get(&s->entry, i, s->err)) == NULL)
+			return -1;
+		sq_pool_copy(s->o.layer->ctx->pool, to, from,
+		    h->length * h->dim * sizeof(*to));
+		if (sq_hidden_put(&s->entry, i, s->err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* The second half and what o.block does; then the second model passes the
+ * whole block, from its beginning. */
+static int
+finish_block(struct sq_sequential *s, const struct sq_block *whole)
+{
+	struct sq_sequential_block b = { whole, &s->block, s->small.model,
+	    &s->entry, &s->whole.hidden };
+	struct sq_hidden mid = s->small.hidden;
+	size_t i;
+
+	s->whole.lane.f.tap = s->small.lane.f.tap = NULL;
+	for (i = 0; !s->ahead && i < samples(s); i++)
+		if (pass(s, &s->whole, i, sq_forward_ffn, 1) < 0)
+			return -1;
+	s->ahead = 0;
+	if (s->o.block(s->o.block_arg, &b, s->err) < 0 ||
+	    sq_block_bind(&s->block, s->small.model, s->err) < 0)
+		return -1;
+	s->small.hidden = s->entry;
+	s->entry = mid;
+	for (i = 0; i < samples(s); i++)
+		if (pass(s, &s->small, i, sq_forward_block, 1) < 0)
+			return -1;
+	return 0;
+}
+
+static int
+run_block(struct sq_sequential *s, const struct sq_block *whole)
+{
+	if (s->o.block != NULL && copy_states(s) < 0)
+		return -1;
 	if (sq_block_bind(&s->block, s->small.model, s->err) < 0 ||
 	    do_input(s, SQ_IN_QKV) < 0 || do_input(s, SQ_IN_O) < 0 ||
 	    finish_half(s, sq_forward_attention) < 0 ||
 	    do_input(s, SQ_IN_FFN) < 0 || do_input(s, SQ_IN_DOWN) < 0)
 		return -1;
-	return finish_half(s, sq_forward_ffn);
+	return s->o.block == NULL ? finish_half(s, sq_forward_ffn) :
+	    finish_block(s, whole);
 }
 
 static int
@@ -483,7 +537,7 @@ end_block(struct sq_sequential *s)
 
 	if (s->block.n == 0)
 		return 0;
-	if (bind_whole(s, &copy) < 0 || run_block(s) < 0 || put_block(s) < 0)
+	if (bind_whole(s, &copy) < 0 || run_block(s, &copy) < 0 || put_block(s) < 0)
 		r = -1;
 	sq_block_drop(&copy);
 	sq_block_drop(&s->block);
@@ -502,7 +556,7 @@ sq_sequential_new(const struct sq_sequential_set *o)
 		return NULL;
 	s->o = *o;
 	s->err = o->filter->err;
-	s->whole.hidden.fd = s->small.hidden.fd = -1;
+	s->whole.hidden.fd = s->small.hidden.fd = s->entry.fd = -1;
 	return s;
 }
 
@@ -539,8 +593,12 @@ sq_sequential_tokens(struct sq_sequential *s)
 		    "samples, not %zu", HOLD, samples(s));
 	if ((spill = plan_memory(s)) < 0)
 		return -1;
-	return side_init(s, &s->whole, spill) < 0 ? -1 :
-	    side_init(s, &s->small, spill);
+	if (side_init(s, &s->whole, spill) < 0 ||
+	    side_init(s, &s->small, spill) < 0)
+		return -1;
+	return s->o.block == NULL ? 0 : sq_hidden_init(&s->entry, samples(s),
+	    (size_t)s->tokens.length, (size_t)f->inv.config.dim, spill,
+	    s->err);
 }
 
 static int
@@ -618,6 +676,7 @@ sq_sequential_free(struct sq_sequential *s)
 	sq_block_drop(&s->block);
 	side_release(&s->whole);
 	side_release(&s->small);
+	sq_hidden_release(&s->entry);
 	sq_tokens_release(&s->tokens);
 	free(s);
 }

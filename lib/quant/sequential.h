@@ -10,10 +10,22 @@
 #ifndef SQ_QUANT_SEQUENTIAL_H
 #define SQ_QUANT_SEQUENTIAL_H
 
+#include "calib/block.h"
+#include "calib/hidden.h"
+#include "formats/fmt_stats.h"
 #include "quant/filter.h"
 #include "quant/gptq_layer.h"
 
 struct sq_sequential;
+
+/* A block whose layers are quantized: what can be made of it further. */
+struct sq_sequential_block {
+	const struct sq_block *whole;	/* as it came */
+	struct sq_block *small;		/* as it becomes: payloads may change */
+	struct sq_model *model;		/* of small, which is bound again */
+	struct sq_hidden *in;		/* before it, in that model */
+	struct sq_hidden *target;	/* after it, in the first model */
+};
 
 struct sq_sequential_set {
 	struct sq_filter *filter;
@@ -26,6 +38,11 @@ struct sq_sequential_set {
 	void (*input)(void *arg, double strength);
 	void (*made)(void *arg, const struct sq_tensor *);
 	void *arg;
+	/* Or NULL: what a block becomes in the end, and the memory for it. */
+	int (*block)(void *block_arg, const struct sq_sequential_block *,
+	    char *err);
+	uint64_t (*memory)(void *block_arg, const struct sq_tokens *);
+	void *block_arg;
 };
 
 /*

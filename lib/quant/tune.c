@@ -35,7 +35,8 @@ sq_tune_pass(struct sq_backward *b, struct sq_hidden *h, size_t layer,
 	for (i = 0; i < n; i++) {
 		if ((p = sq_hidden_get(h, first + i, err)) == NULL)
 			return -1;
-		memcpy((float *)b->f.x.p + i * one, p, one * sizeof(*p));
+		sq_pool_copy(b->f.ctx->pool, (float *)b->f.x.p + i * one, p,
+		    one * sizeof(*p));
 	}
 	b->f.x.rows = n * h->length;
 	return sq_backward_forward(b, layer, err);
@@ -79,22 +80,22 @@ part(struct work *k, const size_t *id, size_t n, double *loss, char *err)
 	struct sq_tune *t = k->t;
 	size_t one = t->in->length * t->in->dim, i;
 	struct row_job j = { t->back->f.x.p, k->d, k->loss, t->in->dim };
+	struct sq_pool *pool = t->back->f.ctx->pool;
 	float *p;
 
 	for (i = 0; i < n; i++) {
 		if ((p = sq_hidden_get(t->in, id[i], err)) == NULL)
 			return -1;
-		memcpy((float *)t->back->f.x.p + i * one, p,
+		sq_pool_copy(pool, (float *)t->back->f.x.p + i * one, p,
 		    one * sizeof(*p));
 		if ((p = sq_hidden_get(t->target, id[i], err)) == NULL)
 			return -1;
-		memcpy(k->d + i * one, p, one * sizeof(*p));
+		sq_pool_copy(pool, k->d + i * one, p, one * sizeof(*p));
 	}
 	t->back->f.x.rows = n * t->in->length;
 	if (sq_backward_forward(t->back, k->layer, err) < 0)
 		return -1;
-	sq_pool_run(t->back->f.ctx->pool, do_row, &j,
-	    (long)t->back->f.x.rows);
+	sq_pool_run(pool, do_row, &j, (long)t->back->f.x.rows);
 	for (i = 0; i < t->back->f.x.rows; i++)
 		*loss += k->loss[i];
 	sq_progress_add(t->progress, t->back->f.x.rows);

@@ -123,15 +123,16 @@ plan(const struct sq_tune_run *r, char *err)
 
 /* ---- the beginning of the stream ---- */
 
+/* passes: how often all samples pass a block besides. */
 static void
-set_progress(const struct sq_tune_run *r)
+set_progress(const struct sq_tune_run *r, uint64_t passes)
 {
 	struct sq_progress *p = r->filter->progress;
 	uint64_t n = r->tokens.count, length = r->tokens.length;
 
 	p->unit = "tokens";
 	p->done = 0;
-	p->bytes = r->filter->inv.config.layers * (2 * n +
+	p->bytes = r->filter->inv.config.layers * (passes * n +
 	    (uint64_t)r->tune.steps * r->tune.batch * length +
 	    LOOKS * (n / length / JUDGES) * length);
 }
@@ -182,7 +183,7 @@ start(struct sq_tune_run *r, char *err)
 	r->tune.in = &r->in;
 	r->tune.target = &r->target;
 	r->tune.progress = r->filter->progress;
-	set_progress(r);
+	set_progress(r, 2);
 	return set_key(r, err);
 }
 
@@ -237,8 +238,8 @@ store(struct sq_tune_run *r, struct sq_hidden *h, size_t i, size_t n,
 	for (k = 0; k < n; k++) {
 		if ((p = sq_hidden_get(h, i + k, err)) == NULL)
 			return -1;
-		memcpy(p, (float *)r->back.f.x.p + k * one,
-		    one * sizeof(*p));
+		sq_pool_copy(r->layer->ctx->pool, p, (float *)r->back.f.x.p +
+		    k * one, one * sizeof(*p));
 		if (sq_hidden_put(h, i + k, err) < 0)
 			return -1;
 	}
@@ -301,26 +302,36 @@ round_weight(struct sq_tune_run *r, struct sq_tune_tensor *h,
 	    h->t.name);
 }
 
+/* From the codes that there are. */
+static int
+init_weight(struct sq_tune_run *r, struct sq_tune_tensor *h,
+    const struct sq_mat *w, char *err)
+{
+	struct sq_qrule rule = r->layer->rule;
+	struct sq_qdst q = places(h);
+
+	rule.group_cols = (size_t)h->made.group_cols;
+	return sq_tune_weight_init(&h->weight, r->layer->ctx->pool, w, &rule,
+	    &q, r->tune.slack, err);
+}
+
 /* As GPTQ leaves it or, without statistics, rounding. */
 static int
 begin_weight(struct sq_tune_run *r, struct sq_tune_tensor *h,
     const struct sq_mat *w, char *err)
 {
-	struct sq_qrule rule = r->layer->rule;
-	struct sq_qdst q;
-
 	if ((sq_gptq_concerns(r->layer, h->t.name) ?
 	    sq_gptq_matrix(r->layer, &h->t, w->p, &h->made, &h->codes, err) :
 	    round_weight(r, h, w, err)) < 0)
 		return -1;
-	rule.group_cols = (size_t)h->made.group_cols;
-	q = places(h);
-	return sq_tune_weight_init(&h->weight, r->layer->ctx->pool, w, &rule,
-	    &q, r->tune.slack, err);
+	return init_weight(r, h, w, err);
 }
 
+/* fn is called with the values that the tensor came with. */
 static int
-quantize(struct sq_tune_run *r, struct sq_tune_tensor *h, char *err)
+with_values(struct sq_tune_run *r, struct sq_tune_tensor *h,
+    int (*fn)(struct sq_tune_run *, struct sq_tune_tensor *,
+    const struct sq_mat *, char *), char *err)
 {
 	struct sq_weight w;
 	struct sq_mat m = { NULL, SQ_F32, h->t.dim[0], h->t.dim[1],
@@ -338,7 +349,7 @@ quantize(struct sq_tune_run *r, struct sq_tune_tensor *h, char *err)
 		return sq_fail(err, "tensor '%s': out of memory", h->t.name);
 	bad = sq_dequantize(r->layer->ctx, &w, 0, &m) != 0 ?
 	    sq_fail(err, "no kernel for this case of 'dequantize'") :
-	    begin_weight(r, h, &m, err);
+	    fn(r, h, &m, err);
 	free(m.p);
 	return bad;
 }
@@ -546,7 +557,7 @@ hold(struct sq_tune_run *r, const struct sq_tensor *t,
 	if (!slot->linear || slot->bias ||
 	    (wants = sq_filter_wants(f, t, slot)) == 0)
 		return 0;
-	return wants < 0 ? -1 : quantize(r, h, f->err);
+	return wants < 0 ? -1 : with_values(r, h, begin_weight, f->err);
 }
 
 int
@@ -573,4 +584,88 @@ int
 sq_tune_run_end(struct sq_tune_run *r)
 {
 	return end_block(r);
+}
+
+/* ---- after --sequential ---- */
+
+uint64_t
+sq_tune_run_memory(void *arg, const struct sq_tokens *tokens)
+{
+	struct sq_tune_run *r = arg;
+
+	r->tokens = *tokens;
+	r->tokens.id = NULL;		/* the lender's */
+	return least_bytes(r);
+}
+
+/* The tensors of the block; what is quantized now is to be tuned. */
+static int
+borrow(struct sq_tune_run *r, const struct sq_sequential_block *b, char *err)
+{
+	const struct sq_held *was, *now;
+	struct sq_tune_tensor *h;
+	int i;
+
+	if (b->whole->n > SQ_TUNE_HELD)
+		return sq_fail(err, "block %ju: more tensors than a block has",
+		    (uintmax_t)r->block);
+	for (i = 0; i < b->whole->n; i++) {
+		was = &b->whole->held[i];
+		now = &b->small->held[i];
+		h = &r->held[r->nheld++];
+		h->t = was->t;
+		h->made = now->t;
+		h->slot = was->slot;
+		h->payload = was->payload;
+		if (now->t.grid == was->t.grid)
+			continue;
+		h->codes = now->payload;
+		if (with_values(r, h, init_weight, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static void
+give_back(struct sq_tune_run *r)
+{
+	struct sq_tune_tensor *h;
+
+	while (r->nheld > 0) {
+		h = &r->held[--r->nheld];
+		sq_tune_weight_release(&h->weight);
+		memset(h, 0, sizeof(*h));
+	}
+	r->model = NULL;
+}
+
+static int
+follow(struct sq_tune_run *r, const struct sq_sequential_block *b, char *err)
+{
+	size_t length = (size_t)r->tokens.length;
+
+	r->tune.progress = r->filter->progress;
+	set_progress(r, 0);
+	if (set_key(r, err) < 0)
+		return -1;
+	return sq_backward_init(&r->back, b->model, r->layer->ctx, r->prec,
+	    portion(r), length, err);
+}
+
+int
+sq_tune_run_block(void *arg, const struct sq_sequential_block *b, char *err)
+{
+	struct sq_tune_run *r = arg;
+	int bad;
+
+	if (r->back.samples == 0 && follow(r, b, err) < 0)
+		return -1;
+	r->block = b->whole->layer;
+	r->model = b->model;
+	r->tune.back = &r->back;
+	r->tune.in = b->in;
+	r->tune.target = b->target;
+	bad = borrow(r, b, err) < 0 ? -1 : make(r, err);
+	give_back(r);
+	return bad;
 }

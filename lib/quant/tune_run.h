@@ -1,7 +1,8 @@
 /*
  * Tuning in a stream (tune.h): TOKENS pass through the original and through
  * the quantized blocks side by side, block by block.  A weight begins as GPTQ
- * leaves it when statistics came before it, else rounded to nearest.
+ * leaves it when statistics came before it, else rounded to nearest; or, after
+ * sequential.h, which has the stream then, as that leaves it.
  *
  * Statistics end here: they would stand before tensors that are still at work.
  */
@@ -10,6 +11,7 @@
 
 #include "quant/filter.h"
 #include "quant/gptq_layer.h"
+#include "quant/sequential.h"
 #include "quant/tune.h"
 #include "quant/tune_state.h"
 
@@ -54,5 +56,10 @@ int	 sq_tune_run_record(struct sq_tune_run *);
 int	 sq_tune_run_tensor(struct sq_tune_run *, const struct sq_tensor *,
 	    const struct sq_slot *);
 int	 sq_tune_run_end(struct sq_tune_run *);
+
+/* For those of struct sq_sequential_set; arg is the struct sq_tune_run. */
+uint64_t sq_tune_run_memory(void *arg, const struct sq_tokens *);
+int	 sq_tune_run_block(void *arg, const struct sq_sequential_block *,
+	    char *err);
 
 #endif

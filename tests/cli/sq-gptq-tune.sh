@@ -62,6 +62,20 @@ awk '/block 0: error/ { e[FILENAME] = $5 + 0 }
 END { exit !(e["w"] < e["v"]) }' v w || fail "$(cat v w)"
 exits 1 tune -m m.sq
 grep -q 'no TOKENS' err
+
+# After --sequential: another beginning, lower once more, the same for any -j,
+# and reused.
+both() {
+	tune --sequential --state b "$@" <c.sq
+}
+both -v -j 1 >both.sq 2>v
+[ "$(grep -c 'block .*: error' v)" -eq 2 ] || fail "$(cat v)"
+tr -d , <v | awk '/block .*: error .* tuned / && $7 + 0 >= $5 + 0 { exit 1 }' ||
+    fail "$(cat v)"
+cmp -s both.sq want.sq && fail "--sequential changes nothing"
+both -v -j 3 2>log | cmp - both.sq
+[ "$(grep -c 'reused from' log)" -eq 2 ] || fail "$(cat log)"
+tune --sequential -j 3 <c.sq | cmp - both.sq
 exits 1 tune --only model.embed_tokens.weight -m c.sq
 exits 2 sq-gptq --tune 0 -m c.sq
 
