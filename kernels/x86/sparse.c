@@ -14,6 +14,7 @@
 #define PANEL		((size_t)128 << 10)
 #define PANELS		8		/* of a task, at most */
 #define TASKS		4		/* for each thread, at least */
+#define SLAB		((size_t)2 << 20)	/* of the rest, for codes */
 
 struct run {
 	const struct sq_sp_level *lv;
@@ -275,6 +276,91 @@ run_few(struct run *r, struct sq_ctx *c, size_t threads, size_t room)
 	return 0;
 }
 
+/* Some rows of runs of integers, spread out as int8. */
+struct slab {
+	const struct sq_weight *w;
+	size_t row, rows;
+	uint8_t *codes;
+};
+
+/* The codes of a run's slots that are not empty, or that are zeros. */
+static void
+spread_run(const struct sq_weight *w, size_t band, size_t step, size_t lane,
+    uint8_t *out, size_t left)
+{
+	const uint8_t *p = (const uint8_t *)w->data + band * sq_nm_values(w);
+	unsigned at, last = 0;
+	size_t k, i;
+	uint8_t u;
+
+	for (k = 0; k < w->n; k++, last = at) {
+		at = sq_nm_get(w, band, step, lane + k);
+		if (k > 0 && at <= last)
+			return;
+		i = sq_nm_value(w, step, lane + k);
+		u = w->grid == SQ_INT8 ? p[i] : p[i / 2] >> 4 * (i % 2) & 15;
+		if (w->zeros == NULL)
+			u = (uint8_t)(w->grid == SQ_INT8 ? u ^ 128 : u + 120);
+		if (at < left)
+			out[at] = u;
+	}
+}
+
+/* Row r of the slab. */
+static void
+spread_row(void *arg, long task, int thread)
+{
+	const struct slab *s = arg;
+	const struct sq_weight *w = s->w;
+	size_t r = s->row + (size_t)task, rows = sq_nm_rows(w), c, n;
+	uint8_t *out = s->codes + (size_t)task * w->cols;
+	size_t across = sq_groups_across(w->cols, w->group_cols);
+
+	(void)thread;
+	memset(out, 128, w->cols);
+	for (c = 0; w->zeros != NULL && c < w->cols; c += n) {
+		n = least(w->group_cols, w->cols - c);
+		memset(out + c, w->zeros[r * across + c / w->group_cols], n);
+	}
+	for (c = 0; c < w->cols; c += w->m)
+		spread_run(w, r / rows, c / SQ_NM_LANES, c % SQ_NM_LANES +
+		    r % rows * w->n, out + c, w->cols - c);
+}
+
+/* Runs of integers by many tokens. */
+static int
+run_codes(const struct sq_sp_level *lv, struct sq_ctx *c,
+    const struct sq_weight *w, const struct sq_mat *x, enum sq_prec prec,
+    const struct sq_mat *y)
+{
+	size_t across = sq_groups_across(w->cols, w->group_cols), step;
+	struct slab s = { .w = w };
+	struct sq_weight d = *w;
+	struct sq_mat part = *y;
+	struct sq_ctx less = *c;
+	int r = 0;
+
+	less.work_size -= SLAB;
+	s.codes = (uint8_t *)c->work + less.work_size;
+	step = SLAB / w->cols / ROWS * ROWS;
+	if (step == 0)
+		return SQ_UNSUP;
+	d.grid = SQ_INT8;
+	d.layout = SQ_ROWS;
+	d.data = s.codes;
+	for (; s.row < w->rows && r == 0; s.row += step) {
+		s.rows = d.rows = part.cols = least(step, w->rows - s.row);
+		part.p = (float *)y->p + s.row;
+		d.scales = (const char *)w->scales + s.row * across *
+		    sq_dtype_size(w->scale_type);
+		if (w->zeros != NULL)
+			d.zeros = w->zeros + s.row * across;
+		sq_pool_run(c->pool, spread_row, &s, (long)s.rows);
+		r = lv->matmul(&less, &d, x, prec, &part);
+	}
+	return r;
+}
+
 /* Whether windows of blocks can be multiplied as integers: one group has at
  * least half of a window, or the other way round. */
 static int
@@ -337,6 +423,9 @@ sq_sp_run(const struct sq_sp_level *lv, const struct sq_mm_level *many,
 		return SQ_UNSUP;
 	if (x->rows == 0 || w->rows == 0)
 		return 0;
+	if (!few && w->layout == SQ_NM && w->grid != SQ_DENSE &&
+	    w->group_rows == 1 && prec == SQ_PREC_BF16 && many == lv->plain)
+		return run_codes(lv, c, w, x, prec, y);
 	r.depth = w->layout == SQ_BLOCKS && w->n % ROWS == 0 &&
 	    w->m % SQ_MM_UNIT == 0 && w->m <= DEPTH ? w->m : DEPTH;
 	unit = SQ_MM_UNIT;

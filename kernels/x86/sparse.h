@@ -6,6 +6,7 @@
  * that it belongs to.  Many tokens: a window of the weight is spread out as
  * float32, where it has anything at all, and goes through the panels of
  * matmul.h; so blocks are skipped, while n of m columns cost what all would.
+ * Runs of integers are spread out as codes, some rows at a time.
  */
 #ifndef SQ_X86_SPARSE_H
 #define SQ_X86_SPARSE_H
@@ -68,6 +69,9 @@ extern const struct sq_sp_few_int sq_sp_few_int;	/* AVX2 */
 struct sq_sp_level {
 	const struct sq_mm_level *plain;	/* in float32 */
 	const struct sq_sp_int *ints;
+	/* of a weight in rows */
+	int (*matmul)(struct sq_ctx *, const struct sq_weight *,
+	    const struct sq_mat *x, enum sq_prec, const struct sq_mat *y);
 
 	/* Bands, or rows of blocks, first .. end-1 of w into y; scratch has
 	 * SQ_SP_SCRATCH bytes. */

@@ -718,8 +718,8 @@ spread(const struct sq_sp_window *n, float *out, size_t stride)
 }
 
 const struct sq_sp_level LEVEL(sp) = {
-	.plain = &LEVEL(mm), .ints = &LEVEL(sp_int), .few = few,
-	.spread = spread
+	.plain = &LEVEL(mm), .ints = &LEVEL(sp_int),
+	.matmul = LEVEL(matmul), .few = few, .spread = spread
 };
 
 int
