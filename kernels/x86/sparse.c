@@ -371,6 +371,15 @@ ints_fit(const struct sq_weight *w, size_t width)
 	    0 || w->group_cols >= w->cols || 2 * w->group_cols == width);
 }
 
+/* Whether the runs of integers bear that x is rounded with one scale for 128
+ * columns: the greatest one may not be multiplied, so many others must be. */
+static int
+runs_fit(const struct sq_weight *w)
+{
+	return w->layout == SQ_NM && w->grid != SQ_DENSE &&
+	    w->m == 2 * w->n && w->cols >= 2 * SQ_SP_NM;
+}
+
 /* The width of windows for few tokens, or 0: 2:4 of int8, and blocks, where
  * groups have whole windows. */
 static size_t
@@ -380,7 +389,7 @@ few_width(const struct sq_weight *w)
 	    SQ_SP_WIDTH / 2, g = w->group_cols;
 
 	if (w->layout == SQ_NM)
-		return w->n == 2 && w->m == 4 && w->grid == SQ_INT8 &&
+		return runs_fit(w) && w->m == 4 && w->grid == SQ_INT8 &&
 		    w->zeros == NULL && (g >= w->cols || g % SQ_SP_NM == 0) ?
 		    SQ_SP_NM : 0;
 	if (w->grid == SQ_DENSE)
@@ -423,8 +432,7 @@ sq_sp_run(const struct sq_sp_level *lv, const struct sq_mm_level *many,
 		return SQ_UNSUP;
 	if (x->rows == 0 || w->rows == 0)
 		return 0;
-	if (!few && w->layout == SQ_NM && w->grid != SQ_DENSE &&
-	    w->group_rows == 1 && prec == SQ_PREC_BF16 && many == lv->plain)
+	if (!few && runs_fit(w) && w->group_rows == 1 && prec == SQ_PREC_BF16 && many == lv->plain)
 		return run_codes(lv, c, w, x, prec, y);
 	r.depth = w->layout == SQ_BLOCKS && w->n % ROWS == 0 &&
 	    w->m % SQ_MM_UNIT == 0 && w->m <= DEPTH ? w->m : DEPTH;
