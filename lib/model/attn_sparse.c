@@ -10,6 +10,7 @@
 #define BLOCK	SQ_KEEP_BLOCK
 #define READ	512		/* keys that are read at a time */
 #define POOL	16		/* queries of a pool */
+#define DIM	512		/* of a head, at most */
 #define LAST	16		/* queries that tell columns and diagonals */
 
 int
@@ -20,7 +21,9 @@ sq_attn_choose(struct sq_attn_choice *a, const char *s)
 	memset(a, 0, sizeof(*a));
 	if (strcmp(s, "all") == 0)
 		return 0;
-	if (strchr(s, '-') != strrchr(s, '-') || strchr(s, ' ') != NULL)
+	if (strchr(s, ' ') != NULL || (strchr(s, '-') != NULL &&
+	    strncmp(s, "vertical-slash:", 15) != 0) ||
+	    strchr(s, '-') != strrchr(s, '-'))
 		return -1;
 	a->pick = SQ_ATTN_WINDOW;
 	if (sscanf(s, "window:%9zu%n", &a->window, &end) == 1 && end > 0) {
@@ -195,7 +198,7 @@ score_pooled(const struct look *l, const struct sq_seq *piece, size_t head)
 {
 	size_t dim = l->kv->dim, last = (piece->pos + piece->n - 1) / BLOCK;
 	size_t group = l->a->heads / l->kv->heads, i, j, n, g, d;
-	float mean[512];
+	float mean[DIM];
 	const float *x;
 
 	memset(l->score, 0, (last + 1) * sizeof(*l->score));
@@ -383,7 +386,8 @@ static int
 plan_one(struct sq_attn_plan *p, struct look *l, size_t first, size_t n)
 {
 	size_t heads = l->kv->heads, i, h, words = p->keep.words;
-	int chosen = l->how->pick != SQ_ATTN_WINDOW && l->seq->n >= BLOCK;
+	int chosen = l->how->pick != SQ_ATTN_WINDOW && l->seq->n >= BLOCK &&
+	    l->kv->dim <= DIM;
 	uint64_t *mask;
 
 	l->blocks = (l->seq->pos + l->seq->n - 1) / BLOCK + 1;

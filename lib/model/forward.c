@@ -316,6 +316,9 @@ attend_all(struct sq_forward *f, const struct sq_attn *a,
 	if (f->model->attention.pick == SQ_ATTN_ALL || a->window > 0)
 		return sq_attention(f->ctx, a, kv, f->seq, n, q, y) == 0 ? 0 :
 		    no_kernel(f, err, SQ_OP_attention);
+	if (f->ctx->kern->mem->device)
+		return sq_fail(err, "attention to chosen keys works in the "
+		    "host's memory");
 	if (sq_attn_plan(p, &f->model->attention, f->ctx, a, kv, f->seq, n, q,
 	    err) < 0)
 		return -1;

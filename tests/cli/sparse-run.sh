@@ -74,7 +74,7 @@ sq-eval -q --csv --attention window:64+sink:64 -t long --length 512 a.sqa |
 ! cmp -s all some
 sq-run -v --attention window:128+sink:1 -n 2 a.sqa "$(cat long)" 2>said >text
 grep -q 'sparse_attention: [0-9]* of [0-9]* blocks of keys seen, 0\.' said
-for bad in window window:0 pooled:2 pooled:0 vertical-slash: half; do
+for bad in window window:0 window:-1 pooled:2 pooled:0 vertical-slash: half; do
 	exits 2 sq-run --attention $bad a.sqa x
 	says "sq-run: --attention: '$bad' is not all, .*"
 done

@@ -530,9 +530,9 @@ check_sparse_attention(struct checker *k, const struct sq_kern *ref,
 {
 	size_t i;
 
-	for (i = 0; i < (new == ref ? 3 : 9); i++)
+	for (i = 0; i < (new == ref ? 2 : 6); i++)
 		shapes(k, ref, new, i, 1);
-	for (i = 0; i < (new == ref ? 2 : 12); i++)
+	for (i = 0; i < (new == ref ? 1 : 6); i++)
 		coded(k, ref, new, i, 1);
 	if (new != ref)
 		long_ones(k, ref, new, 1);
