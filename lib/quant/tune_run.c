@@ -19,6 +19,9 @@
 #define LONGEST	0.01f
 #define SCALE	0.002f
 #define SLACK	0.48f
+/* After --sequential codes are good for each other: one turns only when the
+ * gradient wants so all along. */
+#define SETTLED	0.3f
 
 int
 sq_tune_run_init(struct sq_tune_run *r, char *err)
@@ -645,6 +648,7 @@ follow(struct sq_tune_run *r, const struct sq_sequential_block *b, char *err)
 	size_t length = (size_t)r->tokens.length;
 
 	r->tune.progress = r->filter->progress;
+	r->tune.slack = SETTLED;
 	set_progress(r, 0);
 	if (set_key(r, err) < 0)
 		return -1;
