@@ -104,21 +104,25 @@ do_pack(void *arg, long task, int thread)
 	lv->pack(&x, packed_at(r, col) + v * x_bytes(r, cols) * lv->lanes);
 }
 
+/* The sums of a task's panels into y: a few of its rows at a time, which are
+ * pages apart. */
 static void
-finish(const struct run *r, const float *sums, size_t row, size_t rows)
+finish(const struct run *r, const float *sums, size_t first, size_t end)
 {
 	const struct sq_mm_level *lv = r->lv;
-	size_t v, t;
+	size_t v, t, row;
 
 	for (v = 0; v < r->nvec; v++) {
 		t = v * lv->lanes;
-		lv->finish(sums + t * SQ_MM_PANEL, rows,
-		    least(lv->lanes, r->rows - t), (float *)r->y->p +
-		    (r->row + t) * r->y->stride + row, r->y->stride);
+		for (row = first; row < end; row += SQ_MM_PANEL)
+			lv->finish(sums + (row - first) * r->nvec * lv->lanes +
+			    t * SQ_MM_PANEL, least(SQ_MM_PANEL, end - row),
+			    least(lv->lanes, r->rows - t), (float *)r->y->p +
+			    (r->row + t) * r->y->stride + row, r->y->stride);
 	}
 }
 
-/* One panel: what it adds to its sums, and y when these are complete. */
+/* One panel: what it adds to its sums. */
 static void
 do_panel(const struct run *r, struct sq_mm_part *p, void *panel, float *sums)
 {
@@ -129,8 +133,6 @@ do_panel(const struct run *r, struct sq_mm_part *p, void *panel, float *sums)
 	lv->expand(p, panel);
 	lv->tile(panel, packed_at(r, p->col), p->rows, p->cols, r->nvec, sums,
 	    p->col == 0);
-	if (p->col + p->cols == r->padded)
-		finish(r, sums, p->row, p->rows);
 }
 
 /* From a panel to the next one, in bytes: down the rows of the task, then from
@@ -168,6 +170,7 @@ do_tiles(void *arg, long task, int thread)
 			do_panel(r, &p, panel, sums + (p.row - first) *
 			    r->nvec * lv->lanes);
 		}
+	finish(r, sums, first, end);
 	if (lv->end != NULL)
 		lv->end();
 }
