@@ -14,11 +14,11 @@
 static const char usage[] =
     "[-qv] [-f FORMAT] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] "
     "[-p PROFILE] [--act none|int8|fp8] [--dense GLOB]... [--engine NAME] "
-    "[--gguf-pre NAME] [--gguf-type TYPE] [--kv] [--scales f16|bf16|f32] "
-    "[--shard-size SIZE] [--tp N] -o OUT";
+    "[--gguf-pre NAME] [--gguf-type TYPE] [--kv] [--old-packing] "
+    "[--scales f16|bf16|f32] [--shard-size SIZE] [--tp N] -o OUT";
 
 enum { OPT_ACT = SQ_OPT(0), OPT_DENSE, OPT_ENGINE, OPT_GGUF_PRE,
-	OPT_GGUF_TYPE, OPT_KV, OPT_SCALES, OPT_SHARD, OPT_TP };
+	OPT_GGUF_TYPE, OPT_KV, OPT_OLD, OPT_SCALES, OPT_SHARD, OPT_TP };
 
 static const struct option longopts[] = {
 	SQ_LONG,
@@ -30,6 +30,7 @@ static const struct option longopts[] = {
 	{ "gguf-type", required_argument, NULL, OPT_GGUF_TYPE },
 	{ "kv", no_argument, NULL, OPT_KV },
 	{ "model", required_argument, NULL, 'm' },
+	{ "old-packing", no_argument, NULL, OPT_OLD },
 	{ "output", required_argument, NULL, 'o' },
 	{ "profile", required_argument, NULL, 'p' },
 	{ "scales", required_argument, NULL, OPT_SCALES },
@@ -80,7 +81,8 @@ check_options(const struct sq_pack *p, int format)
 	    format != ASCEND)
 		sq_die(SQ_EUSAGE, "--act: -f %s has no quantized activations",
 		    formats[format]);
-	if ((p->gguf != NULL || p->gguf_pre != NULL) && format != GGUF)
+	if (((p->gguf != NULL || p->gguf_pre != NULL) && format != GGUF) ||
+	    (p->old && format != COMPRESSED_TENSORS))
 		sq_usage();
 	if (p->gguf != NULL && !sq_pack_gguf_rounds(p->gguf))
 		sq_die(SQ_EUSAGE, "--gguf-type %s: not by rounding alone: "
@@ -225,6 +227,9 @@ main(int argc, char *argv[])
 			break;
 		case OPT_KV:
 			p.kv = 1;
+			break;
+		case OPT_OLD:
+			p.old = 1;
 			break;
 		case OPT_SCALES:
 			p.scales = (int)scale_types[sq_arg_choice("--scales",

@@ -7,12 +7,14 @@
 
 int
 sq_ct_put_zeros(uint32_t *packed, const uint8_t *zeros, size_t rows,
-    size_t groups, int bits, int *worst)
+    size_t groups, int bits, int old, int *worst)
 {
-	size_t i, g, at;
+	size_t i, g, at, in_word = 32 / (size_t)bits;
+	size_t words = old ? sq_ct_old_words(rows, bits) :
+	    sq_ct_words(rows, bits);
 	unsigned z;
 
-	memset(packed, 0, sq_ct_words(rows, bits) * groups * sizeof(*packed));
+	memset(packed, 0, words * groups * sizeof(*packed));
 	for (i = 0; i < rows; i++)
 		for (g = 0; g < groups; g++) {
 			z = zeros[i * groups + g];
@@ -20,7 +22,8 @@ sq_ct_put_zeros(uint32_t *packed, const uint8_t *zeros, size_t rows,
 				*worst = (int)z;
 				return -1;
 			}
-			at = i * (size_t)bits;
+			at = old ? i / in_word * 32 + i % in_word *
+			    (size_t)bits : i * (size_t)bits;
 			packed[at / 32 * groups + g] |= z << at % 32;
 			if (at % 32 + (size_t)bits > 32)
 				packed[(at / 32 + 1) * groups + g] |=
@@ -57,6 +60,16 @@ sq_ct_get_old(uint8_t *codes, const uint32_t *words, size_t stride, size_t n,
 	for (i = 0; i < n; i++)
 		sq_bits_put(codes, i, bits, words[i / in_word * stride] >>
 		    i % in_word * (size_t)bits & ((1u << bits) - 1));
+}
+
+void
+sq_ct_put_old(uint32_t *words, const uint8_t *codes, size_t n, int bits)
+{
+	size_t i, in_word = 32 / (size_t)bits;
+
+	for (i = 0; i < n; i++)
+		words[i / in_word] |= sq_bits_get(codes, i, bits) <<
+		    i % in_word * (size_t)bits;
 }
 
 void

@@ -65,9 +65,10 @@ int	 sq_ct_find(struct sq_ct_scheme *, const json_t *config,
 	    const char *module, char *err);
 
 /* Zero points [rows][groups] of b bits; packed is [ceil(rows*b/32)][groups]
- * words.  put: -1 when one does not fit, *worst is it then. */
+ * words, or as in old files.  put: -1 when one does not fit, *worst is it then.
+ */
 int	 sq_ct_put_zeros(uint32_t *packed, const uint8_t *zeros, size_t rows,
-	    size_t groups, int bits, int *worst);
+	    size_t groups, int bits, int old, int *worst);
 void	 sq_ct_get_zeros(uint8_t *zeros, const uint32_t *packed, size_t rows,
 	    size_t groups, int bits);
 
@@ -90,6 +91,10 @@ sq_ct_old_words(size_t n, int bits)
  * apart. */
 void	 sq_ct_get_old(uint8_t *codes, const uint32_t *words, size_t stride,
 	    size_t n, int bits);
+
+/* Codes as in old files; the words are zero. */
+void	 sq_ct_put_old(uint32_t *words, const uint8_t *codes, size_t n,
+	    int bits);
 
 /* Codes of 4 or 8 bits as signed bytes, q = u - 2^(b-1): rows of codes as in
  * sq-stream(5).  get: -1 when a byte is out of range. */

@@ -28,6 +28,8 @@ struct sq_pack {
 	size_t ndense;
 	enum sq_pack_act act;
 	int kv;				/* scales for a cache of 8 bits */
+	int old;			/* compressed-tensors: packed as in
+					   old files */
 	int scales;			/* a dtype that they are rounded to,
 					   or -1: as they are */
 	/* gguf */

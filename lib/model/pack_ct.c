@@ -131,24 +131,35 @@ put_scales(struct sq_packdir *k, const struct sq_module *m,
 	return r;
 }
 
+/* Words of n codes. */
+static size_t
+words_of(const struct sq_packdir *k, size_t n, int bits)
+{
+	return k->p->old ? sq_ct_old_words(n, bits) : sq_ct_words(n, bits);
+}
+
 /* Rows of codes, padded to words. */
 static int
 put_words(struct sq_packdir *k, const struct sq_module *m,
     const unsigned char *codes, int bits, char *err)
 {
 	size_t rows = (size_t)m->t.dim[0], cols = (size_t)m->t.dim[1], i;
-	size_t n = sq_row_bytes(cols, bits), words = sq_ct_words(cols, bits);
+	size_t n = sq_row_bytes(cols, bits), words = words_of(k, cols, bits);
 	uint64_t dim[2] = { rows, words };
-	unsigned char *packed;
+	uint32_t *packed;
 	int r;
 
-	if (n == 4 * words)
+	if (n == 4 * words && (!k->p->old || 32 % bits == 0))
 		return sq_dir_put(k, m, "weight_packed", SQ_I32, 2, dim, codes,
 		    err);
-	if ((packed = calloc(rows, 4 * words)) == NULL)
+	if ((packed = calloc(rows * words, sizeof(*packed))) == NULL)
 		return sq_fail(err, "out of memory");
 	for (i = 0; i < rows; i++)
-		memcpy(packed + i * 4 * words, codes + i * n, n);
+		if (k->p->old)
+			sq_ct_put_old(packed + i * words, codes + i * n, cols,
+			    bits);
+		else
+			memcpy(packed + i * words, codes + i * n, n);
 	r = sq_dir_put(k, m, "weight_packed", SQ_I32, 2, dim, packed, err);
 	free(packed);
 	return r;
@@ -159,7 +170,7 @@ put_zeros(struct sq_packdir *k, const struct sq_module *m,
     const unsigned char *zeros, int bits, char *err)
 {
 	size_t rows = (size_t)m->t.dim[0];
-	uint64_t dim[2] = { sq_ct_words(rows, bits),
+	uint64_t dim[2] = { words_of(k, rows, bits),
 	    sq_tensor_group_cols(&m->t) };
 	uint32_t *packed = malloc((size_t)(dim[0] * dim[1]) * sizeof(*packed));
 	int r, worst;
@@ -167,7 +178,7 @@ put_zeros(struct sq_packdir *k, const struct sq_module *m,
 	if (packed == NULL)
 		return sq_fail(err, "out of memory");
 	if (sq_ct_put_zeros(packed, zeros, rows, (size_t)dim[1], bits,
-	    &worst) < 0)
+	    k->p->old, &worst) < 0)
 		r = sq_fail(err, "tensor '%s': its zero point %d is not one "
 		    "of %d bits: --dense '%s' writes its values", m->t.name,
 		    worst, bits, m->t.name);

@@ -49,6 +49,13 @@ for b in 2 3 4 5 6 8; do
 	holds r.sq compressed-tensors
 	has one/config.json $q config_groups group_0 weights strategy \
 	    '"channel"'
+	case $b in
+	3 | 5 | 6)
+		holds a.sq compressed-tensors --old-packing
+		head -c 9000 one/model.safetensors | grep -aq "0.self_attn.q_proj.weight_packed\":{[^}]*\"shape\":\[256,$(((256 + 32 / b - 1) / (32 / b)))\]" ||
+		    fail "int$b: $(head -c 999 one/model.safetensors)"
+		;;
+	esac
 	case $b in 5 | 6) continue ;; esac
 	holds a.sq gptq-v2
 	has one/quantize_config.json checkpoint_format '"gptq_v2"'

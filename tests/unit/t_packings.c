@@ -219,7 +219,7 @@ START_TEST(zeros_of_ct)
 
 	for (i = 0; i < sizeof(z); i++)
 		z[i] = (uint8_t)(rand() % (1 << bits));
-	ck_assert_int_eq(sq_ct_put_zeros(w, z, 37, 3, bits, &worst), 0);
+	ck_assert_int_eq(sq_ct_put_zeros(w, z, 37, 3, bits, 0, &worst), 0);
 	for (i = 0; i < 37; i++)
 		for (g = 0; g < 3; g++)
 			ck_assert_uint_eq(number(w + g, 3, i, bits),
@@ -228,7 +228,7 @@ START_TEST(zeros_of_ct)
 	ck_assert(memcmp(z, back, sizeof(z)) == 0);
 	if (bits < 8) {
 		z[2] = (uint8_t)(1 << bits);
-		ck_assert_int_eq(sq_ct_put_zeros(w, z, 37, 3, bits, &worst),
+		ck_assert_int_eq(sq_ct_put_zeros(w, z, 37, 3, bits, 0, &worst),
 		    -1);
 	}
 }
