@@ -9,7 +9,8 @@
 
 #define BLOCK	SQ_KEEP_BLOCK
 #define READ	512		/* keys that are read at a time */
-#define POOL	16		/* queries of a pool */
+#define POOL	16		/* queries of a pool, and keys */
+#define POOLS	(BLOCK / POOL)	/* of a block */
 #define DIM	512		/* of a head, at most */
 #define LAST	16		/* queries that tell columns and diagonals */
 
@@ -76,9 +77,8 @@ struct look {
 	const struct sq_mat *q;
 	size_t blocks;			/* of keys */
 	float *keys, *values;		/* [READ][kv heads * dim] */
-	float *mean;			/* [kv heads][blocks][dim] */
-	float *score, *most;		/* [blocks] each */
-	float *row;			/* [blocks * BLOCK] */
+	float *mean;			/* [kv heads][blocks * POOLS][dim] */
+	float *score, *most;		/* [blocks], [blocks * POOLS] */
 	float *column, *slash;		/* [kv heads][blocks] */
 };
 
@@ -87,8 +87,8 @@ look_floats(const struct look *l)
 {
 	size_t row = l->kv->heads * l->kv->dim;
 
-	return 2 * READ * row + l->blocks * row +
-	    (2 + BLOCK + 2 * l->kv->heads) * l->blocks;
+	return 2 * READ * row + POOLS * l->blocks * row +
+	    (1 + POOLS + 2 * l->kv->heads) * l->blocks;
 }
 
 static void
@@ -99,10 +99,9 @@ look_carve(struct look *l, float *p)
 	l->keys = p;
 	l->values = l->keys + READ * row;
 	l->mean = l->values + READ * row;
-	l->score = l->mean + l->blocks * row;
+	l->score = l->mean + POOLS * l->blocks * row;
 	l->most = l->score + l->blocks;
-	l->row = l->most + l->blocks;
-	l->column = l->row + BLOCK * l->blocks;
+	l->column = l->most + POOLS * l->blocks;
 	l->slash = l->column + l->kv->heads * l->blocks;
 }
 
@@ -136,31 +135,32 @@ dot(const float *a, const float *b, size_t n)
 	    ((s[4] + s[5]) + (s[6] + s[7]));
 }
 
-/* The mean key of each block and head. */
+/* The mean key of each pool and head; one that is empty has 0. */
 static int
 pool_keys(const struct look *l)
 {
 	size_t dim = l->kv->dim, row = l->kv->heads * dim;
-	size_t end = l->seq->pos + l->seq->n, pos, n, i, h, d, b;
+	size_t end = l->seq->pos + l->seq->n, pools = l->blocks * POOLS;
+	size_t pos, n, i, h, d, b;
 	float *m;
 
-	memset(l->mean, 0, l->blocks * row * sizeof(*l->mean));
+	memset(l->mean, 0, pools * row * sizeof(*l->mean));
 	for (pos = 0; pos < end; pos += n) {
 		n = end - pos < READ ? end - pos : READ;
 		if (read_keys(l, pos, n) != 0)
 			return -1;
 		for (i = 0; i < n; i++)
 			for (h = 0; h < l->kv->heads; h++) {
-				b = (pos + i) / BLOCK;
-				m = l->mean + (h * l->blocks + b) * dim;
+				b = (pos + i) / POOL;
+				m = l->mean + (h * pools + b) * dim;
 				for (d = 0; d < dim; d++)
 					m[d] += l->keys[i * row + h * dim + d];
 			}
 	}
 	for (h = 0; h < l->kv->heads; h++)
-		for (b = 0; b < l->blocks; b++) {
-			n = end - b * BLOCK < BLOCK ? end - b * BLOCK : BLOCK;
-			m = l->mean + (h * l->blocks + b) * dim;
+		for (b = 0; b * POOL < end; b++) {
+			n = end - b * POOL < POOL ? end - b * POOL : POOL;
+			m = l->mean + (h * pools + b) * dim;
 			for (d = 0; d < dim; d++)
 				m[d] /= (float)n;
 		}
@@ -192,12 +192,13 @@ softmax(float *x, size_t n)
 }
 
 /* l->score: for each block up to the piece's last one, the greatest probability
- * that a pool of its queries gives to the block's mean key. */
+ * that a pool of its queries gives to a mean key of the block. */
 static void
 score_pooled(const struct look *l, const struct sq_seq *piece, size_t head)
 {
 	size_t dim = l->kv->dim, last = (piece->pos + piece->n - 1) / BLOCK;
 	size_t group = l->a->heads / l->kv->heads, i, j, n, g, d;
+	size_t pools = (piece->pos + piece->n - 1) / POOL + 1;
 	float mean[DIM];
 	const float *x;
 
@@ -212,13 +213,13 @@ score_pooled(const struct look *l, const struct sq_seq *piece, size_t head)
 					mean[d] += x[d] * l->a->scale /
 					    (float)n;
 			}
-			for (j = 0; j <= last; j++)
+			for (j = 0; j < pools; j++)
 				l->most[j] = dot(mean, l->mean + (head *
-				    l->blocks + j) * dim, dim);
-			softmax(l->most, last + 1);
-			for (j = 0; j <= last; j++)
-				if (l->most[j] > l->score[j])
-					l->score[j] = l->most[j];
+				    l->blocks * POOLS + j) * dim, dim);
+			softmax(l->most, pools);
+			for (j = 0; j < pools; j++)
+				if (l->most[j] > l->score[j / POOLS])
+					l->score[j / POOLS] = l->most[j];
 		}
 }
 
