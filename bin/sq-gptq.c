@@ -9,13 +9,13 @@ static const char usage[] =
     "[-qvz] [-b BITS] [-g SIZE] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] "
     "[-p PROFILE] [--asym] [--budget BITS] [--damp FRACTION] [--drop-stats] "
     "[--except GLOB]... [--f32] [--fixed-scales] [--grid GRID] "
-    "[--only GLOB]... [--order natural|act] [--scale absmax|mse|weighted] "
-    "[--sequential] [--state FILE] [--sweeps N] [--tune STEPS] "
-    "[--tune-batch SAMPLES]";
+    "[--no-sequential | --sequential] [--only GLOB]... [--order natural|act] "
+    "[--scale absmax|mse|weighted] [--state FILE] [--sweeps N] "
+    "[--tune STEPS] [--tune-batch SAMPLES]";
 
 enum {
 	OPT_BUDGET = SQ_OPT(0), OPT_DAMP, OPT_DROP, OPT_F32,
-	OPT_FIXED, OPT_GRID, OPT_ORDER, OPT_SEQUENTIAL, OPT_STATE,
+	OPT_FIXED, OPT_GRID, OPT_NOT, OPT_ORDER, OPT_SEQUENTIAL, OPT_STATE,
 	OPT_SWEEPS, OPT_TUNE, OPT_BATCH
 };
 
@@ -29,6 +29,7 @@ static const struct option longopts[] = {
 	{ "fixed-scales", no_argument, NULL, OPT_FIXED },
 	{ "grid", required_argument, NULL, OPT_GRID },
 	{ "order", required_argument, NULL, OPT_ORDER },
+	{ "no-sequential", no_argument, NULL, OPT_NOT },
 	{ "sequential", no_argument, NULL, OPT_SEQUENTIAL },
 	{ "state", required_argument, NULL, OPT_STATE },
 	{ "sweeps", required_argument, NULL, OPT_SWEEPS },
@@ -36,6 +37,9 @@ static const struct option longopts[] = {
 	{ "tune-batch", required_argument, NULL, OPT_BATCH },
 	{ NULL, 0, NULL, 0 }
 };
+
+static int said_sequential;		/* by an option: not the profile's */
+static json_t *described;		/* the options, for the provenance */
 
 static const char *const orders[] = { "natural", "act", NULL };
 
@@ -94,6 +98,17 @@ say_reused(void *arg, const struct sq_tensor *t)
 }
 
 static void
+say_plain(void *arg)
+{
+	(void)arg;
+	sq_note("not sequential, as the profile wishes: that takes tokens, %d "
+	    "samples at least, and a model without experts",
+	    SQ_SEQUENTIAL_LEAST);
+	json_object_set_new(described, "sequential", json_false());
+	json_object_del(described, "f32");
+}
+
+static void
 say_tuned(void *arg, const struct sq_tune_run *r, int reused)
 {
 	(void)arg;
@@ -113,7 +128,7 @@ options(const struct sq_gptq_run *g)
 	json_t *o = json_pack("{s:f,s:f,s:b,s:b,s:s,s:b,s:i}",
 	    "budget", g->budget.bits, "damp", l->damp, "drop-stats", g->drop,
 	    "fixed-scales", !l->refit, "order", orders[l->order == SQ_ACT],
-	    "sequential", g->sequential, "sweeps", l->sweeps);
+	    "sequential", g->sequential != SQ_SEQ_NO, "sweeps", l->sweeps);
 
 	sq_rules_describe(&g->f.rules, o);
 	if (g->tune.tune.steps > 0 || g->sequential)
@@ -186,8 +201,10 @@ option(struct sq_gptq_run *g, int c)
 	case OPT_GRID:
 		set_grid(&g->f.rules, optarg);
 		break;
+	case OPT_NOT:
 	case OPT_SEQUENTIAL:
-		g->sequential = 1;
+		g->sequential = c == OPT_NOT ? SQ_SEQ_NO : SQ_SEQ_YES;
+		said_sequential = 1;
 		break;
 	case OPT_SWEEPS:
 		l->sweeps = (int)sq_arg_long("--sweeps", optarg, 0, 1000);
@@ -220,8 +237,9 @@ main(int argc, char *argv[])
 	if (g.budget.bits > 0 && g.tune.tune.steps > 0)
 		sq_die(SQ_EUSAGE, "--budget does not go with --tune");
 	sq_stage_open(&g.f, &ctx);
-	g.sequential |= g.f.profile.sequential;
-	if (g.sequential && g.tune.tune.steps == 0 && g.state_path != NULL)
+	if (!said_sequential && g.f.profile.sequential)
+		g.sequential = SQ_SEQ_WHERE;
+	if (g.sequential == SQ_SEQ_YES && g.tune.tune.steps == 0 && g.state_path != NULL)
 		sq_die(SQ_EUSAGE, "--state does not go with --sequential");
 	if ((l->lapack = sq_lapack_open(ctx.kern->name, err)) == NULL)
 		sq_die(SQ_EDATA, "%s", err);
@@ -235,10 +253,12 @@ main(int argc, char *argv[])
 	g.input = say_input;
 	g.made = say_made;
 	g.reused = say_reused;
+	g.plain = say_plain;
 	g.tune.told = say_tuned;
 	if (sq_gptq_run_init(&g) < 0)
 		sq_die(SQ_EDATA, "%s", g.f.err);
-	sq_stage_run(&g.f, "sq-gptq", options(&g), &ctx);
+	described = options(&g);
+	sq_stage_run(&g.f, "sq-gptq", described, &ctx);
 	sq_gptq_run_release(&g);
 	return SQ_OK;
 }

@@ -53,7 +53,7 @@ row.w6 = sq-gptq $q -p w8a16 -b 6 -g 128
 row.w5 = sq-gptq $q -p w8a16 -b 5 -g 128
 row.w4 = sq-gptq $q -p w4a16
 row.w4-asym = sq-gptq $q -p w4a16-asym
-row.w4-g64 = sq-gptq $q -p w4a16 -g 64
+row.w4-g64 = sq-gptq $q -p w4a16 --no-sequential -g 64
 row.w4-g32 = sq-gptq $q -p w4a16-g32
 row.w3 = sq-gptq $q -p w3a16
 row.w3-g64 = sq-gptq $q -p w3a16 -g 64
@@ -72,7 +72,7 @@ row.mxfp4 = sq-gptq $q -p mxfp4
 row.budget-3.25 = sq-gptq $q --budget 3.25
 row.budget-4.25 = sq-gptq $q --budget 4.25
 row.budget-5.25 = sq-gptq $q --budget 5.25
-row.w4-sequential = sq-gptq $q -p w4a16 --sequential
+row.w4-statistics = sq-gptq $q -p w4a16 --no-sequential
 row.w3-sequential = sq-gptq $q -p w3a16 --sequential
 row.q4_0-sequential = sq-gptq $q -p q4_0 --sequential
 row.iq4_nl-sequential = sq-gptq $q -p iq4_nl --sequential
@@ -81,27 +81,27 @@ row.w4-tune = sq-gptq $q -p w4a16 --sequential --tune $(STEPS) --state $@.state
 row.w3-tune = sq-gptq $q -p w3a16 --sequential --tune $(STEPS) --state $@.state
 weights = rtn-w8 rtn-w4 rtn-w3 rtn-w2 w8 w6 w5 w4 w4-asym w4-g64 w4-g32 w3 \
 	w3-g64 w3-g32 w2-g64 w2-g32 w4-mixed fp8 q4_0 iq4_nl q4_k q4_k-mixed \
-	q5_k q6_k mxfp4 budget-3.25 budget-4.25 budget-5.25 w4-sequential \
+	q5_k q6_k mxfp4 budget-3.25 budget-4.25 budget-5.25 w4-statistics \
 	w3-sequential q4_0-sequential iq4_nl-sequential q4_k-sequential \
 	w4-tune w3-tune
-light = w4-sequential w3-sequential q4_0-sequential iq4_nl-sequential \
+light = w3-sequential q4_0-sequential iq4_nl-sequential \
 	q4_k-sequential w4-tune w3-tune
 
 # The parts of the default, one changed at a time; each of what can stand
 # before it, alone and added to it.
-row.w4-natural = sq-gptq $q -p w4a16 --order natural
-row.w4-absmax = sq-gptq $q -p w4a16 --scale absmax
-row.w4-mse = sq-gptq $q -p w4a16 --scale mse
-row.w4-no-sweeps = sq-gptq $q -p w4a16 --sweeps 0
-row.w4-fixed-scales = sq-gptq $q -p w4a16 --fixed-scales
-row.w4-plain = sq-gptq $q -p w4a16 --scale mse --sweeps 0 --fixed-scales
+row.w4-natural = sq-gptq $q -p w4a16 --no-sequential --order natural
+row.w4-absmax = sq-gptq $q -p w4a16 --no-sequential --scale absmax
+row.w4-mse = sq-gptq $q -p w4a16 --no-sequential --scale mse
+row.w4-no-sweeps = sq-gptq $q -p w4a16 --no-sequential --sweeps 0
+row.w4-fixed-scales = sq-gptq $q -p w4a16 --no-sequential --fixed-scales
+row.w4-plain = sq-gptq $q -p w4a16 --no-sequential --scale mse --sweeps 0 --fixed-scales
 row.smooth-rtn = sq-smooth $q -p w4a16 --act none | sq-rtn $q -p w4a16
-row.smooth-w4 = sq-smooth $q -p w4a16 --act none | sq-gptq $q -p w4a16
+row.smooth-w4 = sq-smooth $q -p w4a16 --act none | sq-gptq $q -p w4a16 --no-sequential
 row.free-rtn = sq-smooth $q -p w4a16 --data-free | sq-rtn $q -p w4a16
 row.awq-rtn = sq-awq $q -p w4a16 | sq-rtn $q -p w4a16
-row.awq-w4 = sq-awq $q -p w4a16 | sq-gptq $q -p w4a16
+row.awq-w4 = sq-awq $q -p w4a16 | sq-gptq $q -p w4a16 --no-sequential
 row.rotate-rtn = sq-rotate $q | sq-rtn $q -p w4a16
-row.rotate-w4 = sq-rotate $q | sq-gptq $q -p w4a16
+row.rotate-w4 = sq-rotate $q | sq-gptq $q -p w4a16 --no-sequential
 parts = w4-natural w4-absmax w4-mse w4-no-sweeps w4-fixed-scales w4-plain \
 	smooth-rtn smooth-w4 free-rtn awq-rtn awq-w4 rotate-rtn rotate-w4
 

@@ -239,11 +239,35 @@ tensor(struct sq_filter *s, const struct sq_tensor *t,
 
 /* ---- one layer after the other ---- */
 
+/* Is there what it takes?  This is asked at the first record that tells. */
+static int
+suits(const struct sq_filter *s)
+{
+	json_int_t tokens, length;
+
+	if (s->in.type != SQ_TOKENS || s->inv.config.experts > 0)
+		return 0;
+	tokens = json_integer_value(json_object_get(s->in.desc, "tokens"));
+	length = json_integer_value(json_object_get(s->in.desc, "length"));
+	return length > 0 && tokens / length >= SQ_SEQUENTIAL_LEAST;
+}
+
 static int
 seq_record(struct sq_filter *s)
 {
 	struct sq_gptq_run *g = (struct sq_gptq_run *)s;
 
+	if (g->sequential == SQ_SEQ_WHERE && (s->in.type == SQ_TOKENS ||
+	    s->in.type == SQ_STATS)) {
+		g->sequential = suits(s) ? SQ_SEQ_YES : SQ_SEQ_NO;
+		if (g->sequential == SQ_SEQ_NO) {
+			g->plain(g);
+			s->record = record;
+			s->tensor = tensor;
+			s->end = NULL;
+			return record(s);
+		}
+	}
 	if (s->in.type == SQ_STATS)
 		return 0;
 	return s->in.type == SQ_TOKENS ? sq_sequential_tokens(g->seq) :
@@ -333,6 +357,9 @@ sq_gptq_run_init(struct sq_gptq_run *g)
 		if (sq_tune_run_init(&g->tune, s->err) < 0)
 			return -1;
 	}
+	if (g->sequential == SQ_SEQ_WHERE && (g->budget.bits > 0 ||
+	    (g->state_path != NULL && g->tune.tune.steps == 0)))
+		g->sequential = SQ_SEQ_NO;
 	if (g->sequential)
 		return open_sequential(g);
 	if (g->tune.tune.steps > 0) {

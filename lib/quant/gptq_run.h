@@ -9,6 +9,10 @@
 #include "quant/sequential.h"
 #include "quant/tune_run.h"
 
+/* Wanted by a profile, it is left where the stream has no tokens, or too few
+ * samples of them, and for what it cannot do. */
+enum sq_gptq_sequential { SQ_SEQ_NO, SQ_SEQ_YES, SQ_SEQ_WHERE };
+
 struct sq_gptq_run {
 	struct sq_filter f;		/* first: it is cast back */
 	/* options */
@@ -16,15 +20,16 @@ struct sq_gptq_run {
 	struct sq_tune_run tune;	/* tune.tune.steps 0: not wanted */
 	struct sq_budget budget;	/* bits 0: none */
 	int drop;			/* statistics are not passed on */
-	int sequential;
+	enum sq_gptq_sequential sequential;
 	const char *state_path;		/* NULL: finished work is not kept */
 	/* What there is to say: statistics have been read, an input of
 	 * --sequential has its factor, a tensor is quantized, or was by an
-	 * earlier run; arg: the run. */
+	 * earlier run; the profile's `sequential' is left; arg: the run. */
 	void (*seen)(void *arg);
 	void (*input)(void *arg, double strength);
 	void (*made)(void *arg, const struct sq_tensor *);
 	void (*reused)(void *arg, const struct sq_tensor *);
+	void (*plain)(void *arg);
 	/* state */
 	struct sq_sequential *seq;	/* NULL: not so */
 	struct sq_tune_state state;	/* of finished tensors */

@@ -11,7 +11,7 @@
 #include "quant/target.h"
 
 #define FIXED	((uint64_t)160 << 20)	/* the program and the kernels' space */
-#define HOLD	8		/* every such sample is held out */
+#define HOLD	SQ_SEQUENTIAL_LEAST	/* every such sample is held out */
 
 /* One of the two models, and its samples. */
 struct side {

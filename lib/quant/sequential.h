@@ -10,6 +10,8 @@
 #ifndef SQ_QUANT_SEQUENTIAL_H
 #define SQ_QUANT_SEQUENTIAL_H
 
+#define SQ_SEQUENTIAL_LEAST	8	/* samples */
+
 #include "calib/block.h"
 #include "calib/hidden.h"
 #include "formats/fmt_stats.h"

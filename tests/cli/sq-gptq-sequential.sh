@@ -64,3 +64,11 @@ exits 1 sq-gptq --sequential -m want.sq
 grep -q 'is quantized already' err || fail "$(cat err)"
 TMPDIR=/nowhere exits 1 sq-gptq --sequential -M "$least" -m t.sq
 grep -q 'temporary file' err || fail "$(cat err)"
+
+# A profile asks for it where it can be done, and says when it cannot.
+sq-gptq -q -p w4a16 <t.sq >profile.sq
+sq-gptq -q -p w4a16 --sequential <t.sq | cmp - profile.sq
+sq-calibrate -q -m two --samples 2 --length 64 -t "$text" >few.sq
+sq-gptq -p w4a16 -v <few.sq 2>v >profile.sq
+[ "$(grep -c 'not sequential' v)" -eq 1 ] || fail "$(cat v)"
+sq-gptq -q -p w4a16 --no-sequential <few.sq | cmp - profile.sq
