@@ -70,13 +70,15 @@ static const struct option longopts[] = {
 static int csv;
 
 static void
-print_limit(void *arg, const char *level, double f32, double bf16, double read)
+print_limit(void *arg, const char *level, const struct sq_bench_limits *l)
 {
 	(void)arg;
 	if (csv)
 		return;
 	printf("%s: limits measured now: %.0f GFLOP/s in f32, %.0f in bf16, "
-	    "%.1f GB/s read\n", level, f32 / 1e9, bf16 / 1e9, read / 1e9);
+	    "%.0f GOP/s in int16, %.0f in int8, %.1f GB/s read\n", level,
+	    l->f32 / 1e9, l->bf16 / 1e9, l->int16 / 1e9, l->int8 / 1e9,
+	    l->read / 1e9);
 }
 
 static void

@@ -23,20 +23,28 @@ struct reading {
 /* Instructions of a level: rounds of them, and the operations of a round. */
 struct peak {
 	const char *level;
-	enum sq_prec prec;
+	enum sq_limit kind;
 	void (*run)(long rounds);
 	double flops;
 };
 
 static const struct peak peaks[] = {
 #if defined(__x86_64__)
-	{ "avx2", SQ_PREC_F32, sq_peak_avx2, SQ_PEAK_AVX2 },
-	{ "avx512", SQ_PREC_F32, sq_peak_avx512, SQ_PEAK_AVX512 },
-	{ "avx512bf16", SQ_PREC_BF16, sq_peak_avx512bf16,
+	{ "avx2", SQ_LIMIT_F32, sq_peak_avx2, SQ_PEAK_AVX2 },
+	{ "avx512", SQ_LIMIT_F32, sq_peak_avx512, SQ_PEAK_AVX512 },
+	{ "avx512bf16", SQ_LIMIT_BF16, sq_peak_avx512bf16,
 	    SQ_PEAK_AVX512BF16 },
-	{ "amx", SQ_PREC_BF16, sq_peak_amx, SQ_PEAK_AMX },
+	{ "amx", SQ_LIMIT_BF16, sq_peak_amx, SQ_PEAK_AMX },
+	{ "avx2", SQ_LIMIT_INT16, sq_peak_int16_avx2, SQ_PEAK_INT16_AVX2 },
+	{ "avx2", SQ_LIMIT_INT8, sq_peak_int8_avx2, SQ_PEAK_INT8_AVX2 },
+	{ "avx512", SQ_LIMIT_INT16, sq_peak_int16_avx512,
+	    SQ_PEAK_INT16_AVX512 },
+	{ "avx512", SQ_LIMIT_INT8, sq_peak_int8_avx512, SQ_PEAK_INT8_AVX512 },
+	{ "avx512bf16", SQ_LIMIT_INT8, sq_peak_int8_avx512bf16,
+	    SQ_PEAK_INT8_AVX512 },
+	{ "amx", SQ_LIMIT_INT8, sq_peak_int8_amx, SQ_PEAK_INT8_AMX },
 #endif
-	{ NULL, SQ_PREC_F32, NULL, 0 }
+	{ NULL, SQ_LIMIT_F32, NULL, 0 }
 };
 
 struct spinning {
@@ -142,7 +150,7 @@ measure(struct sq_pool *pool, const struct peak *peak)
 }
 
 int
-sq_limit_flops(struct sq_pool *pool, const char *level, enum sq_prec prec,
+sq_limit_ops(struct sq_pool *pool, const char *level, enum sq_limit kind,
     double *rate)
 {
 	const struct sq_kern *k;
@@ -153,8 +161,16 @@ sq_limit_flops(struct sq_pool *pool, const char *level, enum sq_prec prec,
 	*rate = 0;
 	for (k = sq_kern_find(level, err); k != NULL; k = k->lower)
 		for (p = peaks; p->level != NULL; p++)
-			if (strcmp(p->level, k->name) == 0 && p->prec <= prec &&
+			if (strcmp(p->level, k->name) == 0 && p->kind <= kind &&
 			    (f = measure(pool, p)) > *rate)
 				*rate = f;
 	return *rate > 0 ? 0 : -1;
+}
+
+int
+sq_limit_flops(struct sq_pool *pool, const char *level, enum sq_prec prec,
+    double *rate)
+{
+	return sq_limit_ops(pool, level, prec == SQ_PREC_F32 ?
+	    SQ_LIMIT_F32 : SQ_LIMIT_BF16, rate);
 }

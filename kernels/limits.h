@@ -12,12 +12,20 @@
  * order, best of several passes.  Takes half a GiB; -1 when there is none. */
 int	 sq_limit_read(struct sq_pool *, double *rate);
 
+/* What is multiplied: float32; bf16; integers of 16 bits, and of 8, with exact
+ * sums. */
+enum sq_limit { SQ_LIMIT_F32, SQ_LIMIT_BF16, SQ_LIMIT_INT16, SQ_LIMIT_INT8 };
+
 /*
- * Floating-point operations a second that all threads do together in
+ * Operations a second that all threads do together in
  * registers, median of several runs, with the best instructions of that level
- * and those below it that can compute at prec.  -1 for a level that is not
+ * and those below it for that kind, or for one before it.  -1 for a level that is not
  * known or that this machine does not run, or without such instructions.
  */
+int	 sq_limit_ops(struct sq_pool *, const char *level, enum sq_limit,
+	    double *rate);
+
+/* The same of floating-point operations that compute at prec. */
 int	 sq_limit_flops(struct sq_pool *, const char *level, enum sq_prec,
 	    double *rate);
 

@@ -67,6 +67,16 @@ sq_weight_allows(const struct sq_weight *w)
 	    w->scale_type == SQ_F8_E8M0;
 }
 
+/* What sq_matmul_int8 allows. */
+static inline int
+sq_matmul_int8_allows(const struct sq_weight *w, const struct sq_qmat *x,
+    const struct sq_mat *y)
+{
+	return sq_weight_allows(w) && w->cols > 0 && x->kind == SQ_ACT_INT8 &&
+	    y->type == SQ_F32 && x->rows == y->rows && x->cols == w->cols &&
+	    x->stride >= x->cols && y->cols == w->rows;
+}
+
 /* The arrays of a weight that sq_weight_allows(): where each is pointed to, and
  * its bytes; 0 for one that is not there. */
 #define SQ_WEIGHT_PARTS	7

@@ -1,9 +1,11 @@
 /*
- * The reference of matmul: rows of the weight in float32, as dequantize gives
+ * The references of matmul and matmul_int8: rows of the weight in float32, as dequantize gives
  * them, and sums in float64 in the order of the columns, rounded once.
- * SQ_PREC_BF16 rounds x to bf16, the weights not at all.
+ * SQ_PREC_BF16 rounds x to bf16, the weights not at all.  The scale of a row of
+ * codes is applied to the sum.
  */
 #include "base/half.h"
+#include "kernels/quant.h"
 #include "kernels/ref/ref.h"
 
 static double
@@ -46,6 +48,34 @@ sq_matmul_ref(struct sq_ctx *c, const struct sq_weight *w,
 		for (m = 0; m < x->rows; m++)
 			((float *)y->p)[m * y->stride + o] = (float)dot(row.p,
 			    (const float *)x->p + m * x->stride, w->cols, prec);
+	}
+	return 0;
+}
+
+int
+sq_matmul_int8_ref(struct sq_ctx *c, const struct sq_weight *w,
+    const struct sq_qmat *x, const struct sq_mat *y)
+{
+	struct sq_mat row = { c->work, SQ_F32, 1, w->cols, w->cols };
+	const int8_t *codes;
+	const float *v = row.p;
+	size_t o, m, i;
+	double sum;
+
+	if (!sq_matmul_int8_allows(w, x, y) ||
+	    w->cols > c->work_size / sizeof(float))
+		return SQ_UNSUP;
+	for (o = 0; o < w->rows; o++) {
+		if (sq_dequantize_ref(c, w, o, &row) != 0)
+			return SQ_UNSUP;
+		for (m = 0; m < x->rows; m++) {
+			codes = (const int8_t *)x->codes + m * x->stride;
+			sum = 0;
+			for (i = 0; i < w->cols; i++)
+				sum += (double)v[i] * codes[i];
+			((float *)y->p)[m * y->stride + o] =
+			    (float)(sum * x->scale[m]);
+		}
 	}
 	return 0;
 }

@@ -45,6 +45,9 @@ struct groups {
 /* a += b, in the register where a is: left to itself, gcc 12 moves sums about
  * and spills them. */
 #define vi_add_to(a, b)		__asm__("vpaddd %1, %0, %0" : "+v"(a) : "v"(b))
+#define vi_add_16_to(a, b)	__asm__("vpaddw %1, %0, %0" : "+v"(a) : "v"(b))
+#define vi_dpbusd_to(s, w, x)						\
+	__asm__("vpdpbusd %2, %1, %0" : "+v"(s) : "v"(w), "v"(x))
 
 /* 32-bit integers to 16 bits: two vectors to one, in order. */
 SQ_INLINE VI
@@ -58,7 +61,19 @@ vi_narrow(VI a, VI b)
 #endif
 }
 
-/* How a level's integers go together. */
+/* 16-bit integers to bytes likewise. */
+SQ_INLINE VI
+vi_narrow_16(VI a, VI b)
+{
+#if VL == 16
+	return _mm512_permutexvar_epi64(_mm512_set_epi64(7, 5, 3, 1, 6, 4, 2,
+	    0), _mm512_packs_epi16(a, b));
+#else
+	return _mm256_permute4x64_epi64(_mm256_packs_epi16(a, b), 0xd8);
+#endif
+}
+
+/* Columns of a sum. */
 static size_t
 group_of(const struct sq_weight *w)
 {

@@ -394,3 +394,52 @@ sq_mm_run(const struct sq_mm_level *lv, struct sq_ctx *c,
 	return expands(w) ? run(lv, c, w, x, prec, y) :
 	    run_dense(lv, c, w, x, prec, y);
 }
+
+/* With the values of the codes, some rows at a time. */
+static int
+run_values(const struct sq_mm_level *lv, struct sq_ctx *c,
+    const struct sq_weight *w, const struct sq_qmat *q, const struct sq_mat *y)
+{
+	struct sq_mat x = { .cols = q->cols, .stride = q->cols }, part = *y;
+	size_t step = SLAB / (q->cols * sizeof(float)), row;
+	struct sq_qmat some = *q;
+	struct sq_ctx less = *c;
+	int r = 0;
+
+	x.type = SQ_F32;
+	less.work_size -= SLAB;
+	x.p = (char *)c->work + less.work_size;
+	less.batch = sq_mm_is_few(lv, c, q->rows) ? SQ_BATCH_STEP :
+	    SQ_BATCH_CHUNK;
+	if (step == 0)
+		return SQ_UNSUP;
+	for (row = 0; row < q->rows && r == 0; row += step) {
+		some.rows = x.rows = part.rows = least(step, q->rows - row);
+		some.codes = q->codes + row * q->stride;
+		some.scale = q->scale + row;
+		part.p = (float *)y->p + row * y->stride;
+		if ((r = sq_dequantize_act(c, &some, &x)) == 0)
+			r = sq_mm_run(lv, &less, w, &x, SQ_PREC_F32, &part);
+	}
+	return r;
+}
+
+int
+sq_mm_run_int8(const struct sq_mm_level *integers,
+    const struct sq_mm_level *floats, struct sq_ctx *c,
+    const struct sq_weight *w, const struct sq_qmat *q, const struct sq_mat *y)
+{
+	struct sq_mm_x all = { .codes = (const int8_t *)q->codes,
+	    .scale = q->scale, .stride = q->stride, .rows = q->rows,
+	    .cols = q->cols };
+	struct sq_ctx ctx = *c;
+
+	if (!sq_matmul_int8_allows(w, q, y))
+		return SQ_UNSUP;
+	if (!sq_mm_int_fits(w))
+		return run_values(floats, c, w, q, y);
+	/* Few tokens: only these have a direct product. */
+	if (w->grid != SQ_INT4 && w->grid != SQ_INT8)
+		ctx.batch = SQ_BATCH_CHUNK;
+	return run_x(integers, &ctx, w, &all, y);
+}

@@ -141,12 +141,22 @@ sq_mm_strip(size_t n)
 extern const struct sq_mm_level sq_mm_avx2, sq_mm_avx512, sq_mm_avx512bf16;
 struct sq_mm_level	 sq_mm_amx(void);
 
-/* With integers: x as 16 bits, or as bytes. */
+/* With integers: x as 16 bits, or as bytes (without VNNI: weights of up to 4
+ * bits). */
 extern const struct sq_mm_level sq_mm_int_avx2, sq_mm_int_avx512;
+extern const struct sq_mm_level sq_mm_byte_avx2, sq_mm_byte_avx512,
+    sq_mm_byte_avx512bf16, sq_mm_byte_amx;
 
 /* The product at that level; SQ_UNSUP for what it does not do. */
 int	 sq_mm_run(const struct sq_mm_level *, struct sq_ctx *,
 	    const struct sq_weight *, const struct sq_mat *x, enum sq_prec,
+	    const struct sq_mat *y);
+
+/* The product of codes; floats: a level for weights that `integers' does not
+ * take. */
+int	 sq_mm_run_int8(const struct sq_mm_level *integers,
+	    const struct sq_mm_level *floats, struct sq_ctx *,
+	    const struct sq_weight *, const struct sq_qmat *x,
 	    const struct sq_mat *y);
 
 /* Whether the integer levels take such a weight. */

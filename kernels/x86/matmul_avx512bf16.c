@@ -225,3 +225,11 @@ sq_matmul_avx512bf16(struct sq_ctx *c, const struct sq_weight *w,
 		return sq_matmul_avx512(c, w, x, prec, y);
 	return sq_mm_run(&sq_mm_avx512bf16, c, w, x, prec, y);
 }
+
+int
+sq_matmul_int8_avx512bf16(struct sq_ctx *c, const struct sq_weight *w,
+    const struct sq_qmat *x, const struct sq_mat *y)
+{
+	return sq_mm_run_int8(&sq_mm_byte_avx512bf16, &sq_mm_avx512, c, w, x,
+	    y);
+}

@@ -1,22 +1,27 @@
 /*
- * The matrix product with 16-bit integers; see matmul.h and int_vec.h.  Two
- * columns share a lane of 32 bits, whose products are added at once:
+ * The matrix product with integers; see matmul.h and int_vec.h.  The file of a
+ * level defines LEVEL(op), and BYTES.
  *
- *	panel   row r: (c0 c1) (c2 c3) ..	u - z; a pair is broadcast
+ * Two columns of 16 bits (BYTES: four of 8 bits) share a lane, whose products
+ * are added at once:
+ *
+ *	panel   row r: (c0 c1) (c2 c3) ..	u - z (BYTES: u); broadcast
  *	packed  (c0 c1) of VL tokens, (c2 c3) of VL tokens ..
  *
- * That is twice the rate of float32.  Tokens are rounded to 16 bits with a scale
- * for each block, or are bytes.
+ * That is twice (BYTES: up to four times) the rate of float32.  Tokens are
+ * rounded to 16 bits with a scale for each block, or are bytes; BYTES: are bytes.
+ * A product of bytes is exact in 16 bits for codes of up to 4 bits, and so is
+ * the sum of RUN columns in a lane; VNNI has 32 bits at once.
  *
- * Direct: 4 and 8 bits.  A load holds VB bytes of a row; words of 16 bits have
- * 4 or 2 codes, each in a plane of its own:
+ * Direct: 4 and 8 bits.  A load holds VB bytes of a row; a word of 16 bits (BYTES:
+ * a byte) has some codes, each in a plane of its own:
  *
  *	4 bits   word    0       1       2  ..
  *	plane 0  column  0       4       8	the word and 15
  *	plane 1          1       5       9	shifted by 4 ..
  *
- * so a lane of the sums has 8 columns that follow one another (8 bits: 4), and
- * with groups of 32 columns each lane is of one group.
+ * so a lane of the sums has 4 or 8 columns that follow one another, and with
+ * groups of 32 columns each lane is of one group.
  */
 #include "kernels/x86/int_vec.h"
 #include "kernels/x86/x86.h"
@@ -28,22 +33,60 @@
 #endif
 #define TV	SQ_MM_VECTORS
 
-#define STRIDE	(DEPTH + 32)		/* 64 bytes more: other cache sets */
-#define PAIRS	(STRIDE / 2)
+#if !BYTES
+#define NAME	LEVEL(mm_int)
+#define ELEM	int16_t
+#elif defined(__AVX512VNNI__)
+#define NAME	LEVEL(mm_byte)
+#define ELEM	uint8_t
+#else
+#define NAME	LEVEL(mm_byte)
+#define ELEM	uint8_t
+#define RUN	32
+#endif
+
+#define STEP	(4 / sizeof(ELEM))	/* columns of a lane */
+#define CODES	(BLOCK * sizeof(ELEM) / VB)	/* vectors of a block */
+#define STRIDE	(DEPTH + 64 / sizeof(ELEM))	/* other cache sets */
+#define WORDS	(STRIDE / STEP)
 
 struct panel {
 	size_t group;
 	float scale[SQ_MM_PANEL][DEPTH / SQ_MM_UNIT];
-	int16_t w[SQ_MM_PANEL][STRIDE];
+	float zero[SQ_MM_PANEL][DEPTH / SQ_MM_UNIT];
+	ELEM w[SQ_MM_PANEL][STRIDE];
 };
 
 #define x_head(p)	((const struct head *)(p))
-#define x_body(p)	((const int16_t *)(x_head(p) + 1))
-#define X_BYTES		(sizeof(struct head) + BLOCK * sizeof(int16_t))
+#define x_body(p)	((const char *)(x_head(p) + 1))
+#define X_BYTES		(sizeof(struct head) + BLOCK * sizeof(ELEM))
+
+/* Of weights and tokens: a first sum, another one added to it, and what its
+ * lanes of 32 bits are. */
+#if !BYTES
+#define dot_first(w, x)		vi_madd(w, x)
+#define dot_more(s, w, x)	vi_add_to(s, vi_madd(w, x))
+#define dot_end(s)		(s)
+#define ONES			vi_set1_16(1)
+#elif defined(RUN)
+#define dot_first(w, x)		vi_maddubs(w, x)
+#define dot_more(s, w, x)	vi_add_16_to(s, vi_maddubs(w, x))
+#define dot_end(s)		vi_madd(s, vi_set1_16(1))
+#define ONES			vi_set1_8(1)
+#else
+#define dot_first(w, x)		_mm512_dpbusd_epi32(vi_set1(0), w, x)
+#define dot_more(s, w, x)	vi_dpbusd_to(s, w, x)
+#define dot_end(s)		(s)
+#define ONES			vi_set1_8(1)
+#endif
 
 /* The kinds of direct: bits and group. */
+#ifdef RUN
+#define KINDS(X)	X(4, 32) X(4, 64) X(4, 128)
+#else
 #define KINDS(X)							\
 	X(4, 32) X(4, 64) X(4, 128) X(8, 32) X(8, 64) X(8, 128)
+#endif
 #define KIND(bits, group)	((bits) * 1000 + (int)(group))
 
 static void
@@ -57,39 +100,43 @@ order(const struct sq_weight *w, int direct, struct sq_mm_order *o)
 	o->spread = 1;
 	if (direct) {
 		o->unit = VB * 8 / (size_t)bits;
-		o->spread = 16 / (size_t)bits;
+		o->spread = 8 * sizeof(ELEM) / (size_t)bits;
 	}
 }
 
-/* u - z of n columns, up to a whole block. */
+/* n codes of row r of the panel, up to a whole block. */
 static void
-widen(const uint8_t *u, const struct groups *g, size_t group, size_t n,
-    int16_t *out)
+put_row(const uint8_t *from, const struct groups *g, size_t n, int bits,
+    struct panel *p, size_t r)
 {
+#if BYTES
+	memcpy(p->zero[r], g->zero, sizeof(p->zero[r]));
+	sq_codes_unpack(from, n, bits, p->w[r]);
+#else
+	uint8_t u[DEPTH + SQ_CODES_BLOCK];
 	size_t i;
 	VI z;
 
+	sq_codes_unpack(from, n, bits, u);
 	for (i = 0; i < n; i += VB / 2) {
-		z = vi_set1_16((short)g->zero[i / group]);
-		vi_storeu(out + i, vi_add_16(vi_load_wide(u + i), z));
+		z = vi_set1_16((short)g->zero[i / p->group]);
+		vi_storeu(p->w[r] + i, vi_add_16(vi_load_wide(u + i), z));
 	}
+#endif
 }
 
 static void
 expand(const struct sq_mm_part *part, void *to)
 {
 	const struct sq_weight *w = part->w;
-	size_t n = w->cols - part->col, blocks, row, r, bits, i;
-	uint8_t u[DEPTH + SQ_CODES_BLOCK];
+	size_t n = w->cols - part->col, row, r, bits, i;
 	struct panel *p = to;
-	struct groups g;
 	const uint8_t *from;
+	struct groups g;
 
 	n = n < part->cols ? n : part->cols;
-	blocks = (n + BLOCK - 1) / BLOCK;
 	bits = (size_t)sq_grid_bits(w->grid);
 	p->group = part->order->group;
-	memset(u, 0, sizeof(u));
 	for (r = 0; r < part->rows; r++) {
 		row = part->row + r * part->apart;
 		from = (const uint8_t *)w->data + row *
@@ -98,46 +145,73 @@ expand(const struct sq_mm_part *part, void *to)
 			_mm_prefetch((const char *)from + part->ahead + i,
 			    _MM_HINT_T0);
 		load_groups(w, row, part->col, n, &g);
-		sq_codes_unpack(from, n, (int)bits, u);
 		memcpy(p->scale[r], g.scale, sizeof(p->scale[r]));
-		widen(u, &g, p->group, blocks * BLOCK, p->w[r]);
+		put_row(from, &g, n, (int)bits, p, r);
 	}
 }
 
 /* The codes of a token's block. */
 SQ_INLINE void
-to_16(const VF v[BLOCK / VL], VI codes[BLOCK / VL / 2])
+to_codes(const VF v[BLOCK / VL], VI codes[CODES])
 {
+	VI a[BLOCK / VL / 2];
 	size_t i;
 
 	for (i = 0; i < BLOCK / VL / 2; i++)
-		codes[i] = vi_narrow(vi_from_f(v[2 * i]),
-		    vi_from_f(v[2 * i + 1]));
+		a[i] = vi_narrow(vi_from_f(v[2 * i]), vi_from_f(v[2 * i + 1]));
+	for (i = 0; i < CODES; i++)
+		codes[i] = BYTES ? vi_narrow_16(a[2 * i], a[2 * i + 1]) : a[i];
 }
+
+/* The sums of a token's groups of codes, VL floats apart. */
+SQ_INLINE void
+group_sums(const VI codes[CODES], size_t group, float *sums)
+{
+	int32_t lane[BLOCK / STEP];
+	size_t i, j, n = group / STEP;
+	int sum;
+
+	for (i = 0; i < CODES; i++)
+		vi_storeu(lane + i * VL, dot_end(dot_first(ONES, codes[i])));
+	for (i = 0; i < BLOCK / group; i++) {
+		sum = 0;
+		for (j = 0; j < n; j++)
+			sum += lane[i * n + j];
+		sums[i * VL] = (float)sum;
+	}
+}
+
+/* What the head of a vector of tokens is. */
+struct heads {
+	float scale[VL];
+	float sums[SLOTS][VL];		/* BYTES */
+};
 
 static void
 pack(const struct sq_mm_x *x, void *packed)
 {
-	VF u[VL][BLOCK / VL / 2], v[BLOCK / VL], all[VL];
-	VI codes[BLOCK / VL / 2];
+	VF u[VL][CODES], v[BLOCK / VL], all[VL];
 	char *out = packed;
-	float *scale, *to;
+	struct heads *h;
+	VI codes[CODES];
 	size_t c, i, t;
+	float *to;
 
 	for (c = 0; c < x->cols; c += BLOCK, out += VL * X_BYTES) {
-		scale = (float *)out;
+		h = (struct heads *)out;
 		to = (float *)(out + VL * sizeof(struct head));
+		memset(h, 0, sizeof(*h));
 		memset(u, 0, sizeof(u));
-		for (t = 0; t < VL; t++) {
-			scale[t] = 0;
-			if (t >= x->rows)
-				continue;
+		for (t = 0; t < x->rows; t++) {
 			x_block(x, t, c, v);
-			scale[t] = x_codes(x, t, v);
-			to_16(v, codes);
+			h->scale[t] = x_codes(x, t, v);
+			to_codes(v, codes);
+			if (BYTES)
+				group_sums(codes, x->order->group,
+				    h->sums[0] + t);
 			memcpy(u[t], codes, sizeof(codes));
 		}
-		for (i = 0; i < BLOCK / VL / 2; i++) {
+		for (i = 0; i < CODES; i++) {
 			for (t = 0; t < VL; t++)
 				all[t] = u[t][i];
 			vf_transpose(all);
@@ -147,30 +221,72 @@ pack(const struct sq_mm_x *x, void *packed)
 	}
 }
 
-/* Columns c .. end-1 of a block, one group: nr rows by nv vectors. */
+/* What the integer sums of a group, of row and of a vector of tokens, add. */
 SQ_INLINE void
-tile_group(const int32_t *w, const char *x, size_t next, size_t c, size_t end,
+add_group(const struct panel *p, size_t row, size_t g, const char *x, VI s,
+    float *sums)
+{
+	const struct heads *h = (const struct heads *)x;
+	VF f = vf_from_i(s);
+
+	if (BYTES)
+		f = vf_fma(vf_set1(p->zero[row][g]), vf_load(
+		    h->sums[g % (BLOCK / p->group)]), f);
+	f = vf_mul(f, vf_load(h->scale));
+	vf_store(sums, vf_fma(vf_set1(p->scale[row][g]), f, vf_load(sums)));
+}
+
+/* Adds n lanes of columns: nr rows by nv vectors. */
+SQ_INLINE void
+add_steps(const int32_t *w, const char *x, size_t next, size_t n,
     VI (*s)[TV], const int nr, const int nv)
 {
 	VI b, v[TV];
 	int i, j, k;
 
+	for (; n > 0; n -= 2, x += 2 * VB, w += 2)
+		SQ_UNROLL for (k = 0; k < 2; k++) {
+			SQ_UNROLL for (j = 0; j < nv; j++)
+				v[j] = vi_loadu(x + (size_t)j * next + k * VB);
+			SQ_UNROLL for (i = 0; i < nr; i++) {
+				b = vi_set1(w[i * (int)WORDS + k]);
+				SQ_UNROLL for (j = 0; j < nv; j++)
+					dot_more(s[i][j], b, v[j]);
+			}
+		}
+}
+
+SQ_INLINE void
+set_zero(VI (*s)[TV], const int nr, const int nv)
+{
+	int i, j;
+
 	SQ_UNROLL for (i = 0; i < nr; i++)
 		SQ_UNROLL for (j = 0; j < nv; j++)
 			s[i][j] = vi_set1(0);
-	x += VL * sizeof(struct head) + c / 2 * VL * 4;
-	w += c / 2;
-	for (; c < end; c += 4, x += 2 * VL * 4, w += 2)
-		SQ_UNROLL for (k = 0; k < 2; k++) {
+}
+
+/* A group of columns of a block. */
+SQ_INLINE void
+tile_group(const int32_t *w, const char *x, size_t next, size_t cols,
+    VI (*s)[TV], const int nr, const int nv)
+{
+	set_zero(s, nr, nv);
+#ifdef RUN
+	VI t[2 * TR][TV];
+	size_t c;
+	int i, j;
+
+	for (c = 0; c < cols; c += RUN, w += RUN / STEP, x += RUN / STEP * VB) {
+		set_zero(t, nr, nv);
+		add_steps(w, x, next, RUN / STEP, t, nr, nv);
+		SQ_UNROLL for (i = 0; i < nr; i++)
 			SQ_UNROLL for (j = 0; j < nv; j++)
-				v[j] = vi_loadu(x + (size_t)j * next +
-				    k * VL * 4);
-			SQ_UNROLL for (i = 0; i < nr; i++) {
-				b = vi_set1(w[i * PAIRS + k]);
-				SQ_UNROLL for (j = 0; j < nv; j++)
-					vi_add_to(s[i][j], vi_madd(b, v[j]));
-			}
-		}
+				s[i][j] = vi_add(s[i][j], dot_end(t[i][j]));
+	}
+#else
+	add_steps(w, x, next, cols / STEP, s, nr, nv);
+#endif
 }
 
 /* nr rows of the panel from row by nv vectors of tokens. */
@@ -181,24 +297,18 @@ tile_of(const struct panel *p, size_t row, const char *x, size_t cols,
 	const size_t next = cols / BLOCK * X_BYTES * VL;
 	VI s[2 * TR][TV];
 	size_t b, c, g = 0;
-	float *to;
-	VF f;
 	int i, j;
 
 	for (b = 0; b < cols; b += BLOCK, x += X_BYTES * VL)
 		for (c = 0; c < BLOCK; c += p->group, g++) {
-			tile_group((const int32_t *)(p->w[row] + b), x, next,
-			    c, c + p->group, s, nr, nv);
+			tile_group((const int32_t *)(p->w[row] + b + c), x +
+			    VL * sizeof(struct head) + c / STEP * VB, next,
+			    p->group, s, nr, nv);
 			SQ_UNROLL for (j = 0; j < nv; j++)
-				SQ_UNROLL for (i = 0; i < nr; i++) {
-					to = sums + (j * SQ_MM_PANEL + i) * VL;
-					f = vf_mul(vf_from_i(s[i][j]), vf_load(
-					    (const float *)(x + (size_t)j *
-					    next)));
-					vf_store(to, vf_fma(vf_set1(
-					    p->scale[row + (size_t)i][g]), f,
-					    vf_load(to)));
-				}
+				SQ_UNROLL for (i = 0; i < nr; i++)
+					add_group(p, row + (size_t)i, g, x +
+					    (size_t)j * next, s[i][j], sums +
+					    (j * SQ_MM_PANEL + i) * VL);
 		}
 }
 
@@ -235,7 +345,13 @@ tile(const void *panel, const void *packed, size_t rows, size_t cols,
 	}
 }
 
-/* Loads of a block, and of each sum. */
+#ifdef __AMX_INT8__
+#include "kernels/x86/byte_tile.h"
+#else
+#define TILE	.tile = tile
+#endif
+
+/* Loads of a block, columns of a load, and loads of a sum. */
 #define LOADS(bits)		(BLOCK * (bits) / 8 / VB)
 #define LOAD_COLS(bits)		(VB * 8 / (bits))
 #define SUM_LOADS(bits, group)						\
@@ -244,24 +360,24 @@ tile(const void *panel, const void *packed, size_t rows, size_t cols,
 static void
 arrange(const struct sq_mm_x *x, void *row)
 {
-	VI codes[BLOCK / VL / 2], sum, one = vi_set1_16(1);
-	size_t c, i, planes = x->order->spread, per;
+	size_t c, i, per;
 	char *out = row;
 	struct head *h;
 	VF v[BLOCK / VL];
+	VI codes[CODES], sum;
 
 	per = x->order->group > x->order->unit ?
 	    x->order->group / x->order->unit : 1;
-	per *= planes;
+	per *= x->order->spread;
 	for (c = 0; c < x->cols; c += BLOCK, out += X_BYTES) {
 		h = (struct head *)out;
 		x_block(x, 0, c, v);
 		h->scale = x_codes(x, 0, v);
-		to_16(v, codes);
+		to_codes(v, codes);
 		memcpy(h + 1, codes, sizeof(codes));
 		sum = vi_set1(0);
-		for (i = 0; i < BLOCK / VL / 2; i++) {
-			sum = vi_add(sum, vi_madd(codes[i], one));
+		for (i = 0; i < CODES; i++) {
+			sum = vi_add(sum, dot_end(dot_first(ONES, codes[i])));
 			if ((i + 1) % per != 0)
 				continue;
 			vf_store(h->sums[i / per], vf_from_i(sum));
@@ -274,9 +390,15 @@ arrange(const struct sq_mm_x *x, void *row)
 SQ_INLINE VI
 plane(VI v, const int bits, const int k)
 {
+	const int word = 8 * (int)sizeof(ELEM);
+
+	if (bits == word)
+		return v;
 	if (k > 0)
 		v = vi_shr_16(v, k * bits);
-	if ((k + 1) * bits == 16)
+	if (word == 8)
+		return vi_and(v, vi_set1_8((char)((1 << bits) - 1)));
+	if ((k + 1) * bits == word)
 		return v;
 	return vi_and(v, vi_set1_16((short)((1 << bits) - 1)));
 }
@@ -286,11 +408,11 @@ SQ_INLINE void
 do_block(const uint8_t *p, const char *x, size_t stride, const float *scale,
     const float *zero, VF *acc, const int bits, const int group, const int nt)
 {
-	const int loads = LOADS(bits), planes = 16 / bits;
-	const int per = SUM_LOADS(bits, group);
+	const int loads = LOADS(bits), per = SUM_LOADS(bits, group);
+	const int planes = 8 * (int)sizeof(ELEM) / bits;
 	const int lanes = group < LOAD_COLS(bits) ? LOAD_COLS(bits) / group :
 	    1;
-	VI v, w, d, sum[TOKENS];
+	VI v, w, u, sum[TOKENS];
 	VF f, s, z, part[TOKENS];
 	int i, k, t;
 
@@ -299,13 +421,12 @@ do_block(const uint8_t *p, const char *x, size_t stride, const float *scale,
 		SQ_UNROLL for (k = 0; k < planes; k++) {
 			w = plane(v, bits, k);
 			SQ_UNROLL for (t = 0; t < nt; t++) {
-				d = vi_madd(w, vi_loadu(x_body(x +
-				    (size_t)t * stride) + (i * planes + k) *
-				    2 * VL));
+				u = vi_loadu(x_body(x + (size_t)t * stride) +
+				    (i * planes + k) * VB);
 				if (i % per == 0 && k == 0)
-					sum[t] = d;
+					sum[t] = dot_first(w, u);
 				else
-					vi_add_to(sum[t], d);
+					dot_more(sum[t], w, u);
 			}
 		}
 		if ((i + 1) % per != 0)
@@ -314,7 +435,8 @@ do_block(const uint8_t *p, const char *x, size_t stride, const float *scale,
 		z = of_lanes(zero + i / per * lanes, lanes);
 		SQ_UNROLL for (t = 0; t < nt; t++) {
 			f = vf_fma(z, vf_load(x_head(x + (size_t)t *
-			    stride)->sums[i / per]), vf_from_i(sum[t]));
+			    stride)->sums[i / per]), vf_from_i(dot_end(
+			    sum[t])));
 			part[t] = i < per ? vf_mul(s, f) :
 			    vf_fma(s, f, part[t]);
 		}
@@ -405,10 +527,10 @@ direct(const struct sq_mm_part *part, const void *x, size_t stride,
 	}
 }
 
-const struct sq_mm_level LEVEL(mm_int) = {
-	.lanes = VL, .size = sizeof(int16_t), .whole = BLOCK,
+const struct sq_mm_level NAME = {
+	.lanes = VL, .size = sizeof(ELEM), .whole = BLOCK,
 	.extra = sizeof(struct head), .depth = DEPTH, .few = 12, .block = 512,
 	.in_order = 1, .order = order, .expand = expand, .pack = pack,
-	.arrange = arrange, .tile = tile, .direct = direct, .finish = finish,
-	.total = total
+	.arrange = arrange, .direct = direct, .finish = finish,
+	.total = total, TILE
 };

@@ -172,3 +172,13 @@ LEVEL(matmul)(struct sq_ctx *c, const struct sq_weight *w,
 		return sq_mm_run(&LEVEL(mm_int), c, w, x, prec, y);
 	return sq_mm_run(&LEVEL(mm), c, w, x, prec, y);
 }
+
+int
+LEVEL(matmul_int8)(struct sq_ctx *c, const struct sq_weight *w,
+    const struct sq_qmat *x, const struct sq_mat *y)
+{
+	int narrow = sq_grid_is_int(w->grid) && sq_grid_bits(w->grid) <= 4;
+
+	return sq_mm_run_int8(narrow ? &LEVEL(mm_byte) : &LEVEL(mm_int),
+	    &LEVEL(mm), c, w, x, y);
+}

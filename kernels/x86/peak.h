@@ -7,11 +7,23 @@
 #define SQ_PEAK_AVX2		(SQ_PEAK_SUMS * 8 * 2.0)
 #define SQ_PEAK_AVX512		(SQ_PEAK_SUMS * 16 * 2.0)
 #define SQ_PEAK_AVX512BF16	(SQ_PEAK_SUMS * 32 * 2.0)
+#define SQ_PEAK_INT16_AVX2	(SQ_PEAK_SUMS * 16 * 2.0)
+#define SQ_PEAK_INT16_AVX512	(SQ_PEAK_SUMS * 32 * 2.0)
+#define SQ_PEAK_INT8_AVX2	(SQ_PEAK_SUMS * 32 * 2.0)
+#define SQ_PEAK_INT8_AVX512	(SQ_PEAK_SUMS * 64 * 2.0)
+#define SQ_PEAK_INT8_AMX	(4 * 16 * 16 * 64 * 2.0)
 #define SQ_PEAK_AMX		(4 * 16 * 16 * 32 * 2.0)	/* four tiles */
 
 void	 sq_peak_avx2(long rounds);
 void	 sq_peak_avx512(long rounds);
 void	 sq_peak_avx512bf16(long rounds);
 void	 sq_peak_amx(long rounds);
+
+void	 sq_peak_int16_avx2(long rounds);
+void	 sq_peak_int8_avx2(long rounds);
+void	 sq_peak_int16_avx512(long rounds);
+void	 sq_peak_int8_avx512(long rounds);
+void	 sq_peak_int8_avx512bf16(long rounds);
+void	 sq_peak_int8_amx(long rounds);
 
 #endif

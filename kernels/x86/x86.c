@@ -34,6 +34,7 @@ sq_init_avx2(struct sq_kern *k)
 	k->moments = sq_moments_avx2;
 	k->matmul = sq_matmul_avx2;
 	k->sparse_matmul = sq_sparse_matmul_avx2;
+	k->matmul_int8 = sq_matmul_int8_avx2;
 	k->quantize_act = sq_quantize_act_avx2;
 	k->dequantize_act = sq_dequantize_act_avx2;
 	k->rmsnorm = sq_rmsnorm_avx2;
@@ -71,6 +72,7 @@ sq_init_avx512(struct sq_kern *k)
 	k->moments = sq_moments_avx512;
 	k->matmul = sq_matmul_avx512;
 	k->sparse_matmul = sq_sparse_matmul_avx512;
+	k->matmul_int8 = sq_matmul_int8_avx512;
 	k->quantize_act = sq_quantize_act_avx512;
 	k->dequantize_act = sq_dequantize_act_avx512;
 	k->rmsnorm = sq_rmsnorm_avx512;
@@ -102,6 +104,7 @@ sq_init_avx512bf16(struct sq_kern *k)
 		return -1;
 	k->matmul = sq_matmul_avx512bf16;
 	k->sparse_matmul = sq_sparse_matmul_avx512bf16;
+	k->matmul_int8 = sq_matmul_int8_avx512bf16;
 	k->attention = sq_attention_avx512bf16;
 	k->sparse_attention = sq_sparse_attention_avx512bf16;
 	k->attention_backward = sq_attention_backward_avx512bf16;
@@ -126,6 +129,7 @@ sq_init_amx(struct sq_kern *k)
 		return -1;
 	k->matmul = sq_matmul_amx;
 	k->sparse_matmul = sq_sparse_matmul_amx;
+	k->matmul_int8 = sq_matmul_int8_amx;
 	k->attention = sq_attention_amx;
 	k->sparse_attention = sq_sparse_attention_amx;
 	k->attention_backward = sq_attention_backward_amx;

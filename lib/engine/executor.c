@@ -15,36 +15,59 @@ static const struct {
 
 #define ROLES	(sizeof(roles) / sizeof(roles[0]))
 
+#define FORMAT	80			/* bytes of one */
+
 static void
-plain_format(const struct sq_weight *w, char text[64])
+plain_format(const struct sq_weight *w, char text[FORMAT])
 {
 	if (w->grid == SQ_DENSE)
-		snprintf(text, 64, "%s", sq_dtype_name(w->type));
+		snprintf(text, FORMAT, "%s", sq_dtype_name(w->type));
 	else if (w->group_cols >= w->cols)
-		snprintf(text, 64, "%s%s", sq_grid_name(w->grid),
+		snprintf(text, FORMAT, "%s%s", sq_grid_name(w->grid),
 		    w->zeros != NULL ? " zeros" : "");
 	else
-		snprintf(text, 64, "%s g%zu%s", sq_grid_name(w->grid),
+		snprintf(text, FORMAT, "%s g%zu%s", sq_grid_name(w->grid),
 		    w->group_cols, w->zeros != NULL ? " zeros" : "");
 }
 
 /* "int4 g64 zeros", "BF16", "int8 2:4" */
 static void
-format(const struct sq_weight *w, char text[64])
+format(const struct sq_weight *w, char text[FORMAT])
 {
 	size_t n;
 
 	plain_format(w, text);
 	n = strlen(text);
 	if (w->layout != SQ_ROWS)
-		snprintf(text + n, 64 - n, " %zu%c%zu", w->n,
+		snprintf(text + n, FORMAT - n, " %zu%c%zu", w->n,
 		    w->layout == SQ_NM ? ':' : 'x', w->m);
+}
+
+/* With what its input is quantized to. */
+static void
+format_linear(const struct sq_linear *l, char text[FORMAT])
+{
+	size_t n;
+
+	format(&l->w, text);
+	n = strlen(text);
+	if (l->act.kind != SQ_ACT_NONE)
+		snprintf(text + n, FORMAT - n, " x %s",
+		    sq_act_name(l->act.kind));
 }
 
 static const char *
 prec_name(enum sq_prec p)
 {
 	return p == SQ_PREC_F32 ? "f32" : "bf16";
+}
+
+/* As the forward pass decides. */
+static int
+by_codes(const struct sq_linear *l)
+{
+	return l->act.kind == SQ_ACT_INT8 && sq_grid_is_int(l->w.grid) &&
+	    l->w.layout == SQ_ROWS;
 }
 
 static const struct sq_linear *
@@ -61,12 +84,12 @@ linear_of(const struct sq_model *m, size_t layer, size_t role)
 static void
 describe(const struct sq_model *m, size_t layer, char line[SQ_PLAN])
 {
-	char f[ROLES][64];
+	char f[ROLES][FORMAT];
 	size_t i, j, n = 0;
 	int said[ROLES] = { 0 };
 
 	for (i = 0; i < ROLES; i++)
-		format(&linear_of(m, layer, i)->w, f[i]);
+		format_linear(linear_of(m, layer, i), f[i]);
 	line[0] = '\0';
 	for (i = 0; i < ROLES; i++) {
 		if (said[i])
@@ -144,6 +167,8 @@ sq_executor_plan(const struct sq_model *m, const struct sq_ctx *ctx,
 	size_t layers = (size_t)m->config.layers, i, first;
 	char a[SQ_PLAN], b[SQ_PLAN], line[SQ_PLAN + 2100], kv[SQ_KV_TEXT];
 	const char *level = ctx->kern->from[SQ_OP_matmul];
+	enum sq_op op;
+	int coded;
 
 	for (first = 0; first < layers; first = i) {
 		describe(m, first, a);
@@ -152,8 +177,13 @@ sq_executor_plan(const struct sq_model *m, const struct sq_ctx *ctx,
 			if (strcmp(a, b) != 0)
 				break;
 		}
-		snprintf(line, sizeof(line), "layers %zu-%zu: %s x %s, matmul "
-		    "%s", first, i - 1, a, prec_name(prec), level);
+		coded = linear_of(m, first, 0)->act.kind != SQ_ACT_NONE;
+		op = by_codes(linear_of(m, first, 0)) ? SQ_OP_matmul_int8 :
+		    SQ_OP_matmul;
+		snprintf(line, sizeof(line), "layers %zu-%zu: %s%s%s, %s %s",
+		    first, i - 1, a, coded ? "" : " x ",
+		    coded ? "" : prec_name(prec), sq_op_name(op),
+		    ctx->kern->from[op]);
 		fn(arg, line);
 	}
 	format(&m->head.w, a);

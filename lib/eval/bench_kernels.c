@@ -32,7 +32,8 @@ struct bench_case {
 	enum sq_grid grid;
 	size_t group, m;		/* matmul: rows of x; else its own */
 	enum sq_prec prec;
-	enum { FLOPS, BYTES, NONE } limit;	/* NONE: in the caches */
+	/* of integers: CODED, by the level; NONE: in the caches */
+	enum { FLOPS, CODED, BYTES, NONE } limit;
 	size_t run_n, run_m;		/* sparse: n:m, or n rows by m columns
 					   of which every second is kept */
 };
@@ -41,9 +42,9 @@ struct bench_case {
 
 static const struct bench_case cases[] = {
 	{ SQ_OP_matmul, "int4 g128 5632x2048, 512 rows, bf16", SQ_INT4, 128,
-	    512, SQ_PREC_BF16, FLOPS, WHOLE },
+	    512, SQ_PREC_BF16, CODED, WHOLE },
 	{ SQ_OP_matmul, "int8 5632x2048, 512 rows, bf16", SQ_INT8, IN, 512,
-	    SQ_PREC_BF16, FLOPS, WHOLE },
+	    SQ_PREC_BF16, CODED, WHOLE },
 	{ SQ_OP_matmul, "bf16 5632x2048, 512 rows, bf16", SQ_DENSE, 0, 512,
 	    SQ_PREC_BF16, FLOPS, WHOLE },
 	{ SQ_OP_matmul, "bf16 5632x2048, 512 rows, f32", SQ_DENSE, 0, 512,
@@ -84,6 +85,20 @@ static const struct bench_case cases[] = {
 	    SQ_PREC_BF16, BYTES, 4, 8 },
 	{ SQ_OP_sparse_attention, "512 of 32768 tokens, a quarter", SQ_DENSE,
 	    0, CHUNK, SQ_PREC_BF16, FLOPS, 1, 4 },
+	{ SQ_OP_matmul_int8, "int4 g128 5632x2048, 512 rows", SQ_INT4, 128,
+	    512, SQ_PREC_F32, CODED, WHOLE },
+	{ SQ_OP_matmul_int8, "int4 g32 5632x2048, 512 rows", SQ_INT4, 32, 512,
+	    SQ_PREC_F32, CODED, WHOLE },
+	{ SQ_OP_matmul_int8, "int8 5632x2048, 512 rows", SQ_INT8, IN, 512,
+	    SQ_PREC_F32, CODED, WHOLE },
+	{ SQ_OP_matmul_int8, "int4 g128 5632x2048, 8 rows", SQ_INT4, 128, 8,
+	    SQ_PREC_F32, BYTES, WHOLE },
+	{ SQ_OP_matmul_int8, "int4 g128 5632x2048, 1 row", SQ_INT4, 128, 1,
+	    SQ_PREC_F32, BYTES, WHOLE },
+	{ SQ_OP_matmul_int8, "int8 5632x2048, 8 rows", SQ_INT8, IN, 8,
+	    SQ_PREC_F32, BYTES, WHOLE },
+	{ SQ_OP_matmul_int8, "int8 5632x2048, 1 row", SQ_INT8, IN, 1,
+	    SQ_PREC_F32, BYTES, WHOLE },
 	{ SQ_OP_attention, "2048 tokens, 32/4 heads of 64, bf16", SQ_DENSE, 0,
 	    2048, SQ_PREC_BF16, FLOPS, WHOLE },
 	{ SQ_OP_attention, "1 after 8192, 32/4 heads of 64, bf16", SQ_DENSE,
@@ -167,6 +182,10 @@ fill(struct state *s)
 		s->x[i] = s->z[i] = (float)(2 * sq_rng_uniform(&r) - 1);
 	for (i = 0; i < (size_t)OUT * IN / 32; i++)
 		s->scales[i] = sq_f32_to_f16(.003f);
+	for (i = 0; i < (size_t)OUT * IN; i++)
+		s->codes[i] = (unsigned char)(sq_rng_next(&r) % 255 - 127);
+	for (i = 0; i < 512; i++)
+		s->nll[i] = .01f;
 	for (i = 0; i < 2048; i++)
 		s->ids[i] = (uint32_t)i;
 }
@@ -410,6 +429,7 @@ run_case(struct state *s, const struct bench_case *c)
 	struct sq_moments mo = { s->nll, s->nll, s->sums, s->sums + OUT,
 	    s->hist };
 	struct sq_mat x = mat(s->x, c->m, IN), y = mat(s->y, c->m, OUT);
+	struct sq_qmat q = { SQ_ACT_INT8, s->codes, s->nll, c->m, IN, IN };
 	struct sq_mat wide = mat(s->x, c->m, OUT), z = mat(s->z, c->m, OUT);
 	struct sq_mat out = mat(s->y, OUT, IN), two = mat(s->y, c->m, IN);
 	struct sq_mat lx = mat(s->x, c->m, VOCAB), lz = mat(s->z, c->m, VOCAB);
@@ -421,6 +441,8 @@ run_case(struct state *s, const struct bench_case *c)
 		return sq_sparse_matmul(&s->ctx, &w, &x, c->prec, &y);
 	case SQ_OP_sparse_attention:
 		return run_far(s, c, c->run_n > 0);
+	case SQ_OP_matmul_int8:
+		return sq_matmul_int8(&s->ctx, &w, &q, &y);
 	case SQ_OP_attention:
 		return run_attention(s, c);
 	case SQ_OP_quantize:
@@ -492,7 +514,8 @@ work(const struct bench_case *c)
 		return 4 * m * (FAR - CHUNK / 2) * DIM * HEADS /
 		    (double)c->run_m;
 	case SQ_OP_matmul:
-		if (c->limit == FLOPS)
+	case SQ_OP_matmul_int8:
+		if (c->limit != BYTES)
 			return 2 * m * OUT * IN;
 		scales = c->grid == SQ_DENSE ? 0 : (double)OUT * IN /
 		    (double)c->group * 2;
@@ -582,23 +605,52 @@ speedup(struct state *s, const struct bench_case *c, double seconds, double t)
 	return all < 0 ? NAN : all / t;
 }
 
+static double
+one_limit(const struct sq_bench_kernels *b, const struct sq_kern *kern,
+    enum sq_limit kind)
+{
+	double rate;
+
+	return sq_limit_ops(b->pool, kern->name, kind, &rate) == 0 ? rate : NAN;
+}
+
+static void
+measure_limits(const struct sq_bench_kernels *b, const struct sq_kern *kern,
+    struct sq_bench_limits *l)
+{
+	l->f32 = one_limit(b, kern, SQ_LIMIT_F32);
+	l->bf16 = one_limit(b, kern, SQ_LIMIT_BF16);
+	l->int16 = one_limit(b, kern, SQ_LIMIT_INT16);
+	l->int8 = one_limit(b, kern, SQ_LIMIT_INT8);
+	if (kern->mem->device || sq_limit_read(b->pool, &l->read) != 0)
+		l->read = NAN;
+}
+
+static double
+limit_of(const struct bench_case *c, const struct sq_bench_limits *l)
+{
+	if (c->limit == NONE)
+		return NAN;
+	if (c->limit == BYTES)
+		return l->read;
+	if (c->limit == CODED)
+		return c->op == SQ_OP_matmul_int8 ? l->int8 : l->int16;
+	return c->prec == SQ_PREC_F32 ? l->f32 : l->bf16;
+}
+
 static int
 bench_level(struct state *s, const struct sq_bench_kernels *b,
     const struct sq_kern *kern)
 {
-	double f32 = NAN, bf16 = NAN, read = NAN, limit, t;
+	struct sq_bench_limits limits;
+	double limit, t;
 	struct sq_bench_row r;
 	struct sq_weight w;
 	size_t i;
 
-	if (sq_limit_flops(b->pool, kern->name, SQ_PREC_F32, &f32) != 0)
-		f32 = NAN;
-	if (sq_limit_flops(b->pool, kern->name, SQ_PREC_BF16, &bf16) != 0)
-		bf16 = f32;
-	if (kern->mem->device || sq_limit_read(b->pool, &read) != 0)
-		read = NAN;
+	measure_limits(b, kern, &limits);
 	if (!kern->mem->device)
-		b->limit(b->arg, kern->name, f32, bf16, read);
+		b->limit(b->arg, kern->name, &limits);
 	s->ctx.kern = kern;
 	for (i = 0; i < NCASES; i++) {
 		if ((b->op != NULL && strcmp(b->op,
@@ -611,12 +663,10 @@ bench_level(struct state *s, const struct sq_bench_kernels *b,
 		}
 		if ((t = measure(s, &cases[i], b->seconds)) < 0)
 			continue;
-		limit = cases[i].limit == NONE ? NAN :
-		    cases[i].limit == BYTES ? read :
-		    cases[i].prec == SQ_PREC_F32 ? f32 : bf16;
+		limit = limit_of(&cases[i], &limits);
 		r = (struct sq_bench_row){ sq_op_name(cases[i].op),
 		    kern->name, cases[i].shape, t, work(&cases[i]) / t,
-		    cases[i].limit == FLOPS, work(&cases[i]) / t / limit,
+		    cases[i].limit <= CODED, work(&cases[i]) / t / limit,
 		    speedup(s, &cases[i], b->seconds, t) };
 		b->row(b->arg, &r);
 	}

@@ -20,9 +20,13 @@ struct sq_bench_row {
 
 typedef void sq_bench_fn(void *arg, const struct sq_bench_row *);
 
-/* The limits: FLOP/s of one level (NAN: it has none), bytes/s of reading. */
-typedef void sq_bench_limit_fn(void *arg, const char *level, double f32,
-	    double bf16, double read);
+/* The limits of one level (NAN: it has none): operations a second with float32,
+ * bf16, integers of 16 and of 8 bits, and bytes a second of reading. */
+struct sq_bench_limits {
+	double f32, bf16, int16, int8, read;
+};
+typedef void sq_bench_limit_fn(void *arg, const char *level,
+	    const struct sq_bench_limits *);
 
 struct sq_bench_kernels {
 	struct sq_pool *pool;

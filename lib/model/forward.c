@@ -161,19 +161,16 @@ init_act(struct sq_forward *f, char *err)
 	return 0;
 }
 
-/*
- * What the product takes in the place of x: the values of x quantized.  Layers
- * that share an input share its codes too, until tap() sees the next one.
- */
+/* The codes of x.  Layers that share an input share them too, until tap() sees
+ * the next one. */
 static int
 quantize(struct sq_forward *f, const struct sq_act *a,
-    const struct sq_mat *x, struct sq_mat *y, char *err)
+    const struct sq_mat *x, char *err)
 {
 	struct sq_qmat *q = &f->qx;
 
 	if (f->qx_values == NULL && init_act(f, err) < 0)
 		return -1;
-	*y = mat(f->qx_values, x->rows, x->cols);
 	if (f->qx_of == x->p && q->kind == a->kind && f->qx_scale == a->scale)
 		return 0;
 	q->kind = a->kind;
@@ -181,21 +178,41 @@ quantize(struct sq_forward *f, const struct sq_act *a,
 	q->cols = q->stride = x->cols;
 	f->qx_of = x->p;
 	f->qx_scale = a->scale;
+	f->qx_valued = 0;
 	if (sq_quantize_act(f->ctx, x, a, q) != 0)
 		return no_kernel(f, err, SQ_OP_quantize_act);
-	if (sq_dequantize_act(f->ctx, q, y) != 0)
+	return 0;
+}
+
+/* What the codes mean: what a product takes that does not take codes. */
+static int
+values_of(struct sq_forward *f, struct sq_mat *y, char *err)
+{
+	*y = mat(f->qx_values, f->qx.rows, f->qx.cols);
+	if (f->qx_valued)
+		return 0;
+	if (sq_dequantize_act(f->ctx, &f->qx, y) != 0)
 		return no_kernel(f, err, SQ_OP_dequantize_act);
+	f->qx_valued = 1;
 	return 0;
 }
 
 static int
-linear(struct sq_forward *f, const struct sq_linear *l,
+product(struct sq_forward *f, const struct sq_linear *l,
     const struct sq_mat *x, const struct sq_mat *y, char *err)
 {
 	struct sq_mat values;
 
 	if (l->act.kind != SQ_ACT_NONE) {
-		if (quantize(f, &l->act, x, &values, err) < 0)
+		if (quantize(f, &l->act, x, err) < 0)
+			return -1;
+		if (l->act.kind == SQ_ACT_INT8 && sq_grid_is_int(l->w.grid) &&
+		    l->w.layout == SQ_ROWS) {
+			if (sq_matmul_int8(f->ctx, &l->w, &f->qx, y) != 0)
+				return no_kernel(f, err, SQ_OP_matmul_int8);
+			return 0;
+		}
+		if (values_of(f, &values, err) < 0)
 			return -1;
 		x = &values;
 	}
@@ -204,6 +221,15 @@ linear(struct sq_forward *f, const struct sq_linear *l,
 			return no_kernel(f, err, SQ_OP_sparse_matmul);
 	} else if (sq_matmul(f->ctx, &l->w, x, f->prec, y) != 0)
 		return no_kernel(f, err, SQ_OP_matmul);
+	return 0;
+}
+
+static int
+linear(struct sq_forward *f, const struct sq_linear *l,
+    const struct sq_mat *x, const struct sq_mat *y, char *err)
+{
+	if (product(f, l, x, y, err) < 0)
+		return -1;
 	if (l->bias != NULL && sq_add_bias(f->ctx, l->bias, y) != 0)
 		return no_kernel(f, err, SQ_OP_add_bias);
 	return 0;

@@ -39,7 +39,8 @@ struct sq_forward {
 	struct sq_qmat qx;		/* the last input that was quantized */
 	const float *qx_of;		/* whose it is, or NULL */
 	float qx_scale;			/* and with which scale */
-	float *qx_values;		/* its values: what products take */
+	float *qx_values;		/* its values, where qx_valued */
+	int qx_valued;
 	float *angles;
 	size_t npos;			/* positions that angles has */
 	struct sq_seq *seq;

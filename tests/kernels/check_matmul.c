@@ -1,5 +1,5 @@
 /*
- * Checks of matmul: see checkkern.h.  Every kind of weight with as many tokens
+ * Checks of matmul and matmul_int8: see checkkern.h.  Every kind of weight with as many tokens
  * as lie around the edges of tiles, and shapes likewise.
  */
 #include <math.h>
@@ -47,8 +47,17 @@ struct test {
 	size_t bytes;			/* of want and of got */
 	double *mag;
 	enum sq_prec prec;
+	struct sq_qmat q;		/* codes instead of x, where it has some */
 	char what[120];
 };
+
+static int
+product(const struct sq_kern *kern, struct sq_ctx *ctx, const struct test *c,
+    const struct sq_mat *y)
+{
+	return c->q.codes != NULL ? kern->matmul_int8(ctx, &c->w, &c->q, y) :
+	    kern->matmul(ctx, &c->w, &c->x, c->prec, y);
+}
 
 static void
 describe(struct test *c, enum ck_kind fill)
@@ -59,7 +68,8 @@ describe(struct test *c, enum ck_kind fill)
 	    "%s/%s%s %zux%zu, groups %zux%zu, %zu tokens, %s, %s",
 	    sq_grid_name(w->grid), sq_dtype_name(w->type),
 	    w->zeros != NULL ? " zeros" : "", w->rows, w->cols, w->group_rows,
-	    w->group_cols, c->x.rows, c->prec == SQ_PREC_F32 ? "f32" : "bf16",
+	    w->group_cols, c->x.rows, c->q.codes != NULL ? "int8" :
+	    c->prec == SQ_PREC_F32 ? "f32" : "bf16",
 	    ck_kind_name(fill));
 }
 
@@ -95,6 +105,8 @@ magnitude(struct checker *k, const struct test *c, const float *w,
 		    0x1p-126 * (1 + fabs((double)w[i]) + fabs((double)x[i]));
 		if (c->prec != SQ_PREC_F32 && sq_grid_is_int(c->w.grid))
 			lost += fabs((double)w[i]) * unit;
+		if (c->q.codes != NULL)		/* a weight of denormals */
+			lost += 0x1p-141 * fabs((double)x[i]);
 	}
 	return sum + lost / k->bound;
 }
@@ -184,14 +196,13 @@ run(struct checker *k, const struct sq_kern *ref, const struct sq_kern *new,
 	double bound = k->bound;
 	int r, s, t;
 
-	if (c->prec == SQ_PREC_F32)
+	if (c->prec == SQ_PREC_F32 && c->q.codes == NULL)
 		k->bound = f32_bound(c->w.cols);
 	set_magnitudes(k, ref, c);
-	r = ref->matmul(ck_ref(k, ref), &c->w, &c->x, c->prec, &c->want);
+	r = product(ref, ck_ref(k, ref), c, &c->want);
 	for (t = 0; t < CK_CTXS; t++) {
 		ck_clear(c->got.p, c->bytes);
-		s = new->matmul(ck_ctx(k, new, t), &c->w, &c->x, c->prec,
-		    &c->got);
+		s = product(new, ck_ctx(k, new, t), c, &c->got);
 		if (!ck_ret(k, r, s, "%s", c->what)) {
 			ck_untouched(k, c->got.p, c->bytes, "%s", c->what);
 			break;
@@ -361,4 +372,60 @@ check_matmul(struct checker *k, const struct sq_kern *ref,
 	check_others(k, new);
 	check_odd_groups(k, ref, new);
 	check_dense(k, ref, new);
+}
+
+/* The codes of x, which becomes what they mean; c->q: rows further apart. */
+static void
+make_codes(struct checker *k, const struct sq_kern *ref, struct test *c)
+{
+	struct sq_act a = { SQ_ACT_INT8, 0 };
+	size_t stride = c->x.cols + 5;
+
+	c->q = (struct sq_qmat){ SQ_ACT_INT8, NULL, NULL, c->x.rows,
+	    c->x.cols, stride };
+	c->q.codes = ck_buf(k, (c->q.rows - 1) * stride + c->q.cols);
+	c->q.scale = ck_buf(k, c->q.rows * sizeof(float));
+	ref->quantize_act(ck_ref(k, ref), &c->x, &a, &c->q);
+	ref->dequantize_act(ck_ref(k, ref), &c->q, &c->x);
+}
+
+static void
+check_codes(struct checker *k, const struct sq_kern *ref,
+    const struct sq_kern *new, struct test *c, size_t m, enum ck_kind fill)
+{
+	make_weight(k, &c->w, fill);
+	make_mats(k, c, m, fill);
+	make_codes(k, ref, c);
+	describe(c, fill);
+	run(k, ref, new, c);
+	ck_done(k);
+}
+
+void
+check_matmul_int8(struct checker *k, const struct sq_kern *ref,
+    const struct sq_kern *new)
+{
+	static const size_t some[] = { 1, 2, 3, 4, 7, 8, 12, 13, 16, 33, 65 };
+	static const uint8_t want_zeros;
+	struct test c;
+	size_t i, j;
+
+	for (i = 0; i < N(kinds); i++)
+		for (j = 0; j < N(some); j++) {
+			c = (struct test){ .w = { .grid = kinds[i].grid,
+			    .layout = SQ_ROWS, .type = kinds[i].type,
+			    .scale_type = kinds[i].type, .group_rows = 1 } };
+			c.w.zeros = kinds[i].zeros ? &want_zeros : NULL;
+			c.w.rows = PICK(k, outs);
+			c.w.cols = j == 3 || j == 9 ? 2176 - ck_range(k, 0, 1)
+			    * 76 : PICK(k, ins);
+			set_groups(k, &c.w);
+			check_codes(k, ref, new, &c, some[j], ck_range(k, 0,
+			    2) > 0 ? CK_NORMAL : (enum ck_kind)ck_range(k, 0,
+			    CK_KINDS - 1));
+		}
+	c = (struct test){ .w = { .grid = SQ_INT4, .layout = SQ_ROWS,
+	    .scale_type = SQ_F16, .rows = 33, .cols = 100, .group_rows = 1,
+	    .group_cols = 40 } };
+	check_codes(k, ref, new, &c, 5, CK_NORMAL);
 }
