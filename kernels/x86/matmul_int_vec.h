@@ -236,34 +236,24 @@ add_group(const struct panel *p, size_t row, size_t g, const char *x, VI s,
 	vf_store(sums, vf_fma(vf_set1(p->scale[row][g]), f, vf_load(sums)));
 }
 
-/* Adds n lanes of columns: nr rows by nv vectors. */
+/* Adds the products of a lane of columns: nr rows by nv vectors. */
 SQ_INLINE void
-add_steps(const int32_t *w, const char *x, size_t next, size_t n,
-    VI (*s)[TV], const int nr, const int nv)
+add_step(const int32_t *w, const char *x, size_t next, VI (*s)[TV],
+    int first, const int nr, const int nv)
 {
 	VI b, v[TV];
-	int i, j, k;
-
-	for (; n > 0; n -= 2, x += 2 * VB, w += 2)
-		SQ_UNROLL for (k = 0; k < 2; k++) {
-			SQ_UNROLL for (j = 0; j < nv; j++)
-				v[j] = vi_loadu(x + (size_t)j * next + k * VB);
-			SQ_UNROLL for (i = 0; i < nr; i++) {
-				b = vi_set1(w[i * (int)WORDS + k]);
-				SQ_UNROLL for (j = 0; j < nv; j++)
-					dot_more(s[i][j], b, v[j]);
-			}
-		}
-}
-
-SQ_INLINE void
-set_zero(VI (*s)[TV], const int nr, const int nv)
-{
 	int i, j;
 
-	SQ_UNROLL for (i = 0; i < nr; i++)
+	SQ_UNROLL for (j = 0; j < nv; j++)
+		v[j] = vi_loadu(x + (size_t)j * next);
+	SQ_UNROLL for (i = 0; i < nr; i++) {
+		b = vi_set1(w[i * (int)WORDS]);
 		SQ_UNROLL for (j = 0; j < nv; j++)
-			s[i][j] = vi_set1(0);
+			if (first)
+				s[i][j] = dot_first(b, v[j]);
+			else
+				dot_more(s[i][j], b, v[j]);
+	}
 }
 
 /* A group of columns of a block. */
@@ -271,21 +261,29 @@ SQ_INLINE void
 tile_group(const int32_t *w, const char *x, size_t next, size_t cols,
     VI (*s)[TV], const int nr, const int nv)
 {
-	set_zero(s, nr, nv);
-#ifdef RUN
-	VI t[2 * TR][TV];
-	size_t c;
+	size_t n = cols / STEP;
 	int i, j;
 
-	for (c = 0; c < cols; c += RUN, w += RUN / STEP, x += RUN / STEP * VB) {
-		set_zero(t, nr, nv);
-		add_steps(w, x, next, RUN / STEP, t, nr, nv);
+	SQ_UNROLL for (i = 0; i < nr; i++)
+		SQ_UNROLL for (j = 0; j < nv; j++)
+			s[i][j] = vi_set1(0);
+#ifdef RUN
+	VI t[2 * TR][TV];
+	int k;
+
+	for (; n > 0; n -= RUN / STEP, w += RUN / STEP,
+	    x += RUN / STEP * VB) {
+		SQ_UNROLL for (k = 0; k < (int)(RUN / STEP); k++)
+			add_step(w + k, x + k * VB, next, t, k == 0, nr, nv);
 		SQ_UNROLL for (i = 0; i < nr; i++)
 			SQ_UNROLL for (j = 0; j < nv; j++)
 				s[i][j] = vi_add(s[i][j], dot_end(t[i][j]));
 	}
 #else
-	add_steps(w, x, next, cols / STEP, s, nr, nv);
+	for (; n > 0; n -= 2, w += 2, x += 2 * VB) {
+		add_step(w, x, next, s, 0, nr, nv);
+		add_step(w + 1, x + VB, next, s, 0, nr, nv);
+	}
 #endif
 }
 
