@@ -28,16 +28,15 @@
 #define DEPTH	512			/* columns of a panel */
 #define SLOTS	4			/* sums of a block, at most */
 #define TOKENS	SQ_MM_TOKENS
+#define LATER	8			/* rows: scales that are fetched */
 
 struct head {
 	float scale, none[VL - 1];
 	float sums[SLOTS][VL];
 };
 
-/* The scales of the groups of a part's row, and -z of each; 0 behind the last
- * one, up to a whole block. */
+/* The scales of the groups of a part's row, and -z of each. */
 struct groups {
-	size_t n;
 	float scale[SQ_MM_COLUMNS / SQ_MM_UNIT + VL];
 	float zero[SQ_MM_COLUMNS / SQ_MM_UNIT + VL];
 };
@@ -81,50 +80,81 @@ group_of(const struct sq_weight *w)
 	    w->group_cols;
 }
 
+/* Before the first row: 0 behind the last group, and the middle of the codes
+ * where nothing else is said. */
+static void
+init_groups(const struct sq_weight *w, struct groups *g)
+{
+	const float mid = -(float)(1u << (sq_grid_bits(w->grid) - 1));
+	size_t i;
+
+	for (i = 0; i < sizeof(g->scale) / sizeof(g->scale[0]); i += VL) {
+		vf_store(g->scale + i, vf_zero());
+		vf_store(g->zero + i, vf_set1(mid));
+	}
+}
+
 SQ_INLINE void
 scales_alike(const struct sq_weight *w, size_t first, size_t n,
     struct groups *g)
 {
-	size_t i;
+	const uint16_t *h = (const uint16_t *)w->scales + first;
+	size_t i = 0;
 
-	for (i = 0; i < n; i += VL)
-		vf_store(g->scale + i, vf_take(w->scales, w->scale_type,
-		    first + i, n - i));
+	if (w->scale_type == SQ_F16)
+		for (; i + VL <= n; i += VL)
+			vf_store(g->scale + i, vf_f16(h + i));
+	for (; i < n; i++)
+		g->scale[i] = sq_scalar(w->scales, w->scale_type, first + i);
 	for (i = 0; w->zeros != NULL && i < n; i++)
 		g->zero[i] = -(float)w->zeros[first + i];
 }
 
-/* The groups of row `row', of cols columns from col. */
+/* Groups of w that are longer than ours: from group `first', whose first `done'
+ * parts are not wanted, n parts; `parts' in each. */
+static void
+scales_repeated(const struct sq_weight *w, size_t first, size_t parts,
+    size_t done, size_t n, struct groups *g)
+{
+	size_t i, left = parts - done;
+	float s, z = g->zero[0];
+
+	for (i = 0; i < n; first++, left = parts) {
+		s = sq_scalar(w->scales, w->scale_type, first);
+		if (w->zeros != NULL)
+			z = -(float)w->zeros[first];
+		for (; i < n && left > 0; i++, left--) {
+			g->scale[i] = s;
+			g->zero[i] = z;
+		}
+	}
+}
+
+/* The groups of row `row', of cols columns from col; those of a later row are
+ * fetched, which come from elsewhere than the codes. */
 static void
 load_groups(const struct sq_weight *w, size_t row, size_t col, size_t cols,
     struct groups *g)
 {
-	size_t size = group_of(w), blocks = (cols + BLOCK - 1) / BLOCK;
-	size_t first = row / w->group_rows *
-	    sq_groups_across(w->cols, w->group_cols), i, at;
-	const float mid = -(float)(1u << (sq_grid_bits(w->grid) - 1));
+	size_t size = group_of(w), n = (cols + size - 1) / size, first = row;
+	size_t across = 1, parts = n, done = 0, i;
+	size_t type = sq_dtype_size(w->scale_type);
 
-	g->n = (cols + size - 1) / size;
-	if (w->group_cols == size) {
-		scales_alike(w, first + col / size, g->n, g);
-	} else {
-		for (i = 0; i < g->n; i++) {
-			at = first + (col + i * size) / w->group_cols;
-			if (i > 0 && (col + i * size) % w->group_cols != 0) {
-				g->scale[i] = g->scale[i - 1];
-				g->zero[i] = g->zero[i - 1];
-				continue;
-			}
-			g->scale[i] = sq_scalar(w->scales, w->scale_type, at);
-			if (w->zeros != NULL)
-				g->zero[i] = -(float)w->zeros[at];
-		}
+	if (w->group_rows > 1)
+		first /= w->group_rows;
+	if (w->group_cols < w->cols) {
+		across = sq_groups_across(w->cols, w->group_cols);
+		first = first * across + col / w->group_cols;
+		parts = w->group_cols / size;
+		done = col % w->group_cols / size;
 	}
-	for (i = g->n; i < blocks * (BLOCK / size); i++)
-		g->scale[i] = g->zero[i] = 0;
-	if (w->zeros == NULL)
-		for (i = 0; i < g->n; i += VL)
-			vf_store(g->zero + i, vf_set1(mid));
+	for (i = 0; i < n / parts * type + 1; i += 64)
+		_mm_prefetch((const char *)w->scales + (first + LATER *
+		    across) * type + i, _MM_HINT_T0);
+	if (w->group_cols == size)
+		scales_alike(w, first, n, g);
+	else
+		scales_repeated(w, first, parts, done, n, g);
 }
 
 /* A block of one token from column col, in order, as floats; 0 where x has

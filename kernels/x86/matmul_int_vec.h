@@ -137,6 +137,7 @@ expand(const struct sq_mm_part *part, void *to)
 	n = n < part->cols ? n : part->cols;
 	bits = (size_t)sq_grid_bits(w->grid);
 	p->group = part->order->group;
+	init_groups(w, &g);
 	for (r = 0; r < part->rows; r++) {
 		row = part->row + r * part->apart;
 		from = (const uint8_t *)w->data + row *
@@ -508,6 +509,7 @@ direct(const struct sq_mm_part *part, const void *x, size_t stride,
 	struct groups g;
 
 	cols = cols < part->cols ? cols : part->cols;
+	init_groups(w, &g);
 	for (r = 0; r < part->rows; r++, sums += VL) {
 		row = part->row + r * part->apart;
 		p = (const uint8_t *)w->data + row * sq_row_bytes(w->cols,
