@@ -9,14 +9,14 @@ static const char usage[] =
     "[-qvz] [-b BITS] [-g SIZE] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] "
     "[-p PROFILE] [--asym] [--budget BITS] [--damp FRACTION] [--drop-stats] "
     "[--except GLOB]... [--f32] [--fixed-scales] [--grid GRID] "
-    "[--no-sequential | --sequential] [--only GLOB]... [--order natural|act] "
-    "[--scale absmax|mse|weighted] [--state FILE] [--sweeps N] "
-    "[--tune STEPS] [--tune-batch SAMPLES]";
+    "[--mask PATTERN] [--no-sequential | --sequential] [--only GLOB]... "
+    "[--order natural|act] [--scale absmax|mse|weighted] [--sparsity RATIO] "
+    "[--state FILE] [--sweeps N] [--tune STEPS] [--tune-batch SAMPLES]";
 
 enum {
 	OPT_BUDGET = SQ_OPT(0), OPT_DAMP, OPT_DROP, OPT_F32,
-	OPT_FIXED, OPT_GRID, OPT_NOT, OPT_ORDER, OPT_SEQUENTIAL, OPT_STATE,
-	OPT_SWEEPS, OPT_TUNE, OPT_BATCH
+	OPT_FIXED, OPT_GRID, OPT_MASK, OPT_NOT, OPT_ORDER, OPT_SEQUENTIAL,
+	OPT_SPARSITY, OPT_STATE, OPT_SWEEPS, OPT_TUNE, OPT_BATCH
 };
 
 static const struct option longopts[] = {
@@ -28,9 +28,11 @@ static const struct option longopts[] = {
 	{ "f32", no_argument, NULL, OPT_F32 },
 	{ "fixed-scales", no_argument, NULL, OPT_FIXED },
 	{ "grid", required_argument, NULL, OPT_GRID },
+	{ "mask", required_argument, NULL, OPT_MASK },
 	{ "order", required_argument, NULL, OPT_ORDER },
 	{ "no-sequential", no_argument, NULL, OPT_NOT },
 	{ "sequential", no_argument, NULL, OPT_SEQUENTIAL },
+	{ "sparsity", required_argument, NULL, OPT_SPARSITY },
 	{ "state", required_argument, NULL, OPT_STATE },
 	{ "sweeps", required_argument, NULL, OPT_SWEEPS },
 	{ "tune", required_argument, NULL, OPT_TUNE },
@@ -129,11 +131,17 @@ options(const struct sq_gptq_run *g)
 	    "budget", g->budget.bits, "damp", l->damp, "drop-stats", g->drop,
 	    "fixed-scales", !l->refit, "order", orders[l->order == SQ_ACT],
 	    "sequential", g->sequential != SQ_SEQ_NO, "sweeps", l->sweeps);
+	char text[SQ_SPARSE_TEXT];
 
 	sq_rules_describe(&g->f.rules, o);
 	if (g->tune.tune.steps > 0 || g->sequential)
 		json_object_set_new(o, "f32",
 		    json_boolean(g->tune.prec == SQ_PREC_F32));
+	if (l->choose.kind != SQ_MASK_NONE) {
+		json_object_set_new(o, "mask", json_string(
+		    sq_sparse_text(&l->choose, text)));
+		json_object_set_new(o, "sparsity", json_real(l->sparsity));
+	}
 	if (g->tune.tune.steps == 0)
 		return o;
 	json_object_set_new(o, "tune", json_integer(g->tune.tune.steps));
@@ -177,6 +185,13 @@ option(struct sq_gptq_run *g, int c)
 	case OPT_DROP:
 		g->drop = 1;
 		break;
+	case OPT_MASK:
+		if (sq_sparse_parse(&l->choose, optarg) < 0 ||
+		    l->choose.kind == SQ_MASK_BLOCKS)
+			sq_die(SQ_EUSAGE, "--mask %s: not N:M or unstructured",
+			    optarg);
+		l->run = l->choose.m;
+		break;
 	case OPT_ORDER:
 		l->order = sq_arg_choice("--order", optarg, orders) ? SQ_ACT :
 		    SQ_NATURAL;
@@ -206,6 +221,9 @@ option(struct sq_gptq_run *g, int c)
 		g->sequential = c == OPT_NOT ? SQ_SEQ_NO : SQ_SEQ_YES;
 		said_sequential = 1;
 		break;
+	case OPT_SPARSITY:
+		l->sparsity = sq_arg_real("--sparsity", optarg, 0, 1);
+		break;
 	case OPT_SWEEPS:
 		l->sweeps = (int)sq_arg_long("--sweeps", optarg, 0, 1000);
 		break;
@@ -219,8 +237,8 @@ int
 main(int argc, char *argv[])
 {
 	struct sq_gptq_run g = { .layer = { .order = SQ_ACT, .damp = 0.01,
-	    .sweeps = 4, .refit = 1 }, .f.rules.usual = { .grid = SQ_INT4,
-	    .scale = SQ_WEIGHTED, .symmetric = 1, .group_rows = 1,
+	    .sweeps = 4, .refit = 1, .sparsity = 0.5 },
+	    .f.rules.usual = { .grid = SQ_INT4, .scale = SQ_WEIGHTED, .symmetric = 1, .group_rows = 1,
 	    .group_cols = 128 },
 	    .tune = { .prec = SQ_PREC_BF16, .tune = { .batch = 4 } } };
 	struct sq_gptq_layer *l = &g.layer;

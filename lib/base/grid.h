@@ -26,6 +26,14 @@ int	 sq_grid_of_bits(int bits);		/* intN, or -1 */
 /* The values of the codes of iq4_nl and iq4_xs; twice those of fp4 and mxfp4. */
 extern const int8_t sq_iq4_table[16], sq_fp4_table[16];
 
+/* Those that have a zero in every group. */
+static inline int
+sq_grid_has_zero(enum sq_grid g)
+{
+	return g <= SQ_INT8 || (g >= SQ_FP8_E4M3 && g <= SQ_MXFP4) ||
+	    g == SQ_Q6_K;
+}
+
 /* The super-block grids of GGUF: 256 columns share scales of their scales. */
 static inline int
 sq_grid_is_super(enum sq_grid g)

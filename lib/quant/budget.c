@@ -199,7 +199,8 @@ measure(struct survey *s, const struct sq_tensor *t,
 	l->rule = sq_filter_rule(s->f, t, slot);
 	for (k = 0; k < SQ_CHOICES; k++) {
 		l->rule.grid = sq_budget_grid(k);
-		if (sq_gptq_matrix(l, t, w, &made, &payload, s->err) < 0)
+		if (sq_gptq_matrix(l, t, w, NULL, &made, &payload,
+		    s->err) < 0)
 			return -1;
 		free(payload);
 		u->bits[k] += (double)bits_of(&made);

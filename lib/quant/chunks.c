@@ -12,6 +12,7 @@
 /* The buffers of one tensor. */
 struct job {
 	struct sq_tensor made;
+	int masked;			/* as the weights were */
 	size_t rows;			/* of a chunk */
 	size_t row_bytes, code_bytes;	/* of a row */
 	unsigned char *weights, *codes;	/* a chunk */
@@ -40,7 +41,9 @@ sq_chunks_describe(const struct sq_qrule *rule, const struct sq_tensor *t,
 	m->group_rows = rule->group_rows == 0 ? t->dim[0] : rule->group_rows;
 	m->group_cols = rule->group_cols == 0 ||
 	    rule->group_cols > t->dim[1] ? t->dim[1] : rule->group_cols;
-	sq_tensor_layout(m, m->grid == SQ_MXFP4 ? SQ_F8_E8M0 : SQ_F16, 0);
+	sq_tensor_layout(m, m->grid == SQ_MXFP4 ? SQ_F8_E8M0 : SQ_F16,
+	    sq_tensor_part(t, "mask") != NULL ||
+	    t->sparse.kind != SQ_MASK_NONE);
 }
 
 void
@@ -61,6 +64,8 @@ sq_chunks_dst(const struct sq_tensor *t, unsigned char *const *part,
 			q->super = (uint16_t *)(void *)part[i] + super;
 		else if (strcmp(t->part[i].name, "supermins") == 0)
 			q->supermins = (uint16_t *)(void *)part[i] + super;
+		else if (strcmp(t->part[i].name, "mask") == 0)
+			q->mask = part[i] + row * sq_row_bytes(t->dim[1], 1);
 		else if (strcmp(t->part[i].name, "scales") != 0)
 			continue;
 		else if (t->part[i].type == SQ_F16)
@@ -99,12 +104,20 @@ static int
 job_init(struct job *j, const struct sq_chunks *k, const struct sq_tensor *t,
     const char *name, char *err)
 {
+	struct sq_tensor named = *t;
 	int i, bad = 0;
 
 	memset(j, 0, sizeof(*j));
-	sq_chunks_describe(&k->rule, t, name, &j->made);
+	j->masked = sq_tensor_part(t, "mask") != NULL;
+	if (!j->masked)
+		named.sparse = k->choose;
+	sq_chunks_describe(&k->rule, &named, name, &j->made);
 	j->row_bytes = t->dim[1] * sq_dtype_size(t->type);
 	j->code_bytes = sq_row_bytes(t->dim[1], sq_grid_bits(j->made.grid));
+	if (sq_tensor_part(&j->made, "mask") != NULL &&
+	    !sq_grid_has_zero(k->rule.grid))
+		return sq_fail(err, "tensor '%s': has a mask, and grid %s no "
+		    "zero", t->name, sq_grid_name(k->rule.grid));
 	if (choose_rows(j, k, t, err) < 0)
 		return -1;
 	j->weights = malloc(j->rows * j->row_bytes);
@@ -118,6 +131,25 @@ job_init(struct job *j, const struct sq_chunks *k, const struct sq_tensor *t,
 		return sq_fail(err, "tensor '%s': out of memory", t->name);
 	}
 	return 0;
+}
+
+/* The mask of the rows that are in j->weights: what is zero stays so. */
+static void
+mark_zeros(const struct job *j, size_t rows, size_t cols, size_t size,
+    uint8_t *mask)
+{
+	const unsigned char *w = j->weights;
+	size_t r, c, i;
+	unsigned any;
+
+	memset(mask, 0, rows * sq_row_bytes(cols, 1));
+	for (r = 0; r < rows; r++, mask += sq_row_bytes(cols, 1))
+		for (c = 0; c < cols; c++, w += size) {
+			for (any = 0, i = 0; i < size - 1; i++)
+				any |= w[i];
+			any |= w[i] & 0x7f;	/* of -0, too */
+			mask[c / 8] |= (uint8_t)((any != 0) << c % 8);
+		}
 }
 
 /* Quantizes rows row .. row+rows-1, which are in j->weights. */
@@ -134,6 +166,9 @@ do_chunk(struct job *j, struct sq_chunks *k, const struct sq_tensor *t,
 	rule.group_rows = j->made.group_rows;
 	sq_chunks_dst(&j->made, j->part, row, &dst);
 	dst.codes = j->codes;
+	if (j->masked)
+		mark_zeros(j, rows, t->dim[1], sq_dtype_size(t->type),
+		    dst.mask);
 	if (k->quantize(k->arg, &w, &rule, &dst, why) < 0)
 		return sq_fail(err, "tensor '%s': rows %zu to %zu %s",
 		    t->name, row, row + rows - 1, why);
@@ -174,6 +209,24 @@ put_gap(struct sink *s, const struct sq_part *a, const struct sq_part *b,
 	    err);
 }
 
+/* The mask that follows the weights, to be the last part. */
+static int
+pass_mask(struct job *j, const struct sq_tensor *t, struct sq_in *in,
+    struct sq_out *copy, char *err)
+{
+	const struct sq_part *p = sq_tensor_part(t, "mask");
+	uint64_t at = t->part[0].length;
+	unsigned char *to = j->part[j->made.nparts - 1];
+
+	if (sq_in_gap(in, at, p->offset) < 0 ||
+	    sq_in_read(in, to, (size_t)p->length) < 0)
+		return sq_fail(err, "%s", in->err);
+	if (copy != NULL && (sq_out_gap(copy, at, p->offset) < 0 ||
+	    sq_out_write(copy, to, (size_t)p->length) < 0))
+		return sq_fail(err, "%s", copy->err);
+	return 0;
+}
+
 /* Codes chunk by chunk, then what was collected beside them. */
 static int
 put_payload(struct job *j, struct sq_chunks *k, const struct sq_tensor *t,
@@ -195,6 +248,8 @@ put_payload(struct job *j, struct sq_chunks *k, const struct sq_tensor *t,
 			return -1;
 		sq_progress_add(k->progress, rows * j->row_bytes);
 	}
+	if (j->masked && pass_mask(j, t, in, copy, err) < 0)
+		return -1;
 	for (i = 1; i < j->made.nparts; i++)
 		if (put_gap(s, &p[i - 1], &p[i], err) < 0 ||
 		    put(s, j->part[i], (size_t)p[i].length, err) < 0)

@@ -23,6 +23,7 @@ struct sq_chunks {
 	int (*quantize)(void *arg, const struct sq_mat *w,
 	    const struct sq_qrule *rule, const struct sq_dst *q, char *err);
 	void *arg;
+	struct sq_sparse choose;	/* a mask that quantize() writes */
 	struct sq_progress *progress;
 	unsigned char *keep;		/* NULL, or the payload goes there, too */
 	struct sq_tensor made;		/* result: the last one */
@@ -36,7 +37,8 @@ struct sq_chunks {
 #define SQ_CHUNKS_BAD							\
 	"hold infinity, NaN or values too large for 16-bit scales"
 
-/* What becomes of t, under a name. */
+/* What becomes of t, under a name; with a mask where t has one, or says what it
+ * will keep to. */
 void	 sq_chunks_describe(const struct sq_qrule *, const struct sq_tensor *t,
 	    const char *name, struct sq_tensor *made);
 
@@ -45,8 +47,11 @@ void	 sq_chunks_describe(const struct sq_qrule *, const struct sq_tensor *t,
 void	 sq_chunks_dst(const struct sq_tensor *made, unsigned char *const *part,
 	    uint64_t row, struct sq_dst *q);
 
-/* Reads the payload of dense tensor t from in and writes the quantized record
- * to out: 0, or -1 with the reason. */
+/*
+ * Reads the payload of dense tensor t from in and writes the quantized record
+ * to out: 0, or -1 with the reason.  A mask that t has passes on; what it drops
+ * is known by the zeros that stand there.
+ */
 int	 sq_chunks_tensor(struct sq_chunks *, const struct sq_tensor *t,
 	    struct sq_in *in, struct sq_out *out, char *err);
 

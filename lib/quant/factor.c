@@ -284,18 +284,18 @@ permute(struct sq_factor *f, struct sq_pool *pool)
 static int
 by_activity(struct sq_factor *f, struct sq_pool *pool)
 {
-	struct place *p = malloc(f->n * sizeof(*p));
-	size_t i;
+	size_t i, run = f->run > 1 && f->n % f->run == 0 ? f->run : 1;
+	struct place *p = calloc(f->n / run, sizeof(*p));
 
 	if (p == NULL)
 		return -1;
 	for (i = 0; i < f->n; i++) {
-		p[i].diagonal = *entry(f, i, i);
-		p[i].col = (uint32_t)i;
+		p[i / run].diagonal += *entry(f, i, i);
+		p[i / run].col = (uint32_t)(i / run * run);
 	}
-	qsort(p, f->n, sizeof(*p), by_diagonal);
+	qsort(p, f->n / run, sizeof(*p), by_diagonal);
 	for (i = 0; i < f->n; i++)
-		f->col[i] = p[i].col;
+		f->col[i] = p[i / run].col + (uint32_t)(i % run);
 	free(p);
 	return permute(f, pool);
 }

@@ -50,6 +50,8 @@ struct sq_factor {
 	float *h;
 	float *diagonal;		/* [n] of H, channels as they are */
 	double lambda;			/* what was to be added to it */
+	size_t run;			/* SQ_ACT: so many channels stay
+					   together; 0: each by itself */
 	/* results of sq_factor_make() */
 	double damp;			/* the greatest fraction that it took */
 	size_t dead;			/* channels that were always zero */

@@ -55,7 +55,7 @@ carve(char *p, size_t *used, size_t n)
 
 /* Lays a tile out at s->memory: the bytes that it takes. */
 static size_t
-lay_out(struct sq_gptq_tile *s, size_t n, size_t across)
+lay_out(struct sq_gptq_tile *s, size_t n, size_t across, int masked, int exact)
 {
 	size_t column = ROWS * sizeof(float), used = 0;
 	char *p = s->memory;
@@ -73,15 +73,29 @@ lay_out(struct sq_gptq_tile *s, size_t n, size_t across)
 	s->fit = carve(p, &used, B * column);
 	s->square = carve(p, &used, B * B * sizeof(float));
 	s->codes = carve(p, &used, B * ROWS);
+	s->keep = masked ? carve(p, &used, n * ROWS) : NULL;
+	s->q = exact ? carve(p, &used, n * column) : NULL;
 	return used;
 }
 
 uint64_t
-sq_gptq_bytes(size_t n, size_t group_cols)
+sq_gptq_bytes(size_t n, size_t group_cols, int masked, int exact)
 {
 	struct sq_gptq_tile s = { .memory = NULL };
 
-	return lay_out(&s, n, groups(n, group_cols));
+	return lay_out(&s, n, groups(n, group_cols), masked, exact);
+}
+
+static int
+is_exact(const struct sq_gptq *g)
+{
+	return g->rule.grid == SQ_DENSE;
+}
+
+static int
+has_mask(const struct sq_gptq *g)
+{
+	return g->masked || g->choose.kind != SQ_MASK_NONE;
 }
 
 int
@@ -96,13 +110,13 @@ sq_gptq_init(struct sq_gptq *g, int threads, char *err)
 	g->tile = calloc((size_t)threads, sizeof(*g->tile));
 	for (i = 0; g->tile != NULL && i < threads; i++) {
 		s = &g->tile[i];
-		bytes = lay_out(s, n, across);
+		bytes = lay_out(s, n, across, has_mask(g), is_exact(g));
 		s->memory = aligned_alloc(64, bytes);
 		if (s->memory == NULL ||
 		    sq_ctx_init(&s->ctx, g->ctx->kern, NULL) < 0)
 			break;
 		s->ctx.fell = g->ctx->fell;
-		(void)lay_out(s, n, across);
+		(void)lay_out(s, n, across, has_mask(g), is_exact(g));
 	}
 	if (g->tile != NULL && i == threads)
 		return 0;
@@ -263,17 +277,36 @@ pack_row(const uint8_t *u, size_t n, int bits, uint8_t *to)
 	}
 }
 
-static void
+/* Values of no grid; -1 when one is not finite. */
+static int
+put_values(const struct sq_gptq_work *k)
+{
+	size_t n = k->f->n, c, r;
+	float *to = k->j->q->values + k->row * n;
+
+	for (r = 0; r < k->rows; r++)
+		for (c = 0; c < n; c++, to++) {
+			*to = k->s->q[c * ROWS + r];
+			if (!isfinite(*to))
+				return -1;
+		}
+	return 0;
+}
+
+static int
 pack(const struct sq_gptq_work *k)
 {
 	const struct sq_gptq_job *j = k->j;
 	size_t n = k->f->n, bytes = sq_row_bytes(n, j->bits), c, r;
 
+	if (k->s->q != NULL)
+		return put_values(k);
 	for (c = 0; c < n; c += BLOCK)
 		for (r = 0; r < k->rows; r++)
 			pack_row(k->s->u + c * ROWS + r, least(BLOCK, n - c),
 			    j->bits, j->q->codes + (k->row + r) * bytes +
 			    sq_row_bytes(c, j->bits));
+	return 0;
 }
 
 /* ---- errors ---- */
@@ -329,19 +362,56 @@ form(const struct sq_gptq_work *k)
 
 /* ---- columns ---- */
 
-/* One column of LANES rows, of group g: t is rounded, x becomes the error. */
+/* What a mask drops is zero. */
 static void
-round_lanes(const struct sq_gptq_work *k, size_t g, size_t r, float *t,
+drop_lanes(const struct sq_gptq_work *k, size_t g, size_t at, size_t r,
+    float *q, uint8_t *u)
+{
+	const uint8_t *keep = k->s->keep + at;
+	size_t l;
+
+	for (l = 0; l < LANES; l++)
+		if (!keep[l]) {
+			q[l] = 0;
+			u[l] = sq_gptq_zero(k, g, r + l);
+		}
+}
+
+/* LANES rows of a column: t is rounded, x becomes the error. */
+static void
+round_lanes(const struct sq_gptq_work *k, size_t col, size_t r, float *t,
     float *x, uint8_t *u)
 {
+	const struct sq_gptq_tile *s = k->s;
+	size_t g = col / k->j->g->rule.group_cols, at = col * ROWS + r;
 	float q[LANES];
 	int l;
 
-	sq_gptq_nearest(k, g, r, t, u, q);
+	if (s->q != NULL)
+		memcpy(q, t, sizeof(q));
+	else
+		sq_gptq_nearest(k, g, r, t, u, q);
+	if (s->keep != NULL)
+		drop_lanes(k, g, at, r, q, u);
+	if (s->q != NULL)
+		memcpy(s->q + at, q, sizeof(q));
 	for (l = 0; l < LANES; l++) {
 		x[l] -= q[l];
 		t[l] -= q[l];
 	}
+}
+
+/* The same as if nothing were rounded. */
+static void
+whole_lanes(const struct sq_gptq_work *k, size_t col, size_t r,
+    const float *t, float *x)
+{
+	const uint8_t *keep = k->s->keep;
+	size_t l, at = col * ROWS + r;
+
+	for (l = 0; l < LANES; l++)
+		if (keep == NULL || keep[at + l])
+			x[l] -= t[l];
 }
 
 /* t += m x */
@@ -354,29 +424,27 @@ add_lanes(float *restrict t, float m, const float *restrict x)
 		t[l] += m * x[l];
 }
 
-/* Columns a to b of panel p, LANES rows. */
+/* Columns a to b of panel p, LANES rows; those up to end follow. */
 static void
-leaf_lanes(struct sq_gptq_work *k, size_t p, size_t a, size_t b, size_t r)
+leaf_lanes(struct sq_gptq_work *k, size_t p, size_t a, size_t b, size_t end,
+    size_t r)
 {
 	struct sq_gptq_tile *s = k->s;
 	const struct sq_factor *f = k->f;
-	size_t c, i, l, first = p * B;
+	size_t c, i, first = p * B;
 	float *t, *x;
 	const float *m;
 
 	for (c = a; c < b; c++) {
 		t = s->t + c * ROWS + r;
 		x = s->x + (first + c) * ROWS + r;
-		if (k->whole) {
-			for (l = 0; l < LANES; l++)
-				x[l] -= t[l];
-		} else {
-			round_lanes(k, f->col[first + c] /
-			    k->j->g->rule.group_cols, r, t, x,
+		if (k->whole)
+			whole_lanes(k, f->col[first + c], r, t, x);
+		else
+			round_lanes(k, f->col[first + c], r, t, x,
 			    s->u + f->col[first + c] * ROWS + r);
-		}
 		m = sq_factor_at(f, first + c, p);
-		for (i = c + 1; i < b; i++)
+		for (i = c + 1; i < end; i++)
 			add_lanes(s->t + i * ROWS + r, m[i], x);
 	}
 }
@@ -392,30 +460,92 @@ carry(const struct sq_gptq_work *k, size_t p, size_t a, size_t b, size_t c)
 	    1, k->s->t + b * ROWS, ROWS);
 }
 
+/* What of columns a to b is not decided yet: sizes of spans, or 0. */
+struct undecided {
+	size_t scales, mask;
+};
+
+static int do_columns(struct sq_gptq_work *k, size_t p, size_t a, size_t b,
+    struct undecided un);
 static int refit(struct sq_gptq_work *k, size_t p, size_t a, size_t b);
 
-/* Columns a to b of panel p; late: the size of groups without a scale yet. */
-static int
-do_columns(struct sq_gptq_work *k, size_t p, size_t a, size_t b, size_t late)
+/* A trial of columns a to b of panel p: t becomes what their weights
+ * would be if none of them were rounded, all that the columns before them ask
+ * for. */
+static void
+begin_trial(struct sq_gptq_work *k, size_t p, size_t a, size_t b)
 {
-	size_t half, r;
+	const struct undecided none = { 0, 0 };
+	struct sq_gptq_tile *s = k->s;
+	size_t bytes = (b - a) * ROWS * sizeof(float);
 
-	if (late != 0 && b - a <= late) {
+	memcpy(s->saved_x, s->x + (p * B + a) * ROWS, bytes);
+	memcpy(s->saved_t, s->t + a * ROWS, bytes);
+	k->whole = 1;
+	(void)do_columns(k, p, a, b, none);
+	k->whole = 0;
+}
+
+static void
+end_trial(const struct sq_gptq_work *k, size_t p, size_t a, size_t b)
+{
+	struct sq_gptq_tile *s = k->s;
+	size_t bytes = (b - a) * ROWS * sizeof(float);
+
+	memcpy(s->x + (p * B + a) * ROWS, s->saved_x, bytes);
+	memcpy(s->t + a * ROWS, s->saved_t, bytes);
+}
+
+/* The mask of columns a to b of panel p. */
+static void
+choose(struct sq_gptq_work *k, size_t p, size_t a, size_t b, int rounded)
+{
+	begin_trial(k, p, a, b);
+	sq_gptq_mask_choose(k, p, a, b, rounded);
+	end_trial(k, p, a, b);
+}
+
+/* Columns a to b of panel p, one by one, or in runs that choose their mask. */
+static void
+do_leaf(struct sq_gptq_work *k, size_t p, size_t a, size_t b,
+    const struct undecided *un)
+{
+	size_t run = un->mask == 0 ? b - a : un->mask, r;
+
+	for (; a < b; a += run) {
+		if (un->mask != 0)
+			choose(k, p, a, a + run, 1);
+		for (r = 0; r < ROWS; r += LANES)
+			leaf_lanes(k, p, a, a + run, b, r);
+	}
+}
+
+/* Columns a to b of panel p. */
+static int
+do_columns(struct sq_gptq_work *k, size_t p, size_t a, size_t b,
+    struct undecided un)
+{
+	size_t half;
+
+	if (un.scales != 0 && b - a <= un.scales) {
 		if (refit(k, p, a, b) < 0)
 			return -1;
-		late = 0;
+		un.scales = 0;
+	}
+	if (un.mask >= LEAF && b - a <= un.mask) {
+		choose(k, p, a, b, un.scales == 0);
+		un.mask = 0;
 	}
 	if (b - a <= LEAF) {
-		for (r = 0; r < ROWS; r += LANES)
-			leaf_lanes(k, p, a, b, r);
+		do_leaf(k, p, a, b, &un);
 		return 0;
 	}
 	for (half = LEAF; 2 * half < b - a; half *= 2)
 		;
-	if (do_columns(k, p, a, a + half, late) < 0)
+	if (do_columns(k, p, a, a + half, un) < 0)
 		return -1;
 	carry(k, p, a, a + half, b);
-	return do_columns(k, p, a + half, b, late);
+	return do_columns(k, p, a + half, b, un);
 }
 
 /* The scales of group g, whose weights are in t from column a on. */
@@ -449,24 +579,15 @@ fit_scales(struct sq_gptq_work *k, size_t g, size_t a, size_t n)
 	return 0;
 }
 
-/* The scales of the group in columns a to b, from what its weights would be if
- * none of them were rounded: all that the columns before it ask for. */
+/* The scales of the group in columns a to b. */
 static int
 refit(struct sq_gptq_work *k, size_t p, size_t a, size_t b)
 {
-	struct sq_gptq_tile *s = k->s;
-	size_t bytes = (b - a) * ROWS * sizeof(float);
-	float *x = s->x + (p * B + a) * ROWS, *t = s->t + a * ROWS;
 	int r;
 
-	memcpy(s->saved_x, x, bytes);
-	memcpy(s->saved_t, t, bytes);
-	k->whole = 1;
-	(void)do_columns(k, p, a, b, 0);
-	k->whole = 0;
+	begin_trial(k, p, a, b);
 	r = fit_scales(k, (p * B + a) / k->j->refit, a, b - a);
-	memcpy(x, s->saved_x, bytes);
-	memcpy(t, s->saved_t, bytes);
+	end_trial(k, p, a, b);
 	return r;
 }
 
@@ -476,12 +597,13 @@ do_panel(struct sq_gptq_work *k, size_t p)
 	const struct sq_factor *f = k->f;
 	struct sq_gptq_tile *s = k->s;
 	size_t first = p * B, w = least(B, f->n - first), c;
+	const struct undecided un = { k->j->refit, k->open };
 
 	memcpy(s->t, s->x + first * ROWS, w * ROWS * sizeof(float));
 	if (first > 0)
 		sq_sgemm(k->j->g->lapack, 'N', 'T', ROWS, (int)w, (int)first,
 		    1, s->x, ROWS, sq_factor_at(f, 0, p), B, 1, s->t, ROWS);
-	if (do_columns(k, p, 0, w, k->j->refit) < 0)
+	if (do_columns(k, p, 0, w, un) < 0)
 		return -1;
 	if (k->j->g->want_error)	/* t: what was rounded off */
 		for (c = 0; c < w; c++)
@@ -506,8 +628,7 @@ take_nearest(const struct sq_gptq_work *k)
 	for (i = 0; i < k->f->n; i++)
 		for (r = 0; r < ROWS; r += LANES) {
 			memcpy(t, s->x + i * ROWS + r, sizeof(t));
-			round_lanes(k, k->f->col[i] /
-			    k->j->g->rule.group_cols, r, t,
+			round_lanes(k, k->f->col[i], r, t,
 			    s->x + i * ROWS + r, u);
 		}
 }
@@ -525,8 +646,33 @@ take_codes(const struct sq_gptq_work *k)
 		x = s->x + c * ROWS;
 		u = s->u + c * ROWS;
 		for (r = 0; r < ROWS; r++)
-			x[r] -= sq_gptq_value(k, g, r, u[r]);
+			x[r] -= s->q != NULL ? s->q[c * ROWS + r] :
+			    sq_gptq_value(k, g, r, u[r]);
 	}
+}
+
+/* Values are the weights x, columns as they are, and zeros. */
+static void
+take_weights(const struct sq_gptq_work *k)
+{
+	const struct sq_gptq_tile *s = k->s;
+	size_t i;
+
+	for (i = 0; i < k->f->n * ROWS; i++)
+		s->q[i] = s->keep == NULL || s->keep[i] ? s->x[i] : 0;
+}
+
+/* x, in the order of columns, becomes the errors of the mask alone. */
+static void
+take_mask(const struct sq_gptq_work *k)
+{
+	const uint8_t *keep = k->s->keep;
+	size_t i, r;
+
+	for (i = 0; i < k->f->n; i++)
+		for (r = 0; r < ROWS; r++)
+			if (keep == NULL || keep[k->f->col[i] * ROWS + r])
+				k->s->x[i * ROWS + r] = 0;
 }
 
 /* Every code is the nearest to its weight, and that is all. */
@@ -542,6 +688,9 @@ code_nearest(const struct sq_gptq_work *k)
 			at = c * ROWS + r;
 			sq_gptq_nearest(k, c / k->j->g->rule.group_cols, r,
 			    s->x + at, s->u + at, q);
+			if (s->keep != NULL)
+				drop_lanes(k, c / k->j->g->rule.group_cols, at,
+				    r, q, s->u + at);
 		}
 }
 
@@ -571,46 +720,102 @@ find_scales(const struct sq_gptq_work *k)
 	return load(k, NULL) < 0 ? -1 : search(k);
 }
 
+/* Scales by weight of codes that are the nearest, and no more. */
 static int
-do_tile(struct sq_gptq_work *k, double sums[3])
+do_nearest(const struct sq_gptq_work *k, double sums[3])
 {
-	size_t p, n = k->f->n;
+	code_nearest(k);
+	take_codes(k);
+	sums[0] = squares(k);
+	if (load(k, NULL) < 0)
+		return -1;
+	sums[2] = squares(k);
+	return pack(k);
+}
+
+/* The errors of rounding to nearest, or of the mask alone, and the norm. */
+static int
+measure(const struct sq_gptq_work *k, void (*take)(const struct sq_gptq_work *),
+    double *error, double *norm)
+{
+	if (load(k, k->f->col) < 0)
+		return -1;
+	take(k);
+	*error = form(k);
+	if (load(k, k->f->col) < 0)
+		return -1;
+	*norm = form(k);
+	return 0;
+}
+
+/* Column by column, then the sweeps. */
+static int
+do_panels(struct sq_gptq_work *k, double *error)
+{
+	const struct sq_gptq *g = k->j->g;
+	size_t p;
+
+	if (load(k, k->f->col) < 0)
+		return -1;
+	for (p = 0; p * B < k->f->n; p++)
+		if (do_panel(k, p) < 0)
+			return -1;
+	*error = fold(k->error);
+	if (g->sweeps == 0)
+		return 0;
+	if (load(k, NULL) < 0)
+		return -1;
+	take_codes(k);
+	sq_gptq_refine(k, g->want_error ? error : NULL);
+	return 0;
+}
+
+/* A weight of no grid. */
+static int
+do_exact(struct sq_gptq_work *k, double sums[3])
+{
+	int r = 0;
+
+	if (k->j->g->plain) {
+		if ((r = load(k, NULL)) == 0)
+			take_weights(k);
+	} else {
+		r = do_panels(k, &sums[0]);
+	}
+	if (r == 0 && k->j->g->want_error)
+		r = measure(k, take_mask, &sums[1], &sums[2]);
+	if (k->j->g->plain)
+		sums[0] = sums[1];
+	return r;
+}
+
+static int
+do_grid(struct sq_gptq_work *k, double sums[3])
+{
 	int want = k->j->g->want_error;
 
 	if ((want || k->j->refit == 0) && find_scales(k) < 0)
 		return -1;
-	if (k->j->g->nearest) {
-		code_nearest(k);
-		take_codes(k);
-		sums[0] = squares(k);
-		if (load(k, NULL) < 0)
-			return -1;
-		sums[2] = squares(k);
-		pack(k);
-		return 0;
-	}
-	if (want) {
-		if (load(k, k->f->col) < 0)
-			return -1;
-		take_nearest(k);
-		sums[1] = form(k);
-	}
-	if (load(k, k->f->col) < 0)
+	if (want && measure(k, take_nearest, &sums[1], &sums[2]) < 0)
 		return -1;
-	if (want)
-		sums[2] = form(k);
-	for (p = 0; p * B < n; p++)
-		if (do_panel(k, p) < 0)
-			return -1;
-	sums[0] = fold(k->error);
-	if (k->j->g->sweeps > 0) {
-		if (load(k, NULL) < 0)
-			return -1;
-		take_codes(k);
-		sq_gptq_refine(k, want ? &sums[0] : NULL);
-	}
-	pack(k);
-	return 0;
+	return do_panels(k, &sums[0]);
+}
+
+static int
+do_tile(struct sq_gptq_work *k, double sums[3])
+{
+	int r;
+
+	if (k->s->keep != NULL)
+		sq_gptq_mask_load(k);
+	if (k->j->g->nearest)
+		return find_scales(k) < 0 ? -1 : do_nearest(k, sums);
+	r = k->s->q != NULL ? do_exact(k, sums) : do_grid(k, sums);
+	if (r < 0)
+		return -1;
+	if (k->s->keep != NULL)
+		sq_gptq_mask_store(k);
+	return pack(k);
 }
 
 /* Tiles, one after the other, in the workspace of one lane: the pool may have
@@ -628,6 +833,7 @@ run_lane(void *arg, long lane, int thread)
 		    .f = j->g->factor, .row = tile * ROWS };
 
 		k.rows = least(ROWS, j->w->rows - k.row);
+		k.open = sq_gptq_mask_span(j->g);
 		if (do_tile(&k, j->sums + 3 * tile) < 0)
 			atomic_store(&j->bad, 1);
 	}
@@ -638,7 +844,7 @@ late_groups(const struct sq_gptq *g)
 {
 	size_t n = g->rule.group_cols;
 
-	return g->order == SQ_NATURAL && !g->nearest &&
+	return g->order == SQ_NATURAL && !g->nearest && !is_exact(g) &&
 	    !sq_grid_is_super(g->rule.grid) && n >= LEAF && n <= B &&
 	    (n & (n - 1)) == 0 ? n : 0;
 }
@@ -648,11 +854,12 @@ sq_gptq_rows(struct sq_gptq *g, const struct sq_mat *w,
     const struct sq_dst *q, char *err)
 {
 	struct sq_gptq_job j = { .g = g, .w = w, .q = q,
-	    .bits = sq_grid_bits(g->rule.grid) };
+	    .bits = is_exact(g) ? 0 : sq_grid_bits(g->rule.grid) };
 	size_t i;
 
 	j.tiles = (w->rows + ROWS - 1) / ROWS;
-	sq_levels_init(&j.levels, g->rule.grid);
+	if (!is_exact(g))
+		sq_levels_init(&j.levels, g->rule.grid);
 	j.across = groups(w->cols, g->rule.group_cols);
 	j.refit = late_groups(g);
 	if ((j.sums = calloc(3 * j.tiles + 1, sizeof(*j.sums))) == NULL)

@@ -14,10 +14,18 @@
  *
  * After that, sweeps (refine.c) change single codes, and the scales of groups,
  * wherever that makes the error less.
+ *
+ * With a mask, the columns that a row drops become zero, and the others make
+ * that good, too; a weight of no grid (SQ_DENSE) is not rounded, which is what
+ * SparseGPT does (Frantar and Alistarh 2023, arXiv 2301.00774).  The mask may
+ * be given, or chosen as the columns come (gptq_mask.c): in natural order, or
+ * with whole runs in the order of their activity.  Sweeps then exchange, within
+ * a run, a weight that is kept for one that is not, where that is better.
  */
 #ifndef SQ_QUANT_GPTQ_H
 #define SQ_QUANT_GPTQ_H
 
+#include "base/mask.h"
 #include "kernels/kern.h"
 #include "quant/factor.h"
 #include "quant/levels.h"
@@ -38,10 +46,19 @@ struct sq_gptq {
 	int sweeps;			/* over the codes, after rounding; they
 					   want the factor to keep H */
 	int refit;			/* the scales as well, in sweeps */
+	int masked;			/* q->mask is given */
+	struct sq_sparse choose;	/* or is chosen: runs that
+					   sq_gptq_chooses(), or any */
+	double sparsity;		/* any: the part that is dropped */
+	int plain;			/* no grid: what the mask, given, keeps
+					   stays as it is */
+	struct sq_sparse swap;		/* what sweeps over no grid may
+					   exchange within */
 	int want_error;			/* compute what is below */
 	/* results, sums over all rows done so far */
 	double error;			/* tr(E H E^T) */
-	double rtn_error;		/* the same of rounding to nearest */
+	double rtn_error;		/* the same of rounding to nearest; no
+					   grid: of the mask alone */
 	double norm;			/* tr(W H W^T); nearest: error and norm
 					   with the diagonal of H alone */
 	/* private */
@@ -56,8 +73,12 @@ struct sq_gptq {
 int	 sq_gptq_init(struct sq_gptq *, int threads, char *err);
 void	 sq_gptq_release(struct sq_gptq *);
 
-/* Bytes that each thread takes for n columns in groups of group_cols. */
-uint64_t sq_gptq_bytes(size_t n, size_t group_cols);
+/* Bytes that each thread takes for n columns in groups of group_cols; exact:
+ * of no grid. */
+uint64_t sq_gptq_bytes(size_t n, size_t group_cols, int masked, int exact);
+
+/* 1 when runs of that pattern can be chosen in rows of n columns. */
+int	 sq_gptq_chooses(const struct sq_sparse *, size_t n);
 
 /*
  * Quantizes the rows of w (F32, F16 or BF16, without gaps) to q, whose codes

@@ -19,13 +19,20 @@ group_cols(const struct sq_gptq_layer *l, uint64_t cols)
 	return g == 0 || g > cols ? cols : g;
 }
 
+static int
+is_exact(const struct sq_gptq_layer *l)
+{
+	return l->rule.grid == SQ_DENSE;
+}
+
 /* What is held while tensors pass. */
 static uint64_t
 held(const struct sq_gptq_layer *l, uint64_t cols, int threads)
 {
 	return LAPACK + sq_factor_bytes((size_t)cols, l->sweeps > 0) +
 	    (uint64_t)threads * (LAPACK_THREAD + sq_gptq_bytes((size_t)cols,
-	    (size_t)group_cols(l, cols)));
+	    (size_t)group_cols(l, cols), l->masked ||
+	    l->choose.kind != SQ_MASK_NONE, is_exact(l)));
 }
 
 uint64_t
@@ -37,6 +44,10 @@ sq_gptq_memory(const struct sq_gptq_layer *l, uint64_t rows, uint64_t cols,
 	    2 : 3;
 	uint64_t some = rows < SQ_GPTQ_ROWS ? rows : SQ_GPTQ_ROWS;
 
+	if (is_exact(l))		/* weights, twice, and the record */
+		return SQ_CHUNKS_FIXED + held(l, cols, threads) +
+		    rows * (cols * (8 + size) + 2 * sq_row_bytes(cols, 1)) +
+		    PADDING;
 	return SQ_CHUNKS_FIXED + held(l, cols, threads) +
 	    rows * groups * per + PADDING +
 	    some * size * cols + (l->keeps ? some + rows : some) *
@@ -130,8 +141,12 @@ prepare(struct sq_gptq_layer *l, const struct sq_tensor *t, char *err)
 
 	if (l->raw && sq_gptq_factor(l, err) < 0)
 		return -1;
-	if (sq_levels_check(&rule, t->dim[1], why) < 0)
+	if (!is_exact(l) && sq_levels_check(&rule, t->dim[1], why) < 0)
 		return sq_fail(err, "tensor '%s': %s", t->name, why);
+	if (!l->masked && l->choose.kind == SQ_MASK_RUNS &&
+	    !sq_gptq_chooses(&l->choose, t->dim[1]))
+		return sq_fail(err, "tensor '%s': %ju columns are no runs of "
+		    "%u", t->name, (uintmax_t)t->dim[1], l->choose.m);
 	if ((threads = choose_threads(l, t, err)) < 0)
 		return -1;
 	whole_rule(l, t, &rule);
@@ -141,22 +156,28 @@ prepare(struct sq_gptq_layer *l, const struct sq_tensor *t, char *err)
 	    .progress = l->progress };
 	l->gptq.error = l->gptq.rtn_error = l->gptq.norm = 0;
 	if (l->gptq.tile != NULL && l->gptq.threads == threads &&
-	    same_rule(&l->gptq.rule, &rule))
+	    same_rule(&l->gptq.rule, &rule) && !is_exact(l) &&
+	    l->gptq.masked == l->masked)
 		return 0;
 	sq_gptq_release(&l->gptq);
 	l->gptq = (struct sq_gptq){ .ctx = l->ctx, .lapack = l->lapack,
 	    .factor = &l->factor, .order = l->order, .rule = rule,
-	    .sweeps = l->sweeps, .refit = l->refit,
-	    .want_error = l->want_error };
+	    .sweeps = l->sweeps, .refit = l->refit && !is_exact(l),
+	    .want_error = l->want_error, .masked = l->masked,
+	    .sparsity = l->sparsity, .plain = l->plain };
+	if (!l->masked)
+		l->gptq.choose = l->choose;
+	if (sq_gptq_chooses(&l->swap, t->dim[1]))
+		l->gptq.swap = l->swap;
 	return sq_gptq_init(&l->gptq, threads, err);
 }
 
 /* Fewer tokens than channels, as an expert may have seen: there is no H worth
  * the name, and the diagonal has to do. */
 static int
-is_rare(const struct sq_stats *s)
+is_rare(const struct sq_gptq_layer *l)
 {
-	return s->tokens < s->channels;
+	return l->any_diagonal || l->stats.tokens < l->stats.channels;
 }
 
 int
@@ -174,7 +195,7 @@ sq_gptq_stats(struct sq_gptq_layer *l, struct sq_in *in, struct sq_out *out,
 		    "another model: %s, not %s", name, l->stats.model,
 		    l->model);
 	l->seen = 1;
-	if (!l->full && !is_rare(&l->stats))
+	if (!l->full && !is_rare(l))
 		return out == NULL || sq_out_copy(out, in) == 0 ? 0 :
 		    sq_fail(err, "%s", out->err);
 	need = sq_gptq_memory(l, 1, l->stats.channels, 2, 1);
@@ -182,8 +203,10 @@ sq_gptq_stats(struct sq_gptq_layer *l, struct sq_in *in, struct sq_out *out,
 		return sq_fail(err, "the statistics of '%s': -M: needs at "
 		    "least %juM", name, (uintmax_t)(need + 0xfffff) >> 20);
 	if (sq_factor_init(&l->factor, (size_t)l->stats.channels,
-	    l->sweeps > 0, err) < 0 ||
-	    sq_factor_read(&l->factor, l->full, in, out, err) < 0)
+	    l->sweeps > 0, err) < 0)
+		return -1;
+	l->factor.run = l->run;
+	if (sq_factor_read(&l->factor, l->full, in, out, err) < 0)
 		return -1;
 	l->raw = 1;
 	return 0;
@@ -207,7 +230,7 @@ sq_gptq_ready(const struct sq_gptq_layer *l, const struct sq_tensor *t,
 	if (!l->seen || !concerns(&l->stats, t->name))
 		return sq_fail(err, "tensor '%s': no statistics before it; "
 		    "sq-calibrate makes them", t->name);
-	if (!l->full && !is_rare(&l->stats))
+	if (!l->full && !is_rare(l))
 		return sq_fail(err, "tensor '%s': its statistics have the "
 		    "diagonal of H alone; sq-calibrate --stats full makes all "
 		    "of it", t->name);
@@ -222,8 +245,10 @@ int
 sq_gptq_tensor(struct sq_gptq_layer *l, const struct sq_tensor *t,
     struct sq_in *in, struct sq_out *out, char *err)
 {
+	l->masked = sq_tensor_part(t, "mask") != NULL;
 	if (sq_gptq_ready(l, t, err) < 0 || prepare(l, t, err) < 0)
 		return -1;
+	l->chunks.choose = l->gptq.choose;
 	return sq_chunks_tensor(&l->chunks, t, in, out, err);
 }
 
@@ -235,15 +260,50 @@ sq_gptq_given(struct sq_gptq_layer *l, const float *h, size_t n, char *err)
 	sq_gptq_forget(l);
 	if (sq_factor_init(&l->factor, n, l->sweeps > 0, err) < 0)
 		return -1;
+	l->factor.run = l->run;
 	for (i = 0; i < n; i++)
 		sq_factor_row(&l->factor, i, h + sq_triangle_at(n, i, i));
 	return sq_factor_make(&l->factor, l->lapack, l->ctx->pool, l->order,
 	    l->damp, err);
 }
 
-int
-sq_gptq_matrix(struct sq_gptq_layer *l, const struct sq_tensor *t,
-    const float *w, struct sq_tensor *made, unsigned char **payload,
+/* The mask of a record: as it was, found before, or chosen on the way. */
+static int
+begin_mask(struct sq_gptq_layer *l, const struct sq_tensor *t,
+    const float *w, const uint8_t *bits, uint8_t *to, char *err)
+{
+	struct sq_mask m = { l->find, t->dim[0], t->dim[1], to };
+
+	size_t r, c;
+
+	if (bits != NULL)
+		memcpy(to, bits, m.rows * sq_mask_row(&m));
+	else if (sq_tensor_part(t, "mask") != NULL)
+		for (r = 0; r < m.rows; r++)
+			for (c = 0; c < m.cols; c++)
+				sq_mask_set(&m, r, c, w[r * m.cols + c] != 0);
+	else if (l->find_mask != NULL)
+		return l->find_mask(l->find_arg, t, w, &m, err);
+	return 0;
+}
+
+/* Values into the type of the tensor. */
+static int
+put_values(struct sq_gptq_layer *l, const struct sq_tensor *t,
+    const float *values, void *to, char *err)
+{
+	struct sq_weight w = { .grid = SQ_DENSE, .type = SQ_F32,
+	    .rows = t->dim[0], .cols = t->dim[1], .data = values };
+	struct sq_mat m = { to, t->type, w.rows, w.cols, w.cols };
+
+	return sq_dequantize(l->ctx, &w, 0, &m) == 0 ? 0 :
+	    sq_fail(err, "tensor '%s': no kernel writes %s", t->name,
+	    sq_dtype_name(t->type));
+}
+
+static int
+do_matrix(struct sq_gptq_layer *l, const struct sq_tensor *t, const float *w,
+    const uint8_t *bits, const struct sq_tensor *made, unsigned char *payload,
     char *err)
 {
 	struct sq_mat m = { (float *)(uintptr_t)w, SQ_F32, t->dim[0],
@@ -251,21 +311,50 @@ sq_gptq_matrix(struct sq_gptq_layer *l, const struct sq_tensor *t,
 	unsigned char *part[SQ_PARTS];
 	struct sq_dst q;
 	char why[SQ_ERR];
-	int i;
+	int i, r = -1;
 
-	if (prepare(l, t, err) < 0)
-		return -1;
-	sq_chunks_describe(&l->rule, t, t->name, made);
-	if ((*payload = calloc(1, (size_t)made->length)) == NULL)
-		return sq_fail(err, "tensor '%s': out of memory", t->name);
 	for (i = 0; i < made->nparts; i++)
-		part[i] = *payload + made->part[i].offset;
+		part[i] = payload + made->part[i].offset;
 	sq_chunks_dst(made, part, 0, &q);
 	q.codes = part[0];
-	if (sq_gptq_rows(&l->gptq, &m, &q, why) == 0)
+	if (q.mask != NULL && begin_mask(l, t, w, bits, q.mask, err) < 0)
+		return -1;
+	if (is_exact(l) && (q.values = malloc(m.rows * m.cols *
+	    sizeof(float))) == NULL)
+		return sq_fail(err, "tensor '%s': out of memory", t->name);
+	if (sq_gptq_rows(&l->gptq, &m, &q, why) < 0)
+		sq_fail(err, "tensor '%s': its weights %s", t->name, why);
+	else
+		r = q.values == NULL ? 0 : put_values(l, t, q.values, part[0],
+		    err);
+	free(q.values);
+	return r;
+}
+
+int
+sq_gptq_matrix(struct sq_gptq_layer *l, const struct sq_tensor *t,
+    const float *w, const uint8_t *bits, struct sq_tensor *made,
+    unsigned char **payload, char *err)
+{
+	int had = sq_tensor_part(t, "mask") != NULL;
+	struct sq_tensor named = *t;
+
+	l->masked = had || l->find_mask != NULL;
+	if ((l->masked || l->choose.kind != SQ_MASK_NONE) &&
+	    !sq_grid_has_zero(l->rule.grid))
+		return sq_fail(err, "tensor '%s': has a mask, and grid %s no "
+		    "zero", t->name, sq_grid_name(l->rule.grid));
+	if (prepare(l, t, err) < 0)
+		return -1;
+	if (!had)
+		named.sparse = l->find_mask != NULL ? l->find : l->choose;
+	sq_chunks_describe(&l->rule, &named, t->name, made);
+	if ((*payload = calloc(1, (size_t)made->length)) == NULL)
+		return sq_fail(err, "tensor '%s': out of memory", t->name);
+	if (do_matrix(l, t, w, bits, made, *payload, err) == 0)
 		return 0;
 	free(*payload);
-	return sq_fail(err, "tensor '%s': its weights %s", t->name, why);
+	return -1;
 }
 
 int

@@ -12,10 +12,24 @@ struct sq_gptq_layer {
 	/* options */
 	struct sq_ctx *ctx;
 	const struct sq_lapack *lapack;
-	struct sq_qrule rule;		/* group_cols 0: a whole row */
+	struct sq_qrule rule;		/* group_cols 0: a whole row; no grid:
+					   sq_gptq_matrix() alone */
 	enum sq_column_order order;
 	double damp;
 	int sweeps, refit;		/* as in gptq.h */
+	struct sq_sparse choose;	/* the same, of tensors without a mask;
+					   swap, of all */
+	size_t run;			/* columns that SQ_ACT keeps together */
+	double sparsity;
+	int plain;
+	struct sq_sparse swap;
+	int any_diagonal;		/* that of H will do, of any input */
+	/* Instead of `choose', fills the mask of weights w [rows][cols], of no
+	 * grid: 0, or -1 with the reason; or NULL. */
+	struct sq_sparse find;
+	int (*find_mask)(void *arg, const struct sq_tensor *, const float *w,
+	    struct sq_mask *, char *err);
+	void *find_arg;
 	int want_error;
 	uint64_t memory;		/* bytes, of the process; 0: enough */
 	int keeps;			/* keep will be set */
@@ -26,6 +40,7 @@ struct sq_gptq_layer {
 	struct sq_stats stats;		/* without arrays */
 	int seen, full;			/* there was one; it has H */
 	int raw;			/* the factor is still to be made */
+	int masked;			/* the tensor at hand has a mask */
 	struct sq_factor factor;
 	struct sq_gptq gptq;		/* results of the last tensor, too */
 	struct sq_chunks chunks;
@@ -61,14 +76,14 @@ int	 sq_gptq_tensor(struct sq_gptq_layer *, const struct sq_tensor *t,
 
 /*
  * The same in memory: H, a packed upper triangle of n channels, becomes the
- * state; w, F32 and of t's shape, is quantized.  made: the record, whose
- * payload is the caller's to free.
+ * state; w, F32 and of t's shape, is quantized, or masked.  bits: its mask;
+ * NULL: none, or what is zero.  made: the record, whose payload is the caller's to free.
  */
 int	 sq_gptq_given(struct sq_gptq_layer *, const float *h, size_t n,
 	    char *err);
 int	 sq_gptq_matrix(struct sq_gptq_layer *, const struct sq_tensor *t,
-	    const float *w, struct sq_tensor *made, unsigned char **payload,
-	    char *err);
+	    const float *w, const uint8_t *bits, struct sq_tensor *made,
+	    unsigned char **payload, char *err);
 
 /* The state is of a tensor of that name, and has H. */
 int	 sq_gptq_concerns(const struct sq_gptq_layer *, const char *name);

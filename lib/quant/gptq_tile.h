@@ -25,6 +25,9 @@ struct sq_gptq_tile {
 	float *fit;			/* [SQ_PANEL] */
 	float *square;			/* [SQ_PANEL][SQ_PANEL]: of H */
 	uint8_t *codes;			/* [rows][SQ_PANEL] */
+	uint8_t *keep;			/* [n], by column of the weight; NULL:
+					   no mask */
+	float *q;			/* [n], the same: values of no grid */
 };
 
 /* One call of sq_gptq_rows(). */
@@ -50,6 +53,8 @@ struct sq_gptq_work {
 	const struct sq_factor *f;
 	size_t row, rows;
 	int whole;			/* nothing is rounded: a trial */
+	size_t open;			/* columns whose mask is chosen together
+					   when their turn comes, or 0 */
 	double error[SQ_LANES];
 };
 
@@ -73,6 +78,24 @@ int	 sq_gptq_search_super(const struct sq_gptq_work *, size_t b,
  * NULL.
  */
 void	 sq_gptq_refine(const struct sq_gptq_work *, double *error);
+
+/* The mask of the tile: as given, or nothing dropped; and as it has become. */
+void	 sq_gptq_mask_load(const struct sq_gptq_work *);
+void	 sq_gptq_mask_store(const struct sq_gptq_work *);
+
+/* Columns that are chosen together, or 0; then the choice for columns a to b of
+ * panel p, whose weights are in t.  rounded: their scales are known. */
+size_t	 sq_gptq_mask_span(const struct sq_gptq *);
+void	 sq_gptq_mask_choose(const struct sq_gptq_work *, size_t p, size_t a,
+	    size_t b, int rounded);
+
+/* The code of zero in group g of row r. */
+static inline uint8_t
+sq_gptq_zero(const struct sq_gptq_work *k, size_t g, size_t r)
+{
+	return k->j->levels.kind == SQ_STEPS ?
+	    (uint8_t)k->s->zero[g * SQ_GPTQ_ROWS + r] : 0;
+}
 
 /* Columns of group g. */
 static inline size_t

@@ -39,6 +39,8 @@ struct sq_dst {
 	uint8_t *scales8;		/* F8_E8M0, U8 or I8 */
 	uint8_t *submins;
 	uint16_t *super, *supermins;	/* F16, one for 256 columns */
+	uint8_t *mask;			/* rows of sq_row_bytes(cols, 1) */
+	float *values;			/* of no grid */
 };
 
 /* 1 when weights can be quantized to the grid. */

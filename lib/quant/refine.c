@@ -1,5 +1,7 @@
 /*
- * Sweeps over the codes of a tile: coordinate descent on tr(E H E^T).
+ * Sweeps over the codes of a tile: coordinate descent on tr(E H E^T).  Weights
+ * of no grid move to what is best for them; what a mask drops stays zero, but
+ * before a run moves, it may drop another one in its place.
  *
  * With G = E H, the best that a weight can become while all others stay is
  * q + G_c / H_cc; its code moves to the level nearest to that, and G follows.
@@ -32,7 +34,7 @@ struct unit {
 	float *x;			/* errors */
 	float *g;			/* G, as it is now */
 	float *before;			/* G, as it was before the pass */
-	float *moved;			/* x now less x then */
+	float *moved;			/* x now less x then, in a pass */
 	float *v;			/* levels of a group */
 	float *square;			/* [B][B]: H here, damped */
 };
@@ -136,9 +138,9 @@ enter(struct unit *u)
 
 /* ---- codes ---- */
 
-/* One column of LANES rows; 0 when nothing moved. */
+/* One column of LANES rows, and by how much; 0 when nothing moved. */
 static int
-move_lanes(const struct unit *u, size_t c, size_t r)
+move_lanes(const struct unit *u, size_t c, size_t r, float d[LANES])
 {
 	const struct sq_gptq_tile *s = u->k->s;
 	size_t at = (u->a + c) * ROWS + r;
@@ -146,41 +148,144 @@ move_lanes(const struct unit *u, size_t c, size_t r)
 	float *x = s->x + at, *moved = u->moved + c * ROWS + r;
 	const float *grad = u->g + c * ROWS + r;
 	float h = u->square[c * B + c], t[LANES], now[LANES], q[LANES];
-	float any = 0, d;
-	uint8_t *code = s->u + at;
+	float any = 0;
+	uint8_t *code = s->u + at, was[LANES];
 
+	memcpy(was, code, sizeof(was));
 	for (l = 0; l < LANES; l++) {
-		now[l] = sq_gptq_value(u->k, g, r + l, code[l]);
+		now[l] = s->q != NULL ? s->q[at + l] :
+		    sq_gptq_value(u->k, g, r + l, code[l]);
 		t[l] = now[l] + grad[l] / h;
 	}
-	sq_gptq_nearest(u->k, g, r, t, code, q);
+	if (s->q != NULL)
+		memcpy(q, t, sizeof(q));
+	else
+		sq_gptq_nearest(u->k, g, r, t, code, q);
+	for (l = 0; s->keep != NULL && l < LANES; l++)
+		if (!s->keep[at + l]) {
+			q[l] = now[l];
+			code[l] = was[l];
+		}
+	if (s->q != NULL)
+		memcpy(s->q + at, q, sizeof(q));
 	for (l = 0; l < LANES; l++) {
-		d = now[l] - q[l];
-		x[l] += d;
-		moved[l] = d;
-		any += d * d;
+		d[l] = now[l] - q[l];
+		x[l] += d[l];
+		moved[l] += d[l];
+		any += d[l] * d[l];
 	}
 	return any > 0;
+}
+
+/* LANES rows of G of columns c to b, once column i has moved by d. */
+static void
+tell(const struct unit *u, size_t i, size_t c, size_t b, size_t r,
+    const float d[LANES])
+{
+	const float *square = u->square + i * B;
+	float *g, h;
+	size_t l;
+
+	for (; c < b; c++) {
+		h = square[c];
+		g = u->g + c * ROWS + r;
+		for (l = 0; l < LANES; l++)
+			g[l] += h * d[l];
+	}
+}
+
+/* ---- masks ---- */
+
+/* The best exchange in columns a to b of LANES rows. */
+struct exchange {
+	float gain[LANES];
+	uint32_t in[LANES], out[LANES];	/* columns of the unit */
+};
+
+/*
+ * What it is worth to drop column j and keep column i instead: dropping moves
+ * the error there by q_j, which costs 2 q_j G_j + H_jj q_j^2, and keeping i,
+ * with its best value, gains (G_i + H_ij q_j)^2 / H_ii.
+ */
+static void
+weigh_exchange(const struct unit *u, size_t i, size_t j, size_t r,
+    struct exchange *e)
+{
+	const struct sq_gptq_tile *s = u->k->s;
+	const uint8_t *in = s->keep + (u->a + i) * ROWS + r;
+	const uint8_t *out = s->keep + (u->a + j) * ROWS + r;
+	const float *q = s->q + (u->a + j) * ROWS + r;
+	const float *gi = u->g + i * ROWS + r, *gj = u->g + j * ROWS + r;
+	float h = u->square[i * B + j], hj = u->square[j * B + j];
+	float one = 1 / u->square[i * B + i], t, gain;
+	size_t l;
+
+	for (l = 0; l < LANES; l++) {
+		t = gi[l] + h * q[l];
+		gain = t * t * one - q[l] * (2 * gj[l] + hj * q[l]);
+		gain = in[l] || !out[l] ? 0 : gain;
+		e->in[l] = gain > e->gain[l] ? (uint32_t)i : e->in[l];
+		e->out[l] = gain > e->gain[l] ? (uint32_t)j : e->out[l];
+		e->gain[l] = gain > e->gain[l] ? gain : e->gain[l];
+	}
+}
+
+/* Row r + l exchanges. */
+static void
+do_exchange(const struct unit *u, size_t i, size_t j, size_t b, size_t r,
+    size_t from)
+{
+	struct sq_gptq_tile *s = u->k->s;
+	size_t ai = (u->a + i) * ROWS + r, aj = (u->a + j) * ROWS + r, c;
+	float dj = s->q[aj], di;
+
+	di = -(u->g[i * ROWS + r] + u->square[i * B + j] * dj) /
+	    u->square[i * B + i];
+	s->keep[ai] = 1;
+	s->keep[aj] = 0;
+	s->q[ai] = -di;
+	s->q[aj] = 0;
+	s->x[ai] += di;
+	s->x[aj] += dj;
+	u->moved[i * ROWS + r] += di;
+	u->moved[j * ROWS + r] += dj;
+	for (c = from; c < b; c++)
+		u->g[c * ROWS + r] += u->square[i * B + c] * di +
+		    u->square[j * B + c] * dj;
+}
+
+/* The best exchange within columns a to end, LANES rows; G of columns up to b
+ * follows. */
+static void
+exchange(const struct unit *u, size_t a, size_t end, size_t b, size_t r)
+{
+	struct exchange e = { .gain = { 0 } };
+	size_t i, j, l;
+
+	for (i = a; i < end; i++)
+		for (j = a; j < end; j++)
+			if (i != j)
+				weigh_exchange(u, i, j, r, &e);
+	for (l = 0; l < LANES; l++)
+		if (e.gain[l] > 0)
+			do_exchange(u, e.in[l], e.out[l], b, r + l, a);
 }
 
 static void
 leaf(const struct unit *u, size_t a, size_t b)
 {
-	size_t r, c, i, l;
-	const float *d;
-	float h, *g;
+	const struct sq_sparse *swap = &u->k->j->g->swap;
+	size_t run = swap->kind == SQ_MASK_RUNS ? swap->m :
+	    swap->kind == SQ_MASK_ANY ? b - a : 0;
+	float d[LANES];
+	size_t r, c;
 
 	for (r = 0; r < ROWS; r += LANES)
 		for (c = a; c < b; c++) {
-			if (!move_lanes(u, c, r))
-				continue;
-			d = u->moved + c * ROWS + r;
-			for (i = c + 1; i < b; i++) {
-				h = u->square[c * B + i];
-				g = u->g + i * ROWS + r;
-				for (l = 0; l < LANES; l++)
-					g[l] += h * d[l];
-			}
+			if (run > 0 && (c - a) % run == 0)
+				exchange(u, c, least(b, c + run), b, r);
+			if (move_lanes(u, c, r, d))
+				tell(u, c, c + 1, b, r, d);
 		}
 }
 
@@ -509,6 +614,7 @@ pass_unit(struct unit *u)
 		if (g->refit)
 			fit(u);
 		memcpy(u->before, u->g, bytes);
+		memset(u->moved, 0, bytes);
 		descend(u, 0, n);
 		memcpy(u->g, u->before, bytes);
 		gemm(u->k, n, n, u->moved, 'T', u->square, u->g);

@@ -352,14 +352,16 @@ struct aim {
 static int
 quantize(struct sq_sequential *s, struct sq_held *h, float *w, void *arg)
 {
+	const struct sq_part *mask = sq_tensor_part(&h->t, "mask");
 	struct aim *a = arg;
 	unsigned char *payload;
 	struct sq_tensor made;
 
 	s->o.rule(s->o.arg, &h->t, h->slot);
 	if (sq_target_apply(a->target, a->strength, w, h->t.dim[0],
-	    s->err) < 0 || sq_gptq_matrix(s->o.layer, &h->t, w, &made,
-	    &payload, s->err) < 0)
+	    s->err) < 0 || sq_gptq_matrix(s->o.layer, &h->t, w,
+	    mask == NULL ? NULL : h->payload + mask->offset, &made, &payload,
+	    s->err) < 0)
 		return -1;
 	if (s->o.block == NULL)
 		sq_progress_add(s->o.filter->progress, h->t.length);

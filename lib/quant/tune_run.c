@@ -324,7 +324,8 @@ begin_weight(struct sq_tune_run *r, struct sq_tune_tensor *h,
     const struct sq_mat *w, char *err)
 {
 	if ((sq_gptq_concerns(r->layer, h->t.name) ?
-	    sq_gptq_matrix(r->layer, &h->t, w->p, &h->made, &h->codes, err) :
+	    sq_gptq_matrix(r->layer, &h->t, w->p, NULL, &h->made, &h->codes,
+	    err) :
 	    round_weight(r, h, w, err)) < 0)
 		return -1;
 	return init_weight(r, h, w, err);
@@ -346,6 +347,9 @@ with_values(struct sq_tune_run *r, struct sq_tune_tensor *h,
 	    r->layer->rule.group_rows > 1)
 		return sq_fail(err, "tensor '%s': --tune is for integers in "
 		    "groups of a row", h->t.name);
+	if (sq_tensor_part(&h->t, "mask") != NULL)
+		return sq_fail(err, "tensor '%s': has a mask, which --tune "
+		    "would fill", h->t.name);
 	if (sq_weight_init(&w, &h->t, h->payload, err) < 0)
 		return -1;
 	if ((m.p = malloc(m.rows * m.cols * sizeof(float))) == NULL)
