@@ -84,6 +84,26 @@ done:
 }
 
 int
+sq_files_write_config(const struct sq_files *old, const char *config,
+    size_t size, struct sq_out *out)
+{
+	struct sq_files new = { .payload = NULL };
+	const struct sq_header *h = &old->h;
+	int i, is, r = 0;
+
+	memcpy(new.h.model, h->model, sizeof(h->model));
+	new.h.tensors = h->tensors;
+	new.h.bytes = h->bytes;
+	for (i = 0; r == 0 && i < h->nblobs; i++) {
+		is = strcmp(h->blob[i].name, "config.json") == 0;
+		r = sq_files_add(&new, h->blob[i].name,
+		    is ? (const void *)config : old->data[i],
+		    is ? size : (size_t)h->blob[i].length, out->err);
+	}
+	return r < 0 ? -1 : sq_files_write(&new, out);
+}
+
+int
 sq_out_provenance(struct sq_out *out, const char *tool, const char *version,
     json_t *options, const char *kernel, const char *input)
 {

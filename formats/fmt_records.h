@@ -27,8 +27,10 @@ int	 sq_files_add(struct sq_files *, const char *name, const void *data,
 const unsigned char *sq_files_find(const struct sq_files *, const char *name,
 	    size_t *size);
 
-/* Writes the record. */
+/* Writes the record; with another text in the place of config.json. */
 int	 sq_files_write(const struct sq_files *, struct sq_out *out);
+int	 sq_files_write_config(const struct sq_files *, const char *config,
+	    size_t size, struct sq_out *out);
 
 /*
  * The PROVENANCE record of one tool.  options: an object of the options that

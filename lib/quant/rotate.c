@@ -504,33 +504,21 @@ static int
 header(struct sq_filter *f, const struct sq_files *old)
 {
 	struct sq_rotate *k = (struct sq_rotate *)f;
-	struct sq_files new = { .payload = NULL };
-	const struct sq_header *h = &old->h;
 	const unsigned char *config;
-	char *text = NULL;
+	char *text;
 	size_t size;
-	int i, r = 0;
+	int r;
 
-	if (k->residual && f->inv.config.tied) {
+	if (!k->residual || !f->inv.config.tied) {
+		r = sq_files_write(old, &f->out);
+	} else {
 		config = sq_files_find(old, "config.json", &size);
 		if ((text = untied(config, size, f->err)) == NULL)
 			return -1;
+		r = sq_files_write_config(old, text, strlen(text), &f->out);
+		free(text);
 	}
-	memcpy(new.h.model, h->model, sizeof(h->model));
-	new.h.tensors = h->tensors;
-	new.h.bytes = h->bytes;
-	for (i = 0; r == 0 && i < h->nblobs; i++)
-		if (text != NULL && strcmp(h->blob[i].name,
-		    "config.json") == 0)
-			r = sq_files_add(&new, h->blob[i].name, text,
-			    strlen(text), f->err);
-		else
-			r = sq_files_add(&new, h->blob[i].name, old->data[i],
-			    (size_t)h->blob[i].length, f->err);
-	if (r == 0 && sq_files_write(&new, &f->out) < 0)
-		r = sq_fail(f->err, "stdout: %s", f->out.err);
-	free(text);
-	return r;
+	return r == 0 ? 0 : sq_fail(f->err, "stdout: %s", f->out.err);
 }
 
 /* A tensor as it came, or H whole, and as floats. */
