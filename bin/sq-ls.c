@@ -29,7 +29,8 @@ shape_text(const struct sq_tensor *t, char text[128])
 static void
 list_tensor(const struct sq_tensor *t, uint64_t bytes)
 {
-	char shape[128], group[64] = "", act[64] = "";
+	char shape[128], group[64] = "", act[64] = "", mask[32] = "";
+	char text[SQ_SPARSE_TEXT];
 	int i;
 
 	shape_text(t, shape);
@@ -43,10 +44,13 @@ list_tensor(const struct sq_tensor *t, uint64_t bytes)
 		snprintf(act, sizeof(act), "  act %s%s",
 		    sq_act_name(t->act.kind), t->act.scale > 0 ? " static" :
 		    "");
-	printf("%-48s %-9s %-14s %12ju%s%s\n", t->name,
+	if (sq_tensor_part(t, "mask") != NULL)
+		snprintf(mask, sizeof(mask), "  mask %s",
+		    sq_sparse_text(&t->sparse, text));
+	printf("%-48s %-9s %-14s %12ju%s%s%s\n", t->name,
 	    t->grid == SQ_DENSE ? sq_dtype_name(t->type) :
 	    t->grid == SQ_GRIDS ? "unknown" : sq_grid_name(t->grid), shape,
-	    (uintmax_t)bytes, group, act);
+	    (uintmax_t)bytes, group, act, mask);
 	for (i = 0; sq_tool.verbose && i < t->nparts; i++)
 		printf("    %-10s %-9s %12ju\n", t->part[i].name,
 		    sq_dtype_name(t->part[i].type),

@@ -91,8 +91,10 @@ factorize(struct work *k, char *err)
 			k->part[i * k->k + i] += (float)lambda;
 		}
 		if (sq_spotrf(k->s->lapack, 'L', (int)k->k, k->part,
-		    (int)k->k) == 0)
+		    (int)k->k) == 0) {
+			k->lambda = lambda;
 			return 0;
+		}
 		lambda = lambda > 0 ? 10 * lambda : 1e-3 * k->all[0] + 1e-6;
 	}
 	return sq_fail(err, "H is no sum of squares");

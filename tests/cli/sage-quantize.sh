@@ -57,6 +57,18 @@ absent no
 
 # A student learns from its teacher.
 printf 'text: text\nlength: 32\nsamples: 4\nsteps: 1\nbatch: 1\n' >d.yaml
+# Masks, with a text and without; and what they would cost.
+exits 0 sage infer prune --model "$tiny" --sparsity 0.5 --pattern 2:4 -q
+tar xOf pruned/model.sqa profile.yaml >got
+grep -qx 'sparsity_pattern: .*2:4.*' got || fail "$(cat got)"
+grep -qx 'sparsity_ratio: 0.5' got
+sq-ls -v pruned/model.sqa | grep -q '"criterion":"magnitude"'
+exits 0 sage infer prune analyze --model "$tiny" -q
+grep -q '^mean' out
+grep -q '^cpu: .*2:4' out
+exits 1 sage infer prune --model "$tiny" --sparsity 0.3 --pattern 2:4 -q
+[ ! -e pruned/model.sqa.part ]
+
 exits 0 sage infer distill --teacher "$model" --student "$model" \
     --config d.yaml --output trained -q
 sq-ls -v trained/model.sqa | grep -q '"tool":"sq-distill"'
