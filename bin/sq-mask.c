@@ -80,7 +80,8 @@ statistics(struct filter *f)
 		return -1;
 	if (st.is_kv)
 		return f->drop ? 0 : sq_filter_copy(s);
-	if (sq_gptq_stats(l, &s->in, f->drop ? NULL : &s->out, s->err) < 0)
+	if (sq_gptq_stats(l, &s->in, f->drop ? NULL : &s->out, s->err) < 0 ||
+	    sq_gptq_factor(l, s->err) < 0)
 		return -1;
 	if (l->full && l->factor.damp > l->damp)
 		sq_warn("'%s': damping raised to %g of the mean diagonal",

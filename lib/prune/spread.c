@@ -102,8 +102,11 @@ record(struct sq_filter *f)
 		return sq_filter_copy(f);
 	if (sq_stats_parse(&st, &f->in, &full, f->err) < 0)
 		return -1;
-	return st.is_kv ? sq_filter_copy(f) :
-	    sq_gptq_stats(v->k->layer, &f->in, &f->out, f->err);
+	if (st.is_kv)
+		return sq_filter_copy(f);
+	if (sq_gptq_stats(v->k->layer, &f->in, &f->out, f->err) < 0)
+		return -1;
+	return sq_gptq_factor(v->k->layer, f->err);
 }
 
 /* The filter's input goes to fd, and to the survey. */

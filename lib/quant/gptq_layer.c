@@ -125,10 +125,13 @@ void
 sq_gptq_describe(const struct sq_gptq_layer *l, const struct sq_tensor *t,
     struct sq_tensor *made)
 {
+	struct sq_tensor named = *t;
 	struct sq_qrule rule;
 
 	whole_rule(l, t, &rule);
-	sq_chunks_describe(&rule, t, t->name, made);
+	if (sq_tensor_part(t, "mask") == NULL)
+		named.sparse = l->choose;
+	sq_chunks_describe(&rule, &named, t->name, made);
 }
 
 /* The memory for the tiles of t: that of the tensor before, if it will do. */
