@@ -206,8 +206,9 @@ end(struct sq_filter *s)
 static void
 open_sequential(struct filter *f)
 {
-	struct sq_sequential_set set = { &f->f, &f->layer, SQ_PREC_BF16,
-	    set_rule, say_input, say_made, f };
+	struct sq_sequential_set set = { .filter = &f->f,
+	    .layer = &f->layer, .prec = SQ_PREC_BF16, .rule = set_rule,
+	    .input = say_input, .made = say_made, .arg = f };
 
 	if (f->sequential && (f->seq = sq_sequential_new(&set)) == NULL)
 		sq_die(SQ_EDATA, "out of memory");
