@@ -49,7 +49,7 @@ CUDA_OBJ = $(patsubst %.c,$(B)/obj/%.o,$(wildcard kernels/cuda/*.c)) \
 	$(patsubst %.cu,$(B)/obj/%.cu.o,$(wildcard kernels/cuda/*.cu))
 
 HEADERS = $(wildcard lib/*/*.h formats/*.h kernels/kern.h kernels/decoder.h \
-	kernels/kvpage.h kernels/ops.def)
+	kernels/kvpage.h kernels/quant.h kernels/sparse.h kernels/ops.def)
 TOOLS = $(patsubst bin/%.c,%,$(wildcard bin/*.c))
 SCRIPTS = $(filter-out %.c,$(wildcard bin/*))
 MAN = $(wildcard man/*.[157])

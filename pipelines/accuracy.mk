@@ -56,8 +56,8 @@ row.w4-asym = sq-gptq $q -p w4a16-asym
 row.w4-g64 = sq-gptq $q -p w4a16 --no-sequential -g 64
 row.w4-g32 = sq-gptq $q -p w4a16-g32
 row.w3 = sq-gptq $q -p w3a16
-row.w3-g64 = sq-gptq $q -p w3a16 -g 64
-row.w3-g32 = sq-gptq $q -p w3a16 -g 32
+row.w3-g64 = sq-gptq $q -p w3a16 --no-sequential -g 64
+row.w3-g32 = sq-gptq $q -p w3a16 --no-sequential -g 32
 row.w2-g64 = sq-gptq $q -b 2 -g 64
 row.w2-g32 = sq-gptq $q -b 2 -g 32
 row.w4-mixed = sq-gptq $q -p w4a16-mixed
@@ -73,8 +73,8 @@ row.budget-3.25 = sq-gptq $q --budget 3.25
 row.budget-4.25 = sq-gptq $q --budget 4.25
 row.budget-5.25 = sq-gptq $q --budget 5.25
 row.w4-statistics = sq-gptq $q -p w4a16 --no-sequential
-row.w3-sequential = sq-gptq $q -p w3a16 --sequential
-row.q4_0-sequential = sq-gptq $q -p q4_0 --sequential
+row.w3-statistics = sq-gptq $q -p w3a16 --no-sequential
+row.q4_0-statistics = sq-gptq $q -p q4_0 --no-sequential
 row.iq4_nl-sequential = sq-gptq $q -p iq4_nl --sequential
 row.q4_k-sequential = sq-gptq $q -p q4_k --sequential
 row.w4-tune = sq-gptq $q -p w4a16 --sequential --tune $(STEPS) --state $@.state
@@ -82,9 +82,9 @@ row.w3-tune = sq-gptq $q -p w3a16 --sequential --tune $(STEPS) --state $@.state
 weights = rtn-w8 rtn-w4 rtn-w3 rtn-w2 w8 w6 w5 w4 w4-asym w4-g64 w4-g32 w3 \
 	w3-g64 w3-g32 w2-g64 w2-g32 w4-mixed fp8 q4_0 iq4_nl q4_k q4_k-mixed \
 	q5_k q6_k mxfp4 budget-3.25 budget-4.25 budget-5.25 w4-statistics \
-	w3-sequential q4_0-sequential iq4_nl-sequential q4_k-sequential \
+	w3-statistics q4_0-statistics iq4_nl-sequential q4_k-sequential \
 	w4-tune w3-tune
-light = w3-sequential q4_0-sequential iq4_nl-sequential \
+light = iq4_nl-sequential \
 	q4_k-sequential w4-tune w3-tune
 
 # The parts of the default, one changed at a time; each of what can stand

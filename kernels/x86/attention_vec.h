@@ -68,6 +68,26 @@ many(const struct sq_attn_call *c, const struct sq_attn_part *p, void *scratch)
 	BY_TYPE(many_rows, m, type_of(c->kv), c->kv->dim)
 }
 
+#ifdef DP
+#ifdef AMX
+#define LOWER(op)	sq_##op##_avx512bf16
+#else
+#define LOWER(op)	sq_##op##_avx512
+#endif
+
+/* What this level multiplies; the rest is not worse on the one below. */
+SQ_INLINE int
+mine(const struct sq_attn *a, const struct sq_kv *kv)
+{
+#ifdef AMX
+	if (kv->dim % 32 != 0)
+		return 0;
+#endif
+	return sq_kv_plain(kv) && a->prec == SQ_PREC_BF16 &&
+	    kv->type == SQ_BF16;
+}
+#endif
+
 /* keep: NULL, or what is seen. */
 static int
 run(struct sq_ctx *c, const struct sq_attn *a, const struct sq_attn_keep *keep,
@@ -76,14 +96,6 @@ run(struct sq_ctx *c, const struct sq_attn *a, const struct sq_attn_keep *keep,
 {
 	static const struct sq_attn_loops loops = { FEW, few, many };
 
-#ifdef DP
-	if (a->prec != SQ_PREC_BF16 || kv->type != SQ_BF16)
-		return SQ_UNSUP;
-#endif
-#ifdef AMX
-	if (kv->dim % 32 != 0)
-		return SQ_UNSUP;
-#endif
 	return sq_attn_run(c, a, keep, kv, seq, nseq, q, y, &loops);
 }
 
@@ -93,8 +105,8 @@ LEVEL(attention)(struct sq_ctx *c, const struct sq_attn *a,
     const struct sq_mat *q, const struct sq_mat *y)
 {
 #ifdef DP
-	if (!sq_kv_plain(kv))		/* float32, which that level has */
-		return sq_attention_avx512(c, a, kv, seq, nseq, q, y);
+	if (!mine(a, kv))
+		return LOWER(attention)(c, a, kv, seq, nseq, q, y);
 #endif
 	return run(c, a, NULL, kv, seq, nseq, q, y);
 }
@@ -106,9 +118,9 @@ LEVEL(sparse_attention)(struct sq_ctx *c, const struct sq_attn *a,
     const struct sq_mat *y)
 {
 #ifdef DP
-	if (!sq_kv_plain(kv))
-		return sq_sparse_attention_avx512(c, a, keep, kv, seq, nseq,
-		    q, y);
+	if (!mine(a, kv))
+		return LOWER(sparse_attention)(c, a, keep, kv, seq, nseq, q,
+		    y);
 #endif
 	return run(c, a, keep, kv, seq, nseq, q, y);
 }

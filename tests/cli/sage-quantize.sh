@@ -62,7 +62,8 @@ exits 0 sage infer prune --model "$tiny" --sparsity 0.5 --pattern 2:4 -q
 tar xOf pruned/model.sqa profile.yaml >got
 grep -qx 'sparsity_pattern: .*2:4.*' got || fail "$(cat got)"
 grep -qx 'sparsity_ratio: 0.5' got
-sq-ls -v pruned/model.sqa | grep -q '"criterion":"magnitude"'
+sq-ls -v pruned/model.sqa >list
+grep -q '"criterion":"magnitude"' list || fail "$(cat list)"
 exits 0 sage infer prune analyze --model "$tiny" -q
 grep -q '^mean' out
 grep -q '^cpu: .*2:4' out
