@@ -172,12 +172,15 @@ $(B)/obj/%.cu.o: %.cu $(wildcard kernels/cuda/*.h) kernels/kern.h \
 deps:
 	@tests/deps
 
+# What people type first takes all processors, unless -j is given.
+jobs = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
+
 demo: deps
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory $(jobs) all
 	@pipelines/demo
 
 check: deps
-	@$(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory $(jobs) test
 
 test: all test-progs
 	@tests/run $(B)
