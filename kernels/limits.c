@@ -1,8 +1,8 @@
 /* What this machine can do at most; see limits.h. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/pool.h"
 #include "kernels/limits.h"
 #if defined(__x86_64__)
@@ -52,15 +52,6 @@ struct spinning {
 	long rounds;
 };
 
-static double
-now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Two sums for each of the wide loads that any compiler makes of this. */
 static void
 do_read(void *arg, long task, int thread)
@@ -96,9 +87,9 @@ sq_limit_read(struct sq_pool *pool, double *rate)
 		memset(p, 1, READ_SIZE);
 		r = (struct reading){ p, sums };
 		for (i = 0; i < READ_PASSES; i++) {
-			t = now();
+			t = sq_now();
 			sq_pool_run(pool, do_read, &r, tasks);
-			t = READ_SIZE / (now() - t);
+			t = READ_SIZE / (sq_now() - t);
 			if (t > *rate)
 				*rate = t;
 		}
@@ -135,15 +126,15 @@ measure(struct sq_pool *pool, const struct peak *peak)
 
 	while (t < RUN_SECONDS) {	/* how many rounds are long enough */
 		s.rounds *= 2;
-		t = now();
+		t = sq_now();
 		sq_pool_run(pool, do_spin, &s, threads);
-		t = now() - t;
+		t = sq_now() - t;
 	}
 	for (i = 0; i < RUNS; i++) {
-		t = now();
+		t = sq_now();
 		sq_pool_run(pool, do_spin, &s, threads);
 		rate[i] = (double)s.rounds * peak->flops * threads /
-		    (now() - t);
+		    (sq_now() - t);
 	}
 	qsort(rate, RUNS, sizeof(rate[0]), ascending);
 	return rate[RUNS / 2];

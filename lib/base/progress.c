@@ -1,18 +1,9 @@
 /* The progress line; see progress.h. */
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/progress.h"
-
-static double
-now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void
 show(struct sq_progress *p, double t)
@@ -47,7 +38,7 @@ sq_progress_start(struct sq_progress *p, int fd, const char *tool)
 	*p = (struct sq_progress){ .fd = -1, .tool = tool };
 	if (fd >= 0 && isatty(fd))
 		p->fd = fd;
-	p->start = p->last = now();
+	p->start = p->last = sq_now();
 }
 
 void
@@ -62,7 +53,7 @@ sq_progress_add(struct sq_progress *p, uint64_t bytes)
 	double t;
 
 	p->done += bytes;
-	if (p->fd < 0 || (t = now()) - p->last < .1)
+	if (p->fd < 0 || (t = sq_now()) - p->last < .1)
 		return;
 	p->last = t;
 	show(p, t);

@@ -1,8 +1,8 @@
 /* Calibration; see calibrate.h. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/pool.h"
 #include "calib/block.h"
 #include "calib/calibrate.h"
@@ -25,15 +25,6 @@ struct calib {
 	struct sq_hidden hidden;
 	struct sq_block block;		/* at work */
 };
-
-static double
-now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---- memory ---- */
 
@@ -214,14 +205,14 @@ check_finite(const struct calib *k, char *err)
 static int
 run_block(struct calib *k, char *err)
 {
-	double start = now();
+	double start = sq_now();
 
 	if (sq_block_bind(&k->block, k->model, err) < 0 ||
 	    sq_lanes_block(&k->lanes, (size_t)k->block.layer,
 	    k->o->progress, err) < 0)
 		return -1;
 	count_flops(k);
-	k->o->seconds += now() - start;
+	k->o->seconds += sq_now() - start;
 	return check_finite(k, err);
 }
 

@@ -2,8 +2,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "engine/batcher.h"
 #include "engine/textout.h"
 #include "kv/kvconvert.h"
@@ -58,15 +58,6 @@ sq_finish_name(enum sq_finish f)
 	    "error" };
 
 	return names[f];
-}
-
-static double
-now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 struct sq_kvcache *
@@ -251,7 +242,7 @@ sq_batcher_submit(struct sq_batcher *e, const struct sq_request *how, char *err)
 	r->event = how->event;
 	r->arg = how->arg;
 	r->usage.prompt = how->n;
-	r->usage.start = now();
+	r->usage.start = sq_now();
 	if (prepare(e, r, how, err) < 0) {
 		free_req(r);
 		return 0;
@@ -554,7 +545,7 @@ next_token(struct sq_batcher *e, struct req *r, const float *logits)
 		end(r, SQ_FAILED, err);
 		return;
 	}
-	r->usage.last = now();
+	r->usage.last = sq_now();
 	if (r->usage.made++ == 0)
 		r->usage.first = r->usage.last;
 	e->totals.made++;

@@ -2,8 +2,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/rng.h"
 #include "eval/bench_decoder.h"
 #include "model/rope.h"
@@ -22,15 +22,6 @@ const struct sq_dec_load sq_dec_loads[] = {
 	{ "off-20000-2000", 30, 20000, 2000, 0 },
 	{ NULL, 0, 0, 0, 0 }
 };
-
-static double
-now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---- opening ---- */
 
@@ -154,17 +145,17 @@ alone(struct sq_bench_decoder *b, const struct sq_dec_load *l,
 {
 	struct sq_dec_prompt p = { 0, l->in, ids, l->in + l->out };
 	static const uint32_t slot;
-	double start = now(), first;
+	double start = sq_now(), first;
 
 	if (b->ops->prefill(b->d, &p, 1, err) < 0 ||
 	    b->ops->sync(b->d, err) < 0)
 		return -1;
-	first = now();
+	first = sq_now();
 	if (b->ops->decode(b->d, &slot, 1, l->out - 1, err) < 0 ||
 	    b->ops->sync(b->d, err) < 0)
 		return -1;
 	*ttft = first - start;
-	*tpot = (now() - first) / (double)(l->out - 1);
+	*tpot = (sq_now() - first) / (double)(l->out - 1);
 	b->ops->clear(b->d, 0);
 	return 0;
 }
@@ -246,7 +237,7 @@ work_off(struct queue *q, double *start, double *joule, char *err)
 		if (q->l->decode_only && q->done == 0) {
 			if (q->b->ops->sync(q->b->d, err) < 0)
 				return -1;
-			*start = now();
+			*start = sq_now();
 			*joule = q->b->ops->energy(q->b->d);
 		}
 		if (advance(q, err) < 0)
@@ -263,7 +254,7 @@ many(struct sq_bench_decoder *b, const struct sq_dec_load *l,
 	struct queue q = { .b = b, .l = l, .ids = ids,
 	    .waiting = l->requests, .slot = calloc(slots, 4),
 	    .left = calloc(slots, sizeof(size_t)), .idle = calloc(slots, 4) };
-	double start = now(), joule = b->ops->energy(b->d), end;
+	double start = sq_now(), joule = b->ops->energy(b->d), end;
 	double made = (double)(l->requests * (l->decode_only ? l->out - 1 :
 	    l->out));
 	int bad = q.slot == NULL || q.left == NULL || q.idle == NULL ?
@@ -273,7 +264,7 @@ many(struct sq_bench_decoder *b, const struct sq_dec_load *l,
 		q.idle[q.nidle++] = (uint32_t)(slots - 1 - i);
 	if (bad == 0 && (bad = work_off(&q, &start, &joule, err)) == 0) {
 		end = b->ops->energy(b->d);
-		r->out_rate = made / (now() - start);
+		r->out_rate = made / (sq_now() - start);
 		r->joule = end < 0 || joule < 0 ? NAN : (end - joule) / made;
 		r->at_once = q.at_once;
 	}

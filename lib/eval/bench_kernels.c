@@ -2,8 +2,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/half.h"
 #include "base/pool.h"
 #include "base/rng.h"
@@ -155,15 +155,6 @@ struct state {
 };
 
 #define X_COUNT		((size_t)2048 * OUT)
-
-static double
-now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* bf16 weights of about .02: their bytes serve as codes as well. */
 static void
@@ -570,13 +561,13 @@ measure(struct state *s, const struct bench_case *c, double seconds)
 
 	if (run_case(s, c) != 0 || s->mem->sync() < 0)
 		return -1;
-	for (start = now(); n < MAX_TIMES && (n < 3 ||
-	    now() - start < seconds); n++) {
-		begin = now();
+	for (start = sq_now(); n < MAX_TIMES && (n < 3 ||
+	    sq_now() - start < seconds); n++) {
+		begin = sq_now();
 		for (i = 0; i < calls; i++)
 			(void)run_case(s, c);
 		(void)s->mem->sync();
-		t[n] = (now() - begin) / calls;
+		t[n] = (sq_now() - begin) / calls;
 	}
 	qsort(t, (size_t)n, sizeof(t[0]), ascending);
 	return t[n / 2];
