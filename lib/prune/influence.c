@@ -2,7 +2,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/io.h"
 #include "calib/block.h"
@@ -189,62 +188,33 @@ choose(struct sq_influence *s)
 	}
 }
 
-static int
-read_all(struct survey *v, struct sq_filter *f, int fd)
+int
+sq_influence_survey(struct sq_influence *s, struct sq_filter *f,
+    struct sq_ctx *ctx)
 {
-	struct sq_progress quiet = { 0 };
-	int r = -1;
+	struct survey *v = calloc(1, sizeof(*v));
+	int r;
 
-	v->f.in = f->in;
-	v->f.name = f->name;
-	v->f.progress = &quiet;
+	if (v == NULL)
+		return sq_fail(f->err, "out of memory");
+	v->to = s;
+	v->ctx = ctx;
 	v->f.begin = begin;
 	v->f.tensor = tensor;
 	v->f.record = record;
 	v->f.end = end;
 	v->hidden.fd = -1;
-	if (sq_out_open(&v->f.out, fd, 0) < 0)
-		sq_fail(f->err, "temporary file: %s", v->f.out.err);
-	else if (sq_filter_run(&v->f) < 0)
-		memcpy(f->err, v->f.err, sizeof(f->err));
-	else if (sq_out_finish(&v->f.out) < 0)
-		sq_fail(f->err, "temporary file: %s", v->f.out.err);
-	else
-		r = 0;
+	r = sq_filter_survey(f, &v->f);
 	sq_block_drop(&v->block);
 	sq_hidden_release(&v->hidden);
 	sq_lane_release(&v->lane);
 	sq_model_free(v->model);
 	sq_tokens_release(&v->tokens);
 	free(v->before);
-	sq_filter_release(&v->f);
-	memset(&f->in, 0, sizeof(f->in));
-	return r;
-}
-
-int
-sq_influence_survey(struct sq_influence *s, struct sq_filter *f,
-    struct sq_ctx *ctx)
-{
-	struct survey *v = calloc(1, sizeof(*v));
-	int fd = sq_temp_file(), r;
-
-	if (v == NULL || fd < 0) {
-		free(v);
-		return sq_fail_errno(f->err, "temporary file");
-	}
-	v->to = s;
-	v->ctx = ctx;
-	r = read_all(v, f, fd);
 	free(v);
-	if (r < 0)
-		return -1;
-	choose(s);
-	if (lseek(fd, 0, SEEK_SET) < 0)
-		return sq_fail_errno(f->err, "temporary file");
-	if (sq_in_open(&f->in, fd) < 0)
-		return sq_fail(f->err, "temporary file: %s", f->in.err);
-	return 0;
+	if (r == 0)
+		choose(s);
+	return r;
 }
 
 void

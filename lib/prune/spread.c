@@ -1,7 +1,6 @@
 /* Sparsity by sensitivity; see spread.h. */
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/io.h"
 #include "calib/block.h"
@@ -109,58 +108,19 @@ record(struct sq_filter *f)
 	return sq_gptq_factor(v->k->layer, f->err);
 }
 
-/* The filter's input goes to fd, and to the survey. */
-static int
-read_all(struct survey *v, struct sq_filter *f, int fd)
-{
-	struct sq_progress quiet = { 0 };
-	int r = -1;
-
-	v->f.in = f->in;
-	v->f.select = f->select;
-	v->f.name = f->name;
-	v->f.progress = &quiet;
-	v->f.begin = begin;
-	v->f.tensor = tensor;
-	v->f.record = record;
-	if (sq_out_open(&v->f.out, fd, 0) < 0)
-		sq_fail(f->err, "temporary file: %s", v->f.out.err);
-	else if (sq_filter_run(&v->f) < 0)
-		memcpy(f->err, v->f.err, sizeof(f->err));
-	else if (sq_out_finish(&v->f.out) < 0)
-		sq_fail(f->err, "temporary file: %s", v->f.out.err);
-	else
-		r = 0;
-	sq_gptq_forget(v->k->layer);
-	sq_filter_release(&v->f);
-	memset(&f->in, 0, sizeof(f->in));
-	return r;
-}
-
 int
 sq_spread_survey(struct sq_spread *s, struct sq_filter *f,
     struct sq_masking *k, double sparsity)
 {
-	struct survey *v = calloc(1, sizeof(*v));
-	int fd = sq_temp_file(), r;
+	struct survey v = { .to = s, .k = k, .f = { .begin = begin,
+	    .tensor = tensor, .record = record } };
+	int r = sq_filter_survey(f, &v.f);
 
-	if (v == NULL || fd < 0) {
-		free(v);
-		return sq_fail_errno(f->err, "temporary file");
-	}
-	v->to = s;
-	v->k = k;
-	r = read_all(v, f, fd);
-	free(v);
-	if (r < 0)
-		return -1;
-	sq_score_allocate(s->n, s->weights, s->curve, sparsity, REACH,
-	    s->each);
-	if (lseek(fd, 0, SEEK_SET) < 0)
-		return sq_fail_errno(f->err, "temporary file");
-	if (sq_in_open(&f->in, fd) < 0)
-		return sq_fail(f->err, "temporary file: %s", f->in.err);
-	return 0;
+	sq_gptq_forget(k->layer);
+	if (r == 0)
+		sq_score_allocate(s->n, s->weights, s->curve, sparsity, REACH,
+		    s->each);
+	return r;
 }
 
 void

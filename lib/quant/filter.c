@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "formats/fmt_records.h"
 #include "model/import.h"
 #include "quant/filter.h"
@@ -180,6 +181,46 @@ sq_filter_run(struct sq_filter *f)
 	if (sq_select_unused(&f->select) != NULL)
 		return sq_fail(f->err, "--only '%s': no such tensor",
 		    sq_select_unused(&f->select));
+	return 0;
+}
+
+/* f's input passes `first', and goes to fd. */
+static int
+pass_first(struct sq_filter *f, struct sq_filter *first, int fd)
+{
+	struct sq_progress quiet = { 0 };
+	int r = -1;
+
+	first->in = f->in;
+	first->select = f->select;
+	first->name = f->name;
+	first->progress = &quiet;
+	if (sq_out_open(&first->out, fd, 0) < 0)
+		sq_fail(f->err, "temporary file: %s", first->out.err);
+	else if (sq_filter_run(first) < 0)
+		memcpy(f->err, first->err, sizeof(f->err));
+	else if (sq_out_finish(&first->out) < 0)
+		sq_fail(f->err, "temporary file: %s", first->out.err);
+	else
+		r = 0;
+	sq_filter_release(first);
+	memset(&f->in, 0, sizeof(f->in));
+	return r;
+}
+
+int
+sq_filter_survey(struct sq_filter *f, struct sq_filter *first)
+{
+	int fd = sq_temp_file();
+
+	if (fd < 0)
+		return sq_fail_errno(f->err, "temporary file");
+	if (pass_first(f, first, fd) < 0)
+		return -1;
+	if (lseek(fd, 0, SEEK_SET) < 0)
+		return sq_fail_errno(f->err, "temporary file");
+	if (sq_in_open(&f->in, fd) < 0)
+		return sq_fail(f->err, "temporary file: %s", f->in.err);
 	return 0;
 }
 

@@ -82,6 +82,13 @@ int	 sq_filter_finish(struct sq_filter *, const char *tool,
 	    const char *version, json_t *options, const char *kernel);
 void	 sq_filter_release(struct sq_filter *);
 
+/*
+ * A look at the whole model before f begins: `first', whose functions are set,
+ * gets f's input, what it passes on goes to a temporary file, and f reads that
+ * from its start.  `first' is released; err of f has the reason for -1.
+ */
+int	 sq_filter_survey(struct sq_filter *f, struct sq_filter *first);
+
 /* For the functions above: copies the record at hand. */
 int	 sq_filter_copy(struct sq_filter *);
 
