@@ -49,3 +49,17 @@ sq_floats_convert(void *to, enum sq_dtype to_type, const void *from,
 	}
 	return other;
 }
+
+void
+sq_softmax(float *x, size_t n)
+{
+	float max = x[0], sum = 0;
+	size_t i;
+
+	for (i = 1; i < n; i++)
+		max = x[i] > max ? x[i] : max;
+	for (i = 0; i < n; i++)
+		sum += x[i] = expf(x[i] - max);
+	for (i = 0; i < n; i++)
+		x[i] /= sum;
+}

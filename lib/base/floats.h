@@ -16,4 +16,7 @@ float	 sq_float_get(const void *p, enum sq_dtype, size_t i);
 size_t	 sq_floats_convert(void *to, enum sq_dtype to_type, const void *from,
 	    enum sq_dtype from_type, size_t n);
 
+/* x[0 .. n-1], n > 0, to probabilities. */
+void	 sq_softmax(float *x, size_t n);
+
 #endif

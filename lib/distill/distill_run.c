@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/half.h"
+#include "base/floats.h"
 #include "calib/block.h"
 #include "calib/text.h"
 #include "distill/distill_run.h"
@@ -144,17 +144,6 @@ check_memory(struct sq_distill_run *r)
 	    (uintmax_t)(need + 0xfffff) >> 20);
 }
 
-static void
-put_value(void *p, enum sq_dtype type, size_t i, float v)
-{
-	if (type == SQ_F32)
-		((float *)p)[i] = v;
-	else if (type == SQ_F16)
-		((uint16_t *)p)[i] = sq_f32_to_f16(v);
-	else
-		((uint16_t *)p)[i] = sq_f32_to_bf16(v);
-}
-
 static const float *
 vector(const struct sq_layer *l, enum sq_role role)
 {
@@ -187,14 +176,14 @@ put_all(struct sq_distill_run *r)
 	struct sq_distill_held *h;
 	const float *v;
 	unsigned char *p;
-	uint64_t i, n;
+	uint64_t n;
 
 	for (h = r->held; h < r->held + r->n; h++) {
 		n = sq_tensor_count(&h->t);
 		p = h->payload + h->t.part[0].offset;
 		v = values(r, h);
-		for (i = 0; v != NULL && i < n; i++)
-			put_value(p, h->t.type, i, v[i]);
+		if (v != NULL)
+			sq_floats_convert(p, h->t.type, v, SQ_F32, n);
 		if (sq_payload_put(&r->filter->out, &h->t, h->payload,
 		    r->filter->err) < 0)
 			return -1;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/floats.h"
 #include "kernels/rows.h"
 #include "model/attn_sparse.h"
 
@@ -176,21 +177,6 @@ query(const struct look *l, size_t i, size_t head, size_t g)
 	return sq_row(l->q, i) + (head * group + g) * l->kv->dim;
 }
 
-/* x[0 .. n-1] to probabilities. */
-static void
-softmax(float *x, size_t n)
-{
-	float most = x[0], sum = 0;
-	size_t i;
-
-	for (i = 1; i < n; i++)
-		most = x[i] > most ? x[i] : most;
-	for (i = 0; i < n; i++)
-		sum += x[i] = expf(x[i] - most);
-	for (i = 0; i < n; i++)
-		x[i] /= sum;
-}
-
 /* l->score: for each block up to the piece's last one, the greatest probability
  * that a pool of its queries gives to a mean key of the block. */
 static void
@@ -216,7 +202,7 @@ score_pooled(const struct look *l, const struct sq_seq *piece, size_t head)
 			for (j = 0; j < pools; j++)
 				l->most[j] = dot(mean, l->mean + (head *
 				    l->blocks * POOLS + j) * dim, dim);
-			softmax(l->most, pools);
+			sq_softmax(l->most, pools);
 			for (j = 0; j < pools; j++)
 				if (l->most[j] > l->score[j / POOLS])
 					l->score[j / POOLS] = l->most[j];
@@ -257,7 +243,7 @@ score_last(const struct look *l)
 		for (g = 0; g < group; g++)
 			for (i = 0; i < LAST; i++) {
 				p = scores + ((h * group + g) * LAST + i) * end;
-				softmax(p, first + i + 1);
+				sq_softmax(p, first + i + 1);
 				for (j = 0; j <= first + i; j++) {
 					l->column[h * l->blocks + j / BLOCK] +=
 					    p[j];

@@ -2,21 +2,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/floats.h"
 #include "model/experts.h"
-
-static void
-softmax(float *s, size_t n)
-{
-	float max = s[0], sum = 0;
-	size_t i;
-
-	for (i = 1; i < n; i++)
-		max = s[i] > max ? s[i] : max;
-	for (i = 0; i < n; i++)
-		sum += s[i] = expf(s[i] - max);
-	for (i = 0; i < n; i++)
-		s[i] /= sum;
-}
 
 /* The greatest, again and again; what was taken is no longer there. */
 static void
@@ -44,7 +31,7 @@ sq_experts_choose(const struct sq_config *c, const struct sq_mat *scores,
 	for (row = 0; row < scores->rows; row++) {
 		s = (float *)scores->p + row * scores->stride;
 		w = to->weight + row * k;
-		softmax(s, scores->cols);
+		sq_softmax(s, scores->cols);
 		take_greatest(s, scores->cols, to->expert + row * k, w, k);
 		for (sum = 0, j = 0; j < k; j++)
 			sum += w[j];
