@@ -5,12 +5,12 @@
 #include <string.h>
 
 #include "base/pool.h"
-#include "base/tool.h"
 #include "eval/bench_decoder.h"
 #include "eval/bench_kernels.h"
 #include "eval/bench_model.h"
 #include "eval/load_all.h"
 #include "formats/fmt_csv.h"
+#include "quant/stage.h"
 
 static const char usage[] =
     "[-j N] [-k LEVEL] [--csv] [--op NAME] [--seconds S] kernels\n"
@@ -295,19 +295,6 @@ print_figure(void *arg, const char *metric, double value, const char *unit)
 }
 
 static void
-open_kernels(struct sq_ctx *ctx)
-{
-	const struct sq_kern *kern;
-	char err[SQ_ERR];
-
-	if ((kern = sq_kern_find(sq_tool.kernel, err)) == NULL)
-		sq_die(SQ_EUSAGE, "%s", err);
-	if (sq_ctx_init(ctx, kern, sq_pool_new(sq_tool.threads)) < 0)
-		sq_die(SQ_EDATA, "out of memory");
-	ctx->fell = sq_tool_fell;
-}
-
-static void
 bench_models(struct models *o, char *model[])
 {
 	struct sq_model *m;
@@ -315,7 +302,7 @@ bench_models(struct models *o, char *model[])
 	char err[SQ_ERR];
 	size_t i, j;
 
-	open_kernels(&ctx);
+	sq_stage_kernels(&ctx);
 	o->b.ctx = &ctx;
 	printf(csv ? "model,batch,prompt,generate,metric,value,unit\n" :
 	    "model                     batch  prompt generate metric"
@@ -444,7 +431,7 @@ bench_load(struct sq_load_all *o, const struct models *m, const char *target)
 	struct sq_ctx ctx;
 	char err[SQ_ERR];
 
-	open_kernels(&ctx);
+	sq_stage_kernels(&ctx);
 	sq_tool_progress(&progress);
 	progress.unit = "requests";
 	o->ctx = &ctx;

@@ -9,11 +9,11 @@
 #include "base/io.h"
 #include "base/outfile.h"
 #include "base/pool.h"
-#include "base/tool.h"
 #include "calib/calibrate.h"
 #include "calib/report.h"
 #include "formats/fmt_records.h"
 #include "model/import.h"
+#include "quant/stage.h"
 #include "schema/profile.h"
 
 static const char usage[] =
@@ -288,7 +288,6 @@ main(int argc, char *argv[])
 	    .max_duplicates = -1, .max_idle = -1 };
 	struct sq_progress progress;
 	struct sq_profile profile;
-	const struct sq_kern *kern;
 	struct sq_ctx ctx;
 	char err[SQ_ERR];
 	int c, fd = STDIN_FILENO;
@@ -309,11 +308,7 @@ main(int argc, char *argv[])
 	if (r.model != NULL &&
 	    (fd = sq_import_pipe(r.model, SQ_VERSION, err)) < 0)
 		sq_die(SQ_EDATA, "%s", err);
-	if ((kern = sq_kern_find(sq_tool.kernel, err)) == NULL)
-		sq_die(SQ_EUSAGE, "%s", err);
-	if (sq_ctx_init(&ctx, kern, sq_pool_new(sq_tool.threads)) < 0)
-		sq_die(SQ_EDATA, "out of memory");
-	ctx.fell = sq_tool_fell;
+	sq_stage_kernels(&ctx);
 	r.o.ctx = &ctx;
 	r.o.memory = sq_tool.memory;
 	if (sq_tool.verbose || r.report_path != NULL || r.max_duplicates >= 0)

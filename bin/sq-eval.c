@@ -7,13 +7,13 @@
 
 #include "base/io.h"
 #include "base/pool.h"
-#include "base/tool.h"
 #include "eval/layers.h"
 #include "eval/perplexity.h"
 #include "eval/task_all.h"
 #include "formats/fmt_csv.h"
 #include "model/act.h"
 #include "model/files.h"
+#include "quant/stage.h"
 
 static const char usage[] =
     "[-qv] [-j N] [-k LEVEL] [--act TYPE] [--attention KEYS] [--csv] [--f32] "
@@ -367,7 +367,6 @@ main(int argc, char *argv[])
 	    .tasks = { .bos = 1, .options = { .least = 1024, .most = 1024,
 	    .depths = 5, .each = 4 } } };
 	const char *reference = NULL;
-	const struct sq_kern *kern;
 	char err[SQ_ERR];
 	int c;
 
@@ -433,12 +432,8 @@ main(int argc, char *argv[])
 		sq_usage();
 	if (e.layers && reference == NULL)
 		sq_die(SQ_EUSAGE, "--layers needs a --reference");
-	if ((kern = sq_kern_find(sq_tool.kernel, err)) == NULL)
-		sq_die(SQ_EUSAGE, "%s", err);
-	if (sq_ctx_init(&e.ctx, kern, sq_pool_new(sq_tool.threads)) < 0)
-		sq_die(SQ_EDATA, "out of memory");
-	e.ctx.fell = sq_tool_fell;
-	sq_note("kernels: level %s", kern->name);
+	sq_stage_kernels(&e.ctx);
+	sq_note("kernels: level %s", e.ctx.kern->name);
 	e.ppl.ctx = &e.ctx;
 	e.ppl.progress = &e.progress;
 	if (e.tasks.n > 0) {

@@ -3,8 +3,8 @@
 #include <unistd.h>
 
 #include "base/pool.h"
-#include "base/tool.h"
 #include "model/import.h"
+#include "quant/stage.h"
 
 static const char usage[] = "[-qvz] [-j N] [-k LEVEL] [--dense] MODEL | -";
 
@@ -37,20 +37,6 @@ pass(int fd, const char *name, struct sq_out *out)
 	sq_in_release(&in);
 }
 
-/* What makes values of quantized tensors. */
-static void
-open_kernels(struct sq_ctx *ctx)
-{
-	const struct sq_kern *kern;
-	char err[SQ_ERR];
-
-	if ((kern = sq_kern_find(sq_tool.kernel, err)) == NULL)
-		sq_die(SQ_EUSAGE, "%s", err);
-	if (sq_ctx_init(ctx, kern, sq_pool_new(sq_tool.threads)) < 0)
-		sq_die(SQ_EDATA, "out of memory");
-	ctx->fell = sq_tool_fell;
-}
-
 static void
 warn_lossy(const struct sq_source *s, const char *path)
 {
@@ -74,7 +60,7 @@ import(const char *path, struct sq_out *out, int dense)
 	if ((s = sq_source_open(path, err)) == NULL)
 		sq_die(SQ_EDATA, "%s", err);
 	if (dense) {
-		open_kernels(&ctx);
+		sq_stage_kernels(&ctx);
 		warn_lossy(s, path);
 	}
 	sq_note("%s: %s, %s, %zu tensors, %ju bytes", path, s->kind,

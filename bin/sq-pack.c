@@ -6,10 +6,10 @@
 
 #include "base/outfile.h"
 #include "base/pool.h"
-#include "base/tool.h"
 #include "formats/fmt_gguf_blocks.h"
 #include "model/import.h"
 #include "model/pack.h"
+#include "quant/stage.h"
 
 static const char usage[] =
     "[-qv] [-f FORMAT] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] "
@@ -182,7 +182,6 @@ main(int argc, char *argv[])
 	struct sq_pack p = { .version = SQ_VERSION, .scales = -1,
 	    .dense = dense, .ranks = 1 };
 	const char *path = NULL, *model = NULL;
-	const struct sq_kern *kern;
 	struct sq_ctx ctx;
 	char err[SQ_ERR];
 	int c, fd = STDIN_FILENO, format = SQA;
@@ -252,11 +251,7 @@ main(int argc, char *argv[])
 	if (model != NULL &&
 	    (fd = sq_import_pipe(model, SQ_VERSION, err)) < 0)
 		sq_die(SQ_EDATA, "%s", err);
-	if ((kern = sq_kern_find(sq_tool.kernel, err)) == NULL)
-		sq_die(SQ_EUSAGE, "%s", err);
-	if (sq_ctx_init(&ctx, kern, sq_pool_new(sq_tool.threads)) < 0)
-		sq_die(SQ_EDATA, "out of memory");
-	ctx.fell = sq_tool_fell;
+	sq_stage_kernels(&ctx);
 	p.tool = sq_tool.name;
 	p.ctx = &ctx;
 	p.memory = sq_tool.memory;

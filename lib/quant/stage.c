@@ -69,6 +69,19 @@ sq_rules_describe(const struct sq_rules *rules, json_t *options)
 }
 
 void
+sq_stage_kernels(struct sq_ctx *ctx)
+{
+	const struct sq_kern *kern;
+	char err[SQ_ERR];
+
+	if ((kern = sq_kern_find(sq_tool.kernel, err)) == NULL)
+		sq_die(SQ_EUSAGE, "%s", err);
+	if (sq_ctx_init(ctx, kern, sq_pool_new(sq_tool.threads)) < 0)
+		sq_die(SQ_EDATA, "out of memory");
+	ctx->fell = sq_tool_fell;
+}
+
+void
 sq_stage_open(struct sq_filter *f, struct sq_ctx *ctx)
 {
 	const struct sq_kern *kern = NULL;

@@ -31,6 +31,9 @@ int	 sq_rules_option(struct sq_rules *, int c, int weighted);
 /* The same as options of a provenance record. */
 void	 sq_rules_describe(const struct sq_rules *, json_t *options);
 
+/* The kernels of -k and the threads of -j. */
+void	 sq_stage_kernels(struct sq_ctx *ctx);
+
 /*
  * Kernels, the input and the output, threads; ctx is NULL where nothing is
  * computed.  The filter gets a progress line, which sq_stage_run() ends.
