@@ -223,9 +223,8 @@ main(int argc, char *argv[])
 		sq_usage();
 	if (connect != NULL || listen != NULL) {
 		signal(SIGPIPE, SIG_IGN);
-		d.from.in.fd = d.from.back.fd = connect != NULL ?
-		    sq_channel_connect(connect, err) :
-		    sq_channel_listen(listen, err);
+		d.from.in.fd = d.from.back.fd =
+		    sq_channel_open(connect, listen, err);
 		if (d.from.in.fd < 0)
 			sq_die(SQ_EDATA, "%s", err);
 	}

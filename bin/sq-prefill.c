@@ -190,9 +190,8 @@ main(int argc, char *argv[])
 	open_model(&p, argv[optind]);
 	if (connect != NULL || listen != NULL) {
 		signal(SIGPIPE, SIG_IGN);
-		p.to.out.fd = p.to.back.fd = connect != NULL ?
-		    sq_channel_connect(connect, err) :
-		    sq_channel_listen(listen, err);
+		p.to.out.fd = p.to.back.fd =
+		    sq_channel_open(connect, listen, err);
 		if (p.to.out.fd < 0)
 			sq_die(SQ_EDATA, "%s", err);
 	}

@@ -127,3 +127,10 @@ sq_channel_connect(const char *name, char *err)
 	}
 	return sq_fail_errno(err, "'%s'", name);
 }
+
+int
+sq_channel_open(const char *connect, const char *listen, char *err)
+{
+	return connect != NULL ? sq_channel_connect(connect, err) :
+	    sq_channel_listen(listen, err);
+}

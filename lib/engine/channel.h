@@ -11,4 +11,7 @@ int	 sq_channel_listen(const char *name, char *err);
 /* Connects; while nobody listens yet, tries again for some seconds. */
 int	 sq_channel_connect(const char *name, char *err);
 
+/* Whichever of the two is not NULL. */
+int	 sq_channel_open(const char *connect, const char *listen, char *err);
+
 #endif
