@@ -329,16 +329,15 @@ static int
 ask_model(struct sq_load_http *h, const char *base, char *err)
 {
 	struct talk t = { 0 };
-	char *url = malloc(strlen(base) + 8);
 	const char *id = NULL;
 	json_t *j = NULL;
 	CURLcode code;
 	long status = 0;
 	CURL *c = NULL;
+	char *url;
 
-	if (url == NULL)
+	if (asprintf(&url, "%s/models", base) < 0)
 		return sq_fail(err, "out of memory");
-	strcpy(stpcpy(url, base), "/models");
 	if ((c = handle(h, url, &t)) == NULL) {
 		free(url);
 		return sq_fail(err, "out of memory");
@@ -380,16 +379,17 @@ address(struct sq_load_http *h, char **base, char *err)
 	    "/completions";
 	size_t n;
 
-	*base = strdup(h->how.url);
-	h->url = malloc(strlen(h->how.url) + sizeof(chat));
-	if (*base == NULL || h->url == NULL)
+	if ((*base = strdup(h->how.url)) == NULL)
 		return sq_fail(err, "out of memory");
 	h->chat = ends(*base, chat);
 	for (n = strlen(*base); n > 0 && (*base)[n - 1] == '/'; n--)
 		(*base)[n - 1] = '\0';
 	if (h->chat || ends(*base, plain))
 		(*base)[n - strlen(h->chat ? chat : plain)] = '\0';
-	strcpy(stpcpy(h->url, *base), h->chat ? chat : plain);
+	if (asprintf(&h->url, "%s%s", *base, h->chat ? chat : plain) < 0) {
+		h->url = NULL;
+		return sq_fail(err, "out of memory");
+	}
 	return 0;
 }
 
