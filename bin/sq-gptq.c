@@ -159,7 +159,7 @@ set_grid(struct sq_rules *rules, const char *name)
 
 	if (g < 0 || !sq_levels_know((enum sq_grid)g))
 		sq_die(SQ_EUSAGE, "--grid %s: not int2 to int6, int8, "
-		    "fp8_e4m3, fp4, mxfp4, iq4_nl, q4_0, q4_k, q5_k or q6_k",
+		    "fp8_e4m3, fp4, mxfp4, iq4_nl, iq4_xs, q4_0, q4_k, q5_k or q6_k",
 		    name);
 	rule->grid = (enum sq_grid)g;
 	rules->given |= SQ_GIVEN_GRID;

@@ -22,6 +22,7 @@ sq_levels_know(enum sq_grid g)
 	case SQ_Q4_K:
 	case SQ_Q5_K:
 	case SQ_Q6_K:
+	case SQ_IQ4_XS:
 		return 1;
 	default:
 		return sq_grid_is_int(g);
@@ -36,6 +37,7 @@ sq_levels_group(enum sq_grid g)
 	case SQ_IQ4_NL:
 	case SQ_Q4_K:
 	case SQ_Q5_K:
+	case SQ_IQ4_XS:
 		return 32;
 	case SQ_Q6_K:
 		return 16;
@@ -102,6 +104,8 @@ sq_levels_init(struct sq_levels *v, enum sq_grid g)
 	v->top = (float)(codes - 1);
 	v->super = sq_grid_is_super(g);
 	v->offsets = sq_grid_has_submins(g);
+	v->least = v->offsets ? 0 : g == SQ_IQ4_XS ? -32 : -128;
+	v->most = v->offsets ? 63 : g == SQ_IQ4_XS ? 31 : 127;
 	v->kind = SQ_TABLE;
 	for (i = 0; i < codes; i++)
 		switch (g) {
@@ -113,6 +117,7 @@ sq_levels_init(struct sq_levels *v, enum sq_grid g)
 			v->number[i] = .5f * sq_fp4_table[i];
 			break;
 		case SQ_IQ4_NL:
+		case SQ_IQ4_XS:
 			v->number[i] = sq_iq4_table[i];
 			break;
 		default:
@@ -129,6 +134,7 @@ sq_levels_init(struct sq_levels *v, enum sq_grid g)
 		sort(v, codes);
 		break;
 	case SQ_IQ4_NL:
+	case SQ_IQ4_XS:
 		v->reach = 120;
 		sort(v, codes);
 		break;

@@ -21,7 +21,8 @@ struct sq_levels {
 	float zero;			/* where there are no zero points */
 	float reach;			/* the magnitude that scale 1 reaches */
 	int offsets;			/* the grid has them */
-	int super;			/* its scales have scales */
+	int super;			/* its scales have scales, */
+	int least, most;		/* and are integers from here to there */
 	float number[256];		/* of each code, zero point 0 */
 	/* SQ_TABLE: numbers in rising order, with their codes; number i is
 	 * the nearest to x when x is above the first i bounds and no more. */

@@ -451,8 +451,8 @@ knob(const struct sq_gptq_work *k, size_t g, int offsets)
 	size_t supers = k->f->n / SQ_SUPER, in = k->j->across / supers;
 	int sign = !k->j->levels.offsets;
 	struct knob n = { k->row * k->j->across + g, k->j->across,
-	    offsets ? q->submins : q->scales8, sign ? -128 : 0,
-	    sign ? 127 : 63, sign, offsets ? q->supermins : q->super,
+	    offsets ? q->submins : q->scales8, k->j->levels.least,
+	    k->j->levels.most, sign, offsets ? q->supermins : q->super,
 	    k->row * supers + g / in, supers };
 
 	return n;

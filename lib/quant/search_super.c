@@ -16,6 +16,7 @@
 
 #define ROWS	SQ_GPTQ_ROWS
 #define GROUPS	16		/* of a super-block, at most */
+#define WIDEST	32		/* columns of a group, at most */
 #define BEGINS	20		/* scales that a group begins with */
 #define STEPS	7		/* steps that are tried */
 #define AGAIN	2
@@ -26,7 +27,6 @@ struct row {
 	size_t groups, cols;
 	float w[SQ_SUPER], h[SQ_SUPER];
 	double s[GROUPS], m[GROUPS];	/* what groups want */
-	int lo, hi;			/* integers for scales */
 };
 
 /* What it gets. */
@@ -36,15 +36,23 @@ struct fit {
 	double loss;
 };
 
-static float
-number(const struct row *a, float w, float s, float m)
+/* What w becomes with scale s and offset m: numbers of one group. */
+static void
+numbers(const struct row *a, const float *w, float s, float m, float *v)
 {
-	float lo = -a->lv->zero, hi = a->lv->top - a->lv->zero, v;
+	float t[SQ_LANES], divisor[SQ_LANES], zero[SQ_LANES];
+	uint8_t u[SQ_LANES];
+	size_t i, l;
 
-	if (s == 0)
-		return 0;
-	v = rintf((w + m) / s);
-	return v < lo ? lo : v > hi ? hi : v;
+	for (l = 0; l < SQ_LANES; l++) {
+		divisor[l] = s == 0 ? INFINITY : s;
+		zero[l] = a->lv->zero;
+	}
+	for (i = 0; i < a->cols; i += SQ_LANES) {
+		for (l = 0; l < SQ_LANES; l++)
+			t[l] = w[i + l] + m;
+		sq_levels_nearest(a->lv, t, divisor, zero, v + i, u);
+	}
 }
 
 /* sum H (w - q)^2 of group g. */
@@ -52,15 +60,19 @@ static double
 loss_of(const struct row *a, size_t g, float s, float m)
 {
 	const float *w = a->w + g * a->cols, *h = a->h + g * a->cols;
-	double sum = 0;
-	float d;
-	size_t i;
+	float v[WIDEST], sum[SQ_LANES] = { 0 }, d;
+	double all = 0;
+	size_t i, l;
 
-	for (i = 0; i < a->cols; i++) {
-		d = w[i] - (number(a, w[i], s, m) * s - m);
-		sum += (double)h[i] * d * d;
-	}
-	return sum;
+	numbers(a, w, s, m, v);
+	for (i = 0; i < a->cols; i += SQ_LANES)
+		for (l = 0; l < SQ_LANES; l++) {
+			d = w[i + l] - (v[i + l] * s - m);
+			sum[l] += h[i + l] * d * d;
+		}
+	for (l = 0; l < SQ_LANES; l++)
+		all += sum[l];
+	return all;
 }
 
 /* The best scale and offset for the numbers that s and m give. */
@@ -68,16 +80,17 @@ static void
 least_squares(const struct row *a, size_t g, double *s, double *m)
 {
 	const float *w = a->w + g * a->cols, *h = a->h + g * a->cols;
-	double n = 0, v1 = 0, v2 = 0, w1 = 0, wv = 0, v, det;
+	double n = 0, v1 = 0, v2 = 0, w1 = 0, wv = 0, det;
+	float v[WIDEST];
 	size_t i;
 
+	numbers(a, w, (float)*s, (float)*m, v);
 	for (i = 0; i < a->cols; i++) {
-		v = number(a, w[i], (float)*s, (float)*m);
 		n += h[i];
-		v1 += h[i] * v;
-		v2 += h[i] * v * v;
+		v1 += (double)h[i] * v[i];
+		v2 += (double)h[i] * v[i] * v[i];
 		w1 += (double)h[i] * w[i];
-		wv += h[i] * v * w[i];
+		wv += (double)h[i] * v[i] * w[i];
 	}
 	det = n * v2 - v1 * v1;
 	if (a->lv->offsets && det > 1e-9 * n * v2) {
@@ -135,11 +148,11 @@ choose(const struct row *a, size_t g, struct fit *f)
 	int s0, m0, s, m, i, k, span = a->lv->offsets ? 1 : 0;
 	double e, best = INFINITY;
 
-	s0 = f->step == 0 ? 0 : clamp(a->s[g] / f->step, a->lo, a->hi);
+	s0 = f->step == 0 ? 0 : clamp(a->s[g] / f->step, a->lv->least, a->lv->most);
 	m0 = f->min_step == 0 ? 0 : clamp(a->m[g] / f->min_step, 0, 63);
 	for (i = -1; i <= 1; i++)
 		for (k = -span; k <= span; k++) {
-			s = clamp(s0 + i, a->lo, a->hi);
+			s = clamp(s0 + i, a->lv->least, a->lv->most);
 			m = clamp(m0 + k, 0, 63);
 			e = loss_of(a, g, f->step * (float)s,
 			    f->min_step * (float)m);
@@ -179,13 +192,16 @@ fit_steps(const struct row *a, const struct fit *f, double *step,
     double *min_step)
 {
 	double ss = 0, sm = 0, mm = 0, ws = 0, wm = 0, x, y, h, det;
+	float v[WIDEST];
 	size_t i, g;
 
 	for (i = 0; i < SQ_SUPER; i++) {
 		g = i / a->cols;
+		if (i % a->cols == 0)
+			numbers(a, a->w + i, f->step * (float)f->s[g],
+			    f->min_step * (float)f->m[g], v);
 		h = a->h[i];
-		x = f->s[g] * (double)number(a, a->w[i], f->step *
-		    (float)f->s[g], f->min_step * (float)f->m[g]);
+		x = f->s[g] * (double)v[i % a->cols];
 		y = -f->m[g];
 		ss += h * x * x;
 		sm += h * x * y;
@@ -217,11 +233,11 @@ search_row(struct row *a, struct fit *best)
 	*best = (struct fit){ .loss = INFINITY };
 	for (i = 0; i < STEPS; i++) {
 		f = 1.02 - .02 * i;
-		try_steps(a, f * s / a->hi, f * m / 63, best);
-		if (a->lo < 0)
-			try_steps(a, -f * s / -a->lo, 0, best);
+		try_steps(a, f * s / a->lv->most, f * m / 63, best);
+		if (a->lv->least < 0)
+			try_steps(a, -f * s / -a->lv->least, 0, best);
 		else
-			try_steps(a, f * s / a->hi, m / 63, best);
+			try_steps(a, f * s / a->lv->most, m / 63, best);
 	}
 	for (i = 0; i < AGAIN && isfinite(best->loss); i++) {
 		fit_steps(a, best, &step, &min_step);
@@ -257,8 +273,6 @@ sq_gptq_search_super(const struct sq_gptq_work *k, size_t b, const float *w)
 
 	a.cols = k->j->g->rule.group_cols;
 	a.groups = SQ_SUPER / a.cols;
-	a.lo = a.lv->offsets ? 0 : -128;
-	a.hi = a.lv->offsets ? 63 : 127;
 	for (i = 0; i < SQ_SUPER; i++)
 		a.h[i] = sq_factor_weight(k->f, b * SQ_SUPER + i);
 	for (r = 0; r < k->rows; r++) {

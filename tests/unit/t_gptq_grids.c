@@ -14,7 +14,7 @@
 
 static const enum sq_grid grids[] = {
 	SQ_FP8_E4M3, SQ_FP4, SQ_MXFP4, SQ_IQ4_NL, SQ_Q4_K, SQ_Q5_K, SQ_Q6_K,
-	SQ_INT3
+	SQ_IQ4_XS, SQ_INT3
 };
 
 #define NGRIDS	((int)(sizeof(grids) / sizeof(grids[0])))
@@ -160,6 +160,21 @@ START_TEST(nearest)
 }
 END_TEST
 
+/* The nearest number to x. */
+static double
+level(const struct sq_levels *lv, double x)
+{
+	double best = INFINITY, v;
+	int u;
+
+	for (u = 0; u <= lv->top; u++) {
+		v = lv->number[u] - lv->zero;
+		if (fabs(x - v) < fabs(x - best))
+			best = v;
+	}
+	return best;
+}
+
 /* The textbook way: the greatest magnitude, or the range, of each group is
  * reached, and steps reach the greatest scale. */
 static double
@@ -188,13 +203,11 @@ plain_loss(const struct layer *l, const struct sq_levels *lv)
 			}
 			for (i = 0; i < SQ_SUPER; i++) {
 				g = i / l->group;
-				d = most[0] / (lv->offsets ? 63 : 127);
+				d = most[0] / lv->most;
 				s = rint(want[g][0] / d) * d;
 				d = most[1] / 63;
 				m = d == 0 ? 0 : rint(want[g][1] / d) * d;
-				v = rint((w[i] + m) / s);
-				v = fmin(fmax(v, -lv->zero), lv->top -
-				    lv->zero);
+				v = level(lv, (w[i] + m) / s);
 				e = w[i] - (v * s - m);
 				sum += e * e * h_at(l, b * SQ_SUPER + i,
 				    b * SQ_SUPER + i);
