@@ -49,7 +49,7 @@ sq_factor_bytes(size_t n, int keep)
 {
 	return (keep ? 2 : 1) * (uint64_t)values(n) * sizeof(float) +
 	    (uint64_t)n * (sizeof(uint32_t) + 2 * sizeof(double) +
-	    sizeof(float)) + 2 * B * B * sizeof(float);
+	    2 * sizeof(float)) + 2 * B * B * sizeof(float);
 }
 
 int
@@ -64,10 +64,11 @@ sq_factor_init(struct sq_factor *f, size_t n, int keep, char *err)
 	f->pivot = calloc(n, sizeof(*f->pivot));
 	f->added = calloc(n, sizeof(*f->added));
 	f->diagonal = calloc(n, sizeof(*f->diagonal));
+	f->cost = calloc(n, sizeof(*f->cost));
 	f->h = keep ? aligned_alloc(64, bytes) : NULL;
 	if (f->panels == NULL || f->col == NULL || f->pivot == NULL ||
 	    f->added == NULL || f->diagonal == NULL ||
-	    (keep && f->h == NULL)) {
+	    f->cost == NULL || (keep && f->h == NULL)) {
 		sq_factor_release(f);
 		return sq_fail(err, "H of %zu channels: out of memory", n);
 	}
@@ -83,6 +84,7 @@ sq_factor_release(struct sq_factor *f)
 	free(f->pivot);
 	free(f->added);
 	free(f->diagonal);
+	free(f->cost);
 	free(f->h);
 	memset(f, 0, sizeof(*f));
 }
@@ -564,6 +566,9 @@ sq_factor_make(struct sq_factor *f, const struct sq_lapack *la,
 		j.mean = 1;
 	damp(&j);
 	r = factorize(&j, pool, err);
+	for (i = 0; i < f->n; i++)
+		f->cost[f->col[i]] = (float)sqrt(f->pivot[i] *
+		    sq_factor_weight(f, f->col[i]));
 	f->damp = j.raised ? j.lambda / j.mean : fraction;
 done:
 	free(j.block);

@@ -112,6 +112,14 @@ sq_gptq_end(const struct sq_gptq_work *k, size_t g)
 	return e < k->f->n ? e : k->f->n;
 }
 
+/* What column c counts in the search for a scale. */
+static inline float
+sq_gptq_cost(const struct sq_gptq_work *k, size_t c)
+{
+	return k->j->g->nearest ? sq_factor_weight(k->f, c) :
+	    sq_factor_cost(k->f, c);
+}
+
 /* SQ_LANES weights t of group g, from row r of the tile on: the nearest levels'
  * codes u, and what these are worth. */
 static inline void

@@ -1,11 +1,11 @@
 /*
  * The scale of a group for SQ_WEIGHTED: the one that makes
  *
- *	sum over its columns of H_cc (w - q)^2
+ *	sum over its columns of C_c (w - q)^2
  *
- * least, as far as trying shows.  Each scale that is tried rounds the weights,
+ * least, C being what a column counts (sq_gptq_cost()), as far as trying shows.  Each scale that is tried rounds the weights,
  * and with the levels v that come of it a better one is known: the least
- * squares, sum H w v / sum H v^2.  The best of all goes through that again
+ * squares, sum C w v / sum C v^2.  The best of all goes through that again
  * until nothing falls.  A symmetric grid has one level more below zero than
  * above, so scales are tried with either sign.
  */
@@ -28,7 +28,7 @@ struct lanes {
 	size_t first, n;		/* columns */
 	const float *w;			/* their weights [n][ROWS] */
 	const struct sq_levels *levels;
-	double ww[LANES];		/* sum H w^2 */
+	double ww[LANES];		/* sum C w^2 */
 	float lo[LANES], hi[LANES];	/* least and greatest weight, or 0 */
 	/* the best so far */
 	double loss[LANES];
@@ -45,7 +45,7 @@ look(struct lanes *a)
 
 	for (c = 0; c < a->n; c++) {
 		w = a->w + c * ROWS;
-		h = sq_factor_weight(a->k->f, a->first + c);
+		h = sq_gptq_cost(a->k, a->first + c);
 		for (l = 0; l < LANES; l++) {
 			if (!isfinite(w[l]))
 				return -1;
@@ -57,7 +57,7 @@ look(struct lanes *a)
 	return 0;
 }
 
-/* The sums of H w v and H v^2 for the levels v that scales s give. */
+/* The sums of C w v and C v^2 for the levels v that scales s give. */
 static void
 sums(const struct lanes *a, const float *s, const float *zero,
     double wv[LANES], double vv[LANES])
@@ -77,7 +77,7 @@ sums(const struct lanes *a, const float *s, const float *zero,
 		memset(q, 0, sizeof(q));
 		for (; c < m; c++) {
 			w = a->w + c * ROWS;
-			h = sq_factor_weight(a->k->f, a->first + c);
+			h = sq_gptq_cost(a->k, a->first + c);
 			sq_levels_nearest(a->levels, w, divisor, zero, v, u);
 			for (l = 0; l < LANES; l++) {
 				p[l] += h * w[l] * v[l];

@@ -2,7 +2,7 @@
  * The scales of a super-block: 256 columns whose groups have small integers for
  * scales, and for offsets in some grids, in steps that the super-block gives.
  *
- * What is made least is sum H_cc (w - q)^2.  First each group finds a scale and
+ * What is made least is sum C_c (w - q)^2.  First each group finds a scale and
  * an offset of its own by least squares from many beginnings.  Then steps are
  * tried that reach the greatest of them, or not quite; each group takes the
  * integers, among those next to its own, that leave least.  With the codes that
@@ -274,7 +274,7 @@ sq_gptq_search_super(const struct sq_gptq_work *k, size_t b, const float *w)
 	a.cols = k->j->g->rule.group_cols;
 	a.groups = SQ_SUPER / a.cols;
 	for (i = 0; i < SQ_SUPER; i++)
-		a.h[i] = sq_factor_weight(k->f, b * SQ_SUPER + i);
+		a.h[i] = sq_gptq_cost(k, b * SQ_SUPER + i);
 	for (r = 0; r < k->rows; r++) {
 		for (i = 0; i < SQ_SUPER; i++) {
 			a.w[i] = w[i * ROWS + r];
