@@ -6,6 +6,7 @@
 #include "base/rng.h"
 #include "distill/distill.h"
 #include "distill/distill_state.h"
+#include "model/head_back.h"
 
 #define ROWS		128		/* of logits at a time */
 #define HELD_OUT	16		/* one sample of so many */
@@ -20,7 +21,7 @@ struct sq_distill_work {
 	float *dx, *dh;			/* [length][dim] */
 	float *tl, *sl, *dl;		/* [ROWS][vocab] */
 	float *tlse, *slse, *kl, *nll;	/* [ROWS] */
-	void *head;			/* transposed, [dim][vocab] */
+	struct sq_head_back head;
 	double kl_sum, nll_sum;
 	size_t held, learned;		/* samples; the first are held out */
 	size_t *order;
@@ -144,27 +145,6 @@ set_map(struct sq_distill *d, struct sq_distill_work *k, char *err)
 }
 
 static int
-set_head(struct sq_distill *d, struct sq_distill_work *k, char *err)
-{
-	const struct sq_weight *w = &d->student->head.w;
-	struct sq_mat f = { NULL, SQ_F32, w->rows, w->cols, w->cols };
-	struct sq_mat t = { NULL, d->prec == SQ_PREC_BF16 ? SQ_BF16 : SQ_F32,
-	    w->cols, w->rows, w->rows };
-	int r = 0;
-
-	f.p = malloc(w->rows * w->cols * sizeof(float));
-	t.p = k->head = malloc(w->rows * w->cols * sizeof(float));
-	if (f.p == NULL || t.p == NULL)
-		r = sq_fail(err, "out of memory");
-	else if (sq_dequantize(d->ctx, w, 0, &f) != 0)
-		r = no_kernel(err, SQ_OP_dequantize);
-	else if (sq_transpose(d->ctx, &f, &t) != 0)
-		r = no_kernel(err, SQ_OP_transpose);
-	free(f.p);
-	return r;
-}
-
-static int
 set_memory(struct sq_distill_work *k, char *err)
 {
 	size_t one = k->length * k->dim, v = ROWS * k->vocab, i;
@@ -218,7 +198,8 @@ sq_distill_init(struct sq_distill *d, char *err)
 	    sq_backward_init(&k->t, d->teacher, d->ctx, d->prec, 1, k->length,
 	    err) < 0 ||
 	    sq_backward_init(&k->s, d->student, d->ctx, d->prec, 1, k->length,
-	    err) < 0 || set_head(d, k, err) < 0)
+	    err) < 0 ||
+	    sq_head_back_init(&k->head, d->student, d->ctx, d->prec, err) < 0)
 		return -1;
 	for (i = 0; i < k->layers; i++)
 		if (take_layer(d, &d->student->layer[i], &d->grad[i], err) < 0)
@@ -260,7 +241,7 @@ sq_distill_release(struct sq_distill *d)
 		free(k->tlse);
 		free(k->map);
 		free(k->order);
-		free(k->head);
+		sq_head_back_release(&k->head);
 		free(k);
 	}
 	if (d->params.n > 0)
@@ -382,20 +363,14 @@ static int
 head_back(struct sq_distill *d, size_t row, size_t n, char *err)
 {
 	struct sq_distill_work *k = d->work;
-	const struct sq_weight w = { .grid = SQ_DENSE, .rows = k->dim,
-	    .cols = k->vocab, .type = d->prec == SQ_PREC_BF16 ? SQ_BF16 :
-	    SQ_F32, .data = k->head };
 	struct sq_mat g = mat(k->dl, n, k->vocab);
 	struct sq_mat h = mat(k->dh + row * k->dim, n, k->dim);
 	struct sq_mat x = mat(k->entry + (k->layers * k->length + row) *
 	    k->dim, n, k->dim);
 	struct sq_mat dx = mat(k->dx + row * k->dim, n, k->dim);
 
-	if (sq_matmul(d->ctx, &w, &g, d->prec, &h) != 0)
-		return no_kernel(err, SQ_OP_matmul);
-	return sq_rmsnorm_backward(d->ctx, &x, d->student->norm,
-	    (float)d->student->config.eps, &h, &dx, d->norm_grad) == 0 ? 0 :
-	    no_kernel(err, SQ_OP_rmsnorm_backward);
+	return sq_head_back_rows(&k->head, d->student, &g, &x, &h, &dx,
+	    d->norm_grad, err);
 }
 
 /* What comes after the last token of a sample is not known: it is left out. */
