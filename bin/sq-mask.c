@@ -5,6 +5,7 @@
 
 #include "calib/block.h"
 #include "prune/analyze.h"
+#include "prune/movement.h"
 #include "prune/spread.h"
 #include "quant/sequential.h"
 #include "quant/stage.h"
@@ -12,9 +13,9 @@
 static const char usage[] =
     "[-qvz] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] "
     "[--allocate uniform|sensitivity] "
-    "[--criterion magnitude|wanda|sparsegpt] [--damp FRACTION] "
+    "[--criterion magnitude|wanda|sparsegpt|movement] [--damp FRACTION] "
     "[--drop-stats] [--except GLOB]... [--keep-mask] [--only GLOB]... "
-    "[--order natural|act] [--pattern PATTERN] [--sequential] "
+    "[--order natural|act] [--pattern PATTERN] [--rounds N] [--sequential] "
     "[--sparsity RATIO] [--sweeps N]\n"
     "--analyze [-qv] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] [--csv] "
     "[--damp FRACTION] [--except GLOB]... [--only GLOB]... "
@@ -22,8 +23,8 @@ static const char usage[] =
 
 enum {
 	OPT_ALLOCATE = SQ_OPT(0), OPT_ANALYZE, OPT_CRITERION, OPT_CSV,
-	OPT_DAMP, OPT_DROP, OPT_KEEP, OPT_ORDER, OPT_PATTERN, OPT_SEQUENTIAL,
-	OPT_SPARSITY, OPT_SWEEPS
+	OPT_DAMP, OPT_DROP, OPT_KEEP, OPT_ORDER, OPT_PATTERN, OPT_ROUNDS,
+	OPT_SEQUENTIAL, OPT_SPARSITY, OPT_SWEEPS
 };
 
 static const struct option longopts[] = {
@@ -37,6 +38,7 @@ static const struct option longopts[] = {
 	{ "keep-mask", no_argument, NULL, OPT_KEEP },
 	{ "order", required_argument, NULL, OPT_ORDER },
 	{ "pattern", required_argument, NULL, OPT_PATTERN },
+	{ "rounds", required_argument, NULL, OPT_ROUNDS },
 	{ "sequential", no_argument, NULL, OPT_SEQUENTIAL },
 	{ "sparsity", required_argument, NULL, OPT_SPARSITY },
 	{ "sweeps", required_argument, NULL, OPT_SWEEPS },
@@ -44,7 +46,7 @@ static const struct option longopts[] = {
 };
 
 static const char *const criteria[] = { "magnitude", "wanda", "sparsegpt",
-    NULL };
+    "movement", NULL };
 static const char *const allocations[] = { "uniform", "sensitivity", NULL };
 static const char *const orders[] = { "natural", "act", NULL };
 
@@ -53,6 +55,7 @@ struct filter {
 	struct sq_gptq_layer layer;
 	struct sq_masking masking;
 	struct sq_spread spread;
+	struct sq_movement movement;
 	struct sq_analysis analysis;
 	int analyze, csv, by_sensitivity, drop, sequential;
 	double asked;			/* --sparsity, before the spread */
@@ -113,6 +116,14 @@ say_made(void *arg, const struct sq_tensor *t)
 	    sq_sparse_text(&t->sparse, text), sq_masking_ratio(&f->masking),
 	    g->norm > 0 ? g->error / g->norm : 0,
 	    g->norm > 0 ? g->rtn_error / g->norm : 0);
+}
+
+static void
+say_round(void *arg, int round, double nll, double sparsity)
+{
+	(void)arg;
+	sq_note("round %d: loss %.4f, %.3f of the weights dropped", round + 1,
+	    nll, sparsity);
 }
 
 static void
@@ -221,12 +232,13 @@ options(const struct filter *f)
 	const struct sq_gptq_layer *l = &f->layer;
 	char text[SQ_SPARSE_TEXT];
 
-	return json_pack("{s:s,s:s,s:f,s:b,s:b,s:s,s:s,s:b,s:f,s:i}",
+	return json_pack("{s:s,s:s,s:f,s:b,s:b,s:s,s:s,s:i,s:b,s:f,s:i}",
 	    "allocate", allocations[f->by_sensitivity],
 	    "criterion", criteria[k->criterion], "damp", l->damp,
 	    "drop-stats", f->drop, "keep-mask", k->keep_mask,
 	    "order", orders[l->order == SQ_ACT],
 	    "pattern", sq_sparse_text(&k->pattern, text),
+	    "rounds", k->criterion == SQ_BY_MOVEMENT ? f->movement.rounds : 0,
 	    "sequential", f->sequential, "sparsity", f->asked,
 	    "sweeps", l->sweeps);
 }
@@ -293,6 +305,10 @@ option(struct filter *f, int c)
 			sq_die(SQ_EUSAGE, "--pattern %s: not N:M, RxC or "
 			    "unstructured", optarg);
 		break;
+	case OPT_ROUNDS:
+		f->movement.rounds = (int)sq_arg_long("--rounds", optarg, 1,
+		    1000);
+		break;
 	case OPT_SEQUENTIAL:
 		f->sequential = 1;
 		break;
@@ -321,6 +337,9 @@ check(struct filter *f)
 	if (runs && f->by_sensitivity)
 		sq_die(SQ_EUSAGE, "--allocate: %u:%u drops as much of every "
 		    "tensor", k->pattern.n, k->pattern.m);
+	if (k->criterion == SQ_BY_MOVEMENT && f->sequential)
+		sq_die(SQ_EUSAGE, "--sequential: movement takes the whole "
+		    "model's gradient");
 	if (f->layer.sweeps < 0)
 		f->layer.sweeps = k->criterion == SQ_BY_SPARSEGPT ? 8 : 0;
 	f->asked = sq_masking_ratio(k);
@@ -333,11 +352,33 @@ check(struct filter *f)
 	}
 }
 
+/* What is to be known of the whole model first. */
+static void
+survey(struct filter *f)
+{
+	struct sq_masking *k = &f->masking;
+
+	if (f->analyze)
+		return;
+	f->movement.masking = k;
+	f->movement.ctx = f->layer.ctx;
+	f->movement.memory = sq_tool.memory;
+	f->movement.told = say_round;
+	if (k->criterion == SQ_BY_MOVEMENT) {
+		if (sq_movement_survey(&f->movement, &f->f) < 0)
+			sq_die(SQ_EDATA, "%s", f->f.err);
+		k->movement = &f->movement;
+	}
+	if (f->by_sensitivity &&
+	    sq_spread_survey(&f->spread, &f->f, k, f->asked) < 0)
+		sq_die(SQ_EDATA, "%s", f->f.err);
+}
+
 int
 main(int argc, char *argv[])
 {
 	struct filter f = { .layer = { .order = SQ_ACT, .damp = 0.01,
-	    .sweeps = -1 }, .asked = -1, .masking = {
+	    .sweeps = -1 }, .asked = -1, .movement.rounds = 4, .masking = {
 	    .criterion = SQ_BY_SPARSEGPT,
 	    .pattern = { SQ_MASK_RUNS, 2, 4 } } };
 	struct sq_gptq_layer *l = &f.layer;
@@ -370,13 +411,12 @@ main(int argc, char *argv[])
 	l->memory = sq_tool.memory;
 	sq_note("kernels: dequantize from level %s, OpenBLAS for %s",
 	    ctx.kern->from[SQ_OP_dequantize], sq_lapack_kernels(l->lapack));
-	if (f.by_sensitivity && !f.analyze &&
-	    sq_spread_survey(&f.spread, &f.f, &f.masking, f.asked) < 0)
-		sq_die(SQ_EDATA, "%s", f.f.err);
+	survey(&f);
 	open_sequential(&f);
 	sq_stage_run(&f.f, "sq-mask", options(&f), &ctx);
 	if (f.analyze)
 		print_table(&f, table);
+	sq_movement_release(&f.movement);
 	sq_spread_release(&f.spread);
 	sq_sequential_free(f.seq);
 	return SQ_OK;

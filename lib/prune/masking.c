@@ -5,6 +5,7 @@
 
 #include "model/weight.h"
 #include "prune/masking.h"
+#include "prune/movement.h"
 #include "quant/chunks.h"
 
 double
@@ -21,22 +22,28 @@ sq_masking_needs_stats(const struct sq_masking *k)
 	    k->criterion == SQ_BY_SPARSEGPT || k->layer->sweeps > 0;
 }
 
-void
-sq_masking_scores(const struct sq_masking *k, const float *w, size_t rows,
-    size_t cols, float *score)
+int
+sq_masking_scores(const struct sq_masking *k, const struct sq_tensor *t,
+    const float *w, float *score, char *err)
 {
 	int weighs = k->criterion == SQ_BY_WANDA ||
 	    k->criterion == SQ_BY_SPARSEGPT;
 	const float *h = k->layer->factor.diagonal;
-	size_t r, c, i = 0;
+	size_t r, c, i = 0, rows = t->dim[0], cols = t->dim[1];
+	const float *moved;
 
-	if (k->moved != NULL) {
-		memcpy(score, k->moved, rows * cols * sizeof(*score));
-		return;
+	if (k->movement != NULL) {
+		moved = sq_movement_of(k->movement, t->name);
+		if (moved == NULL)
+			return sq_fail(err, "tensor '%s': has no scores",
+			    t->name);
+		memcpy(score, moved, rows * cols * sizeof(*score));
+		return 0;
 	}
 	for (r = 0; r < rows; r++)
 		for (c = 0; c < cols; c++, i++)
 			score[i] = w[i] * w[i] * (weighs ? h[c] : 1);
+	return 0;
 }
 
 static int
@@ -55,11 +62,9 @@ find_mask(void *arg, const struct sq_tensor *t, const float *w,
 	if (i < m->rows * m->cols)
 		sq_fail(err, "tensor '%s': its weights hold infinity or NaN",
 		    t->name);
-	else {
-		sq_masking_scores(k, w, m->rows, m->cols, score);
+	else if (sq_masking_scores(k, t, w, score, err) == 0)
 		r = sq_score_mask(m, score, k->sparsity,
 		    k->criterion == SQ_BY_WANDA, err);
-	}
 	free(score);
 	return r;
 }

@@ -2,8 +2,7 @@
  * Weights get masks: which of them go, and what the others become.
  *
  * Criteria order the weights: magnitude |w|; wanda w^2 H_cc (Sun et al. 2023,
- * arXiv 2306.11695), by row; movement, the gradient's say (Sanh et al. 2020,
- * arXiv 2005.07683).  sparsegpt chooses as the columns come, where it can
+ * arXiv 2306.11695), by row; movement, the gradient's say (movement.h).  sparsegpt chooses as the columns come, where it can
  * (gptq.h), and by wanda's scores where not; it is the one that makes good what
  * was dropped, unless there are sweeps, which do so with every criterion.
  */
@@ -13,6 +12,8 @@
 #include "prune/score.h"
 #include "quant/filter.h"
 #include "quant/gptq_layer.h"
+
+struct sq_movement;
 
 enum sq_criterion {
 	SQ_BY_MAGNITUDE, SQ_BY_WANDA, SQ_BY_SPARSEGPT, SQ_BY_MOVEMENT
@@ -24,8 +25,7 @@ struct sq_masking {
 	double sparsity;		/* blocks, unstructured */
 	int keep_mask;			/* sweeps exchange nothing */
 	struct sq_gptq_layer *layer;
-	/* movement: the scores of the tensor at hand, [rows][cols] */
-	const float *moved;
+	struct sq_movement *movement;	/* whose scores count, or NULL */
 };
 
 /* The part that is dropped: the pattern may say so itself. */
@@ -38,9 +38,9 @@ int	 sq_masking_needs_stats(const struct sq_masking *);
  * the layer's state. */
 void	 sq_masking_begin(struct sq_masking *, const struct sq_tensor *);
 
-/* Scores of weights w [rows][cols], by the layer's state. */
-void	 sq_masking_scores(const struct sq_masking *, const float *w,
-	    size_t rows, size_t cols, float *score);
+/* Scores of w, the values of a tensor, by the layer's state. */
+int	 sq_masking_scores(const struct sq_masking *,
+	    const struct sq_tensor *, const float *w, float *score, char *err);
 
 /* The values of a dense tensor, in memory of their own, from its payload or
  * that at hand; or NULL. */

@@ -175,8 +175,8 @@ sq_score_mask(struct sq_mask *m, const float *score, double sparsity,
 /* ---- how much of each ---- */
 
 int
-sq_score_curve(const float *score, size_t n, float curve[SQ_CURVE + 1],
-    char *err)
+sq_score_curve(const float *score, size_t n, int part,
+    float curve[SQ_CURVE + 1], char *err)
 {
 	float *list = malloc(n * sizeof(*list));
 	double sum = 0, at = 0;
@@ -188,6 +188,8 @@ sq_score_curve(const float *score, size_t n, float curve[SQ_CURVE + 1],
 	qsort(list, n, sizeof(*list), by_value);
 	for (i = 0; i < n; i++)
 		sum += list[i];
+	if (!part)
+		sum = 1;
 	curve[0] = 0;
 	for (k = 1, i = n; k <= SQ_CURVE; k++) {
 		for (; n - i < n * k / SQ_CURVE; i--)

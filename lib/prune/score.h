@@ -16,12 +16,12 @@ int	 sq_score_mask(struct sq_mask *, const float *score, double sparsity,
 	    int by_row, char *err);
 
 /*
- * What is lost by dropping: curve[i] is the part of the sum of all scores that
- * the least i / SQ_CURVE of them make.
+ * What is lost by dropping: curve[i] is the sum of the least i / SQ_CURVE of all
+ * scores, or the part of the sum of all that it is.
  */
 #define SQ_CURVE	64
 
-int	 sq_score_curve(const float *score, size_t n,
+int	 sq_score_curve(const float *score, size_t n, int part,
 	    float curve[SQ_CURVE + 1], char *err);
 
 /*

@@ -48,8 +48,10 @@ measure(struct survey *v, const struct sq_tensor *t, const float *w)
 		free(score);
 		return sq_fail(v->f.err, "out of memory");
 	}
-	sq_masking_scores(v->k, w, t->dim[0], t->dim[1], score);
-	r = sq_score_curve(score, n, s->curve[s->n], v->f.err);
+	r = sq_masking_scores(v->k, t, w, score, v->f.err);
+	if (r == 0)
+		r = sq_score_curve(score, n, v->k->movement == NULL,
+		    s->curve[s->n], v->f.err);
 	free(score);
 	memcpy(s->name[s->n], t->name, sizeof(t->name));
 	s->weights[s->n++] = n;

@@ -76,6 +76,27 @@ for o in "" "--pattern unstructured --allocate sensitivity --sweeps 0"; do
 	cmp j1.sq j2.sq
 done
 
+# the gradient's choice costs the text less than that of the weights alone
+nll() {
+	sq-eval -q --csv -t "$root/LICENSE" --length 64 --tokens 512 "$1" |
+	    cut -d , -f 5 | tail -1
+}
+for c in magnitude movement; do
+	sq-mask -q --drop-stats --criterion $c --pattern 16x16 --sparsity 0.3 \
+	    -j 2 <c.sq >$c.sq
+done
+awk "BEGIN { exit !($(nll movement.sq) + 0.1 < $(nll magnitude.sq)) }" ||
+    fail "movement: $(nll movement.sq), magnitude: $(nll magnitude.sq)"
+sq-mask -q --criterion movement --rounds 2 $only -j 1 <c.sq >j1.sq
+sq-mask -q --criterion movement --rounds 2 $only -j 2 <c.sq >m.sq
+cmp j1.sq m.sq
+masked movement 2 4 0.500
+exits 1 sq-mask -q --criterion movement -m "$tiny"
+grep -q 'no TOKENS' err || fail "$(cat err)"
+exits 1 sq-mask -q --criterion movement -M 170M -m c.sq
+grep -q 'needs at least' err || fail "$(cat err)"
+exits 2 sq-mask --criterion movement --sequential -m c.sq
+
 # the table
 sq-mask -q --analyze --csv --only '*layers.0*k_proj.weight' -m c.sq >a.csv
 awk -F , 'NR > 1 && !($4 >= $5 && $5 > 0) { exit 1 }

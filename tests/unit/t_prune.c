@@ -59,7 +59,8 @@ START_TEST(spread)
 		for (i = 0; i < 4096; i++)
 			score[i] = powf((float)(i + 1) / 4096,
 			    t == 0 ? 6 : 1);
-		ck_assert_int_eq(sq_score_curve(score, 4096, curve[t], err),
+		ck_assert_int_eq(sq_score_curve(score, 4096, 1, curve[t],
+		    err),
 		    0);
 		ck_assert_float_eq(curve[t][0], 0);
 		ck_assert_float_eq_tol(curve[t][SQ_CURVE], 1, 1e-4);
