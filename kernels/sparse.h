@@ -150,8 +150,8 @@ sq_block_bytes(const struct sq_weight *w)
 	return w->n * w->m * sq_sparse_bits(w) / 8;
 }
 
-/* Bytes of the values of a weight, and of its index; of SQ_BLOCKS with `kept'
- * blocks. */
+/* Bytes of the values of a weight, and of its index, which begins at a multiple
+ * of 4; of SQ_BLOCKS with `kept' blocks. */
 static inline size_t
 sq_sparse_values(const struct sq_weight *w, size_t kept)
 {

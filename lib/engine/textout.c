@@ -36,9 +36,6 @@ hold(struct sq_textout *t, const char *text, size_t len)
 {
 	char *p;
 
-	memmove(t->held, t->held + t->given, t->n - t->given);
-	t->n -= t->given;
-	t->given = 0;
 	if (t->n + len + 1 > t->cap) {
 		p = realloc(t->held, 2 * (t->n + len + 1));
 		if (p == NULL)
@@ -46,6 +43,9 @@ hold(struct sq_textout *t, const char *text, size_t len)
 		t->held = p;
 		t->cap = 2 * (t->n + len + 1);
 	}
+	memmove(t->held, t->held + t->given, t->n - t->given);
+	t->n -= t->given;
+	t->given = 0;
 	memcpy(t->held + t->n, text, len);
 	t->n += len;
 	t->held[t->n] = '\0';

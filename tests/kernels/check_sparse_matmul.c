@@ -120,7 +120,8 @@ make_weight(struct checker *k, struct test *c, const struct sq_sparse *p,
 	r = sq_sparse_plan(&c->rows, &m, &c->w, &kept);
 	if (ck_true(k, r == 0, "%s", c->what)) {
 		values = ck_buf(k, sq_sparse_values(&c->w, kept));
-		index = ck_buf(k, sq_sparse_index(&c->w, kept));
+		/* its numbers are of 4 and 2 bytes: the buffer's start, too */
+		index = ck_buf(k, (sq_sparse_index(&c->w, kept) + 3) / 4 * 4);
 		sq_sparse_pack(&c->rows, &m, &c->w, kept, values, index);
 		c->w.data = values;
 		c->w.index = index;
