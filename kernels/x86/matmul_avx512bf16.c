@@ -86,9 +86,9 @@ wv_unit(const uint8_t *p, enum unit_kind kind, const struct unit_how *how,
 		return to_bf16(unit_vf(p, kind, how, g, 0),
 		    unit_vf(p, kind, how, g, 1));
 	if (unit_is_wide(kind)) {
-		v = wv_load(p + j / 2);
-		if (j % 2 != 0)
-			v = _mm512_srli_epi16(v, 4);
+		v = wv_load(p);
+		if (j > 0)
+			v = _mm512_srli_epi16(v, j * 4);
 	} else if (unit_bits(kind) == 4) {
 		v = _mm512_srlv_epi16(vi_dup16(_mm_loadu_si128(
 		    (const void *)p)), how->shift);

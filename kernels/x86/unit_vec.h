@@ -15,8 +15,7 @@
  *
  * The low bits of a lane are then the code.  128 columns of 4 bits with one
  * scale (wide), or with two or four of which each lane has its own (lanes),
- * are cheaper: each lane has its own word, and words are loaded from 0, 1, 2
- * and 3 bytes further on and shifted by 0 and 4 bits.
+ * are cheaper: each lane has its own word, which is loaded once.
  * 3, 5 and 6 bits: the two bytes that hold a code are brought into its lane,
  * and shifted, in order.
  */
@@ -264,8 +263,8 @@ unit_codes(const uint8_t *p, enum unit_kind kind, const struct unit_how *how,
 	if (bits == 8)
 		return vi_from_u8(p + j * VL);
 	if (unit_is_wide(kind)) {
-		v = vi_loadu(p + j % parts * VL * 4 + j / parts / 2);
-		return j / parts % 2 == 0 ? v : vi_shr(v, 4);
+		v = vi_loadu(p + j % parts * VL * 4);
+		return j < parts ? v : vi_shr(v, j / parts * 4);
 	}
 	if (bits == 2) {
 		memcpy(&w, p, sizeof(w));

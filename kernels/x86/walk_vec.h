@@ -23,7 +23,7 @@
 #include "kernels/x86/unit_vec.h"
 
 #define LINE	64			/* bytes of a cache line */
-#define ROWS	4			/* walked together */
+#define ROWS	4			/* walked together, at most */
 #define TOKENS	SQ_MM_TOKENS
 #define GROUPS	(SQ_MM_COLUMNS / SQ_MM_UNIT)	/* of a row of a part */
 
@@ -60,17 +60,32 @@ scales_f16(const uint16_t *h, size_t n)
 #endif
 }
 
-/* n scales of each row as float32, from that of group at[row]. */
+/* How many rows are walked together with nt tokens: the sums of a unit and
+ * those of a row have to stay in registers. */
+SQ_INLINE int
+together(const enum unit_kind kind, const int nt)
+{
+	return unit_by_lanes(kind) && nt > 2 ? ROWS / 2 : ROWS;
+}
+
+/* n scales of each of some rows as float32, from that of group at[row]; those
+ * behind them are fetched, which are wanted next and come from elsewhere than
+ * the codes. */
 static void
-load_scales(const struct sq_weight *w, const size_t *at, size_t n,
+load_scales(const struct sq_weight *w, const size_t *at, int rows, size_t n,
     float (*s)[GROUPS + VL])
 {
+	const size_t size = sq_dtype_size(w->scale_type);
 	const float *f = w->scales;
 	const uint16_t *h = w->scales;
 	size_t i;
 	int r;
 
-	for (r = 0; r < ROWS; r++)
+	for (r = 0; r < rows; r++)
+		for (i = 0; i < n * size + LINE; i += LINE)
+			_mm_prefetch((const char *)w->scales +
+			    (at[r] + n) * size + i, _MM_HINT_T0);
+	for (r = 0; r < rows; r++)
 		if (w->scale_type == SQ_F32)
 			memcpy(s[r], f + at[r], n * sizeof(*f));
 		else if (w->scale_type == SQ_BF16)
@@ -84,7 +99,7 @@ load_scales(const struct sq_weight *w, const size_t *at, size_t n,
 
 /* n zero points of each row likewise; lanes: m less them. */
 SQ_INLINE void
-load_zeros(const struct sq_weight *w, const size_t *at, size_t n,
+load_zeros(const struct sq_weight *w, const size_t *at, int rows, size_t n,
     const enum unit_kind kind, float (*zero)[GROUPS + VL])
 {
 	uint8_t copy[VL] = { 0 };
@@ -93,7 +108,7 @@ load_zeros(const struct sq_weight *w, const size_t *at, size_t n,
 	VF z;
 	int r;
 
-	for (r = 0; r < ROWS; r++)
+	for (r = 0; r < rows; r++)
 		for (i = 0; i < n; i += VL) {
 			p = w->zeros + at[r] + i;
 			if (n - i < VL)
@@ -112,13 +127,14 @@ do_unit(const struct walk *k, const struct rows *rows,
     VF (*sum)[TOKENS], const enum unit_kind kind, const int nt)
 {
 	const int vectors = (int)(unit_size(kind) / WL);
+	const int nr = together(kind, nt);
 	VF part[ROWS][TOKENS], all[TOKENS];
 	WV w, x[TOKENS];
 	int j, r, t;
 
 	SQ_UNROLL for (t = 0; t < nt; t++) {
 		all[t] = vf_zero();
-		SQ_UNROLL for (r = 0; r < ROWS; r++)
+		SQ_UNROLL for (r = 0; r < nr; r++)
 			part[r][t] = unit_by_lanes(kind) ? vf_zero() :
 			    sum[r][t];
 	}
@@ -129,7 +145,7 @@ do_unit(const struct walk *k, const struct rows *rows,
 			if (kind == UNIT_INT4_LANES_ZERO)
 				all[t] = wv_total(x[t], all[t]);
 		}
-		SQ_UNROLL for (r = 0; r < ROWS; r++) {
+		SQ_UNROLL for (r = 0; r < nr; r++) {
 			w = wv_unit(p[r], kind, &k->how, &g[r], j);
 			if (n < unit_size(kind))
 				w = wv_keep(w, k->part->order->column + j * WL,
@@ -140,7 +156,7 @@ do_unit(const struct walk *k, const struct rows *rows,
 				part[r][t] = wv_dot(w, x[t], part[r][t]);
 		}
 	}
-	SQ_UNROLL for (r = 0; r < ROWS; r++)
+	SQ_UNROLL for (r = 0; r < nr; r++)
 		SQ_UNROLL for (t = 0; t < nt; t++) {
 			if (kind == UNIT_INT4_LANES_ZERO)
 				part[r][t] = vf_fma(g[r].z, all[t],
@@ -157,16 +173,17 @@ do_units(const struct walk *k, const struct rows *rows, size_t c, size_t end,
     const int nt)
 {
 	const size_t bits = unit_bits(kind), unit = unit_size(kind);
+	const int nr = together(kind, nt);
 	const uint8_t *p[ROWS];
 	size_t i;
 	int r;
 
 	for (; c < end; c += unit) {
-		SQ_UNROLL for (r = 0; r < ROWS; r++)
+		SQ_UNROLL for (r = 0; r < nr; r++)
 			p[r] = rows->p[r] + c * bits / 8;
 		if (unit == SQ_MM_WIDE || c % SQ_MM_WIDE == 0)
 			for (i = 0; i < SQ_MM_WIDE * bits / 8; i += LINE)
-				SQ_UNROLL for (r = 0; r < ROWS; r++)
+				SQ_UNROLL for (r = 0; r < nr; r++)
 					_mm_prefetch((const char *)p[r] +
 					    k->part->ahead + i, _MM_HINT_T0);
 		do_unit(k, rows, p, c, unit, g, sum, kind, nt);
@@ -183,10 +200,11 @@ do_copy(const struct walk *k, const struct rows *rows,
 	uint8_t copy[ROWS][SQ_MM_UNIT * sizeof(float) + LINE];
 	const uint8_t *p[ROWS];
 	size_t bits = unit_bits(kind), n = k->cols - k->safe;
+	const int nr = together(kind, nt);
 	int r;
 
 	memset(copy, 0, sizeof(copy));
-	SQ_UNROLL for (r = 0; r < ROWS; r++) {
+	SQ_UNROLL for (r = 0; r < nr; r++) {
 		memcpy(copy[r], rows->p[r] + k->safe * bits / 8,
 		    (n * bits + 7) / 8);
 		p[r] = copy[r];
@@ -201,6 +219,7 @@ do_groups(const struct walk *k, const struct rows *rows, VF (*sum)[TOKENS],
 {
 	const struct sq_weight *w = k->part->w;
 	size_t c, end, i = 0, step = 1, size = w->group_cols;
+	const int nr = together(kind, nt);
 	float scale[ROWS][GROUPS + VL], zero[ROWS][GROUPS + VL];
 	struct unit_group g[ROWS];
 	int r;
@@ -209,14 +228,14 @@ do_groups(const struct walk *k, const struct rows *rows, VF (*sum)[TOKENS],
 		step = unit_scales(w);
 		size = SQ_MM_WIDE;
 	}
-	load_scales(w, rows->group, k->groups, scale);
+	load_scales(w, rows->group, nr, k->groups, scale);
 	if (w->zeros != NULL)
-		load_zeros(w, rows->group, k->groups, kind, zero);
+		load_zeros(w, rows->group, nr, k->groups, kind, zero);
 	end = (k->left / step + 1) * size - k->part->col;
 	for (c = 0; c < k->safe; c = end, end += size, i += step) {
 		if (end > k->safe)
 			end = k->safe;
-		SQ_UNROLL for (r = 0; r < ROWS; r++)
+		SQ_UNROLL for (r = 0; r < nr; r++)
 			g[r] = make_group(&k->how, kind, &scale[r][i],
 			    w->zeros == NULL ? NULL : &zero[r][i]);
 		do_units(k, rows, c, end, g, sum, kind, nt);
@@ -224,7 +243,7 @@ do_groups(const struct walk *k, const struct rows *rows, VF (*sum)[TOKENS],
 	if (k->safe == k->cols)
 		return;
 	i = k->groups - step;
-	SQ_UNROLL for (r = 0; r < ROWS; r++)
+	SQ_UNROLL for (r = 0; r < nr; r++)
 		g[r] = make_group(&k->how, kind, &scale[r][i],
 		    w->zeros == NULL ? NULL : &zero[r][i]);
 	do_copy(k, rows, g, sum, kind, nt);
@@ -241,8 +260,8 @@ do_dense(const struct walk *k, const struct rows *rows, VF (*sum)[TOKENS],
 		do_copy(k, rows, none, sum, kind, nt);
 }
 
-/* Rows first .. first+ROWS-1 of the part; where there are less, the last one
- * takes their place. */
+/* Rows of the part from first; where there are less, the last one takes their
+ * place. */
 SQ_INLINE void
 do_rows(const struct walk *k, size_t first, VF (*sum)[TOKENS],
     const enum unit_kind kind, const int nt)
@@ -250,10 +269,11 @@ do_rows(const struct walk *k, size_t first, VF (*sum)[TOKENS],
 	const struct sq_mm_part *part = k->part;
 	const struct sq_weight *w = part->w;
 	size_t bits = unit_bits(kind), row, i;
+	const int nr = together(kind, nt);
 	struct rows rows;
 	int r;
 
-	SQ_UNROLL for (r = 0; r < ROWS; r++) {
+	SQ_UNROLL for (r = 0; r < nr; r++) {
 		i = first + (size_t)r;
 		row = part->row + part->apart *
 		    (i < part->rows ? i : part->rows - 1);
@@ -283,10 +303,6 @@ set_walk(struct walk *k, const struct sq_mm_part *part,
 	if (k->cols > part->cols)
 		k->cols = part->cols;
 	k->safe = k->cols / unit_size(kind) * unit_size(kind);
-	/* Wide units are loaded with three bytes more. */
-	if (unit_is_wide(kind) && part->col + k->cols == w->cols &&
-	    part->row + (part->rows - 1) * part->apart + 1 == w->rows)
-		k->safe -= unit_size(kind);
 	k->across = k->left = k->groups = 0;
 	if (unit_is_dense(kind))
 		return;
@@ -313,6 +329,7 @@ SQ_INLINE void
 direct_kind(const struct sq_mm_part *part, const ELEM *x, size_t stride,
     float *sums, int first, const enum unit_kind kind, const int nt)
 {
+	const int nr = together(kind, nt);
 	VF sum[ROWS][TOKENS];
 	struct walk k;
 	size_t i;
@@ -322,13 +339,13 @@ direct_kind(const struct sq_mm_part *part, const ELEM *x, size_t stride,
 	k.how = make_how(kind, unit_by_lanes(kind) ? unit_scales(part->w) : 1);
 	k.x = x;
 	k.stride = stride;
-	for (i = 0; i < part->rows; i += ROWS, sums += ROWS * VL) {
-		SQ_UNROLL for (r = 0; r < ROWS; r++)
+	for (i = 0; i < part->rows; i += (size_t)nr, sums += nr * VL) {
+		SQ_UNROLL for (r = 0; r < nr; r++)
 			SQ_UNROLL for (t = 0; t < nt; t++)
 				sum[r][t] = first ? vf_zero() :
 				    vf_load(sums + (t * SQ_MM_STRIP + r) * VL);
 		do_rows(&k, i, sum, kind, nt);
-		SQ_UNROLL for (r = 0; r < ROWS; r++)
+		SQ_UNROLL for (r = 0; r < nr; r++)
 			SQ_UNROLL for (t = 0; t < nt; t++)
 				vf_store(sums + (t * SQ_MM_STRIP + r) * VL,
 				    sum[r][t]);
