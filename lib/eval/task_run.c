@@ -12,7 +12,7 @@
 #include "model/forward.h"
 
 #define ROWS	512			/* tokens of a pass */
-#define LOGITS	64			/* rows of logits at a time */
+#define LOGITS	((size_t)8 << 20)	/* values of logits at a time, about */
 #define CACHE	((size_t)1 << 15)	/* tokens of the cache, about */
 #define PAGE	64
 
@@ -39,13 +39,14 @@ struct job {
 	struct sq_forward f;
 	struct sq_kvcache cache;
 	struct sq_mat logits;
-	float nll[LOGITS];
-	uint32_t top[LOGITS];
+	size_t step;			/* rows of logits at a time */
+	float *nll;			/* [step] */
+	uint32_t *top;			/* [step] */
 	struct seat *seat;
 	struct sq_feed *feed;		/* [seats] */
 	size_t *who, *row;		/* of each feed */
 	size_t seats, context;
-	uint32_t *ids;			/* [ROWS]: of the feeds at work */
+	uint32_t *ids, *target;		/* [ROWS]: of the feeds at work */
 };
 
 const char *const *
@@ -191,25 +192,34 @@ pass_prompts(struct job *j, char *err)
 	return 0;
 }
 
-/* Adds up what n tokens of option k cost, whose rows begin at `row'. */
-static int
-price(struct job *j, struct seat *s, size_t k, size_t row, char *err)
+/* Adds what a token of option k cost: row `row' of the batch, i of the logits. */
+static void
+price(struct job *j, struct seat *s, size_t k, size_t row, size_t i)
 {
-	const struct sq_ids *o = &s->option[k];
-	size_t at, n, i;
+	s->logprob[k] -= (double)j->nll[i];
+	if (k == 0 && j->top[i] != j->target[row])
+		s->greedy = 0;
+}
 
-	for (at = 0; at < o->n; at += n) {
-		n = o->n - at < LOGITS ? o->n - at : LOGITS;
+/* What the tokens of option k cost in all feeds at work, whose rows follow each
+ * other: the head takes as many rows at a time as there is room for. */
+static int
+price_all(struct job *j, size_t k, size_t nfeeds, size_t rows, char *err)
+{
+	size_t at, n, i, feed = 0;
+
+	for (at = 0; at < rows; at += n) {
+		n = rows - at < j->step ? rows - at : j->step;
 		j->logits.rows = n;
-		if (sq_forward_logits(&j->f, row + at, n, &j->logits, err) < 0)
+		if (sq_forward_logits(&j->f, at, n, &j->logits, err) < 0)
 			return -1;
-		if (sq_nll(j->r->ctx, &j->logits, o->id + at, j->nll,
+		if (sq_nll(j->r->ctx, &j->logits, j->target + at, j->nll,
 		    j->top) != 0)
 			return sq_fail(err, "no kernel for 'nll'");
 		for (i = 0; i < n; i++) {
-			s->logprob[k] -= (double)j->nll[i];
-			if (k == 0 && j->top[i] != o->id[at + i])
-				s->greedy = 0;
+			while (feed + 1 < nfeeds && at + i >= j->row[feed + 1])
+				feed++;
+			price(j, &j->seat[j->who[feed]], k, at + i, i);
 		}
 	}
 	return 0;
@@ -235,6 +245,8 @@ some_options(struct job *j, size_t k, size_t *first, char *err)
 		j->ids[rows] = s->last;
 		memcpy(j->ids + rows + 1, s->option[k].id,
 		    (n - 1) * sizeof(*j->ids));
+		memcpy(j->target + rows, s->option[k].id,
+		    n * sizeof(*j->target));
 		rewind_to_prompt(s);
 		s->greedy |= k == 0;
 		j->who[feeds] = i;
@@ -246,10 +258,7 @@ some_options(struct job *j, size_t k, size_t *first, char *err)
 	*first = i;
 	if (pass(j, feeds, err) < 0)
 		return -1;
-	for (i = 0; i < feeds; i++)
-		if (price(j, &j->seat[j->who[i]], k, j->row[i], err) < 0)
-			return -1;
-	return 0;
+	return price_all(j, k, feeds, rows, err);
 }
 
 static int
@@ -310,7 +319,7 @@ write_tokens(struct job *j, char *err)
 	if (pass(j, feeds, err) < 0)
 		return -1;
 	for (at = 0; at < feeds; at += n) {
-		n = feeds - at < LOGITS ? feeds - at : LOGITS;
+		n = feeds - at < j->step ? feeds - at : j->step;
 		j->logits.rows = n;
 		if (sq_forward_logits(&j->f, at, n, &j->logits, err) < 0)
 			return -1;
@@ -475,11 +484,17 @@ open_job(struct job *j, const struct sq_task_run *r, const struct sq_task *t,
 	j->who = calloc(j->seats, sizeof(*j->who));
 	j->row = calloc(j->seats, sizeof(*j->row));
 	j->ids = calloc(ROWS, sizeof(*j->ids));
-	j->logits = (struct sq_mat){ malloc(LOGITS * (size_t)c->vocab *
-	    sizeof(float)), SQ_F32, LOGITS, (size_t)c->vocab,
+	j->target = calloc(ROWS, sizeof(*j->target));
+	j->step = LOGITS / (size_t)c->vocab < 64 ? 64 :
+	    LOGITS / (size_t)c->vocab > ROWS ? ROWS : LOGITS / (size_t)c->vocab;
+	j->nll = malloc(j->step * sizeof(*j->nll));
+	j->top = malloc(j->step * sizeof(*j->top));
+	j->logits = (struct sq_mat){ malloc(j->step * (size_t)c->vocab *
+	    sizeof(float)), SQ_F32, j->step, (size_t)c->vocab,
 	    (size_t)c->vocab };
 	if (j->seat == NULL || j->feed == NULL || j->who == NULL ||
-	    j->row == NULL || j->ids == NULL || j->logits.p == NULL)
+	    j->row == NULL || j->ids == NULL || j->target == NULL ||
+	    j->nll == NULL || j->top == NULL || j->logits.p == NULL)
 		return sq_fail(err, "out of memory");
 	if (sq_forward_init(&j->f, r->model, r->ctx, r->prec, ROWS, err) < 0 ||
 	    sq_kvcache_init_policy(&j->cache, &kv, r->kv == NULL ? &plain :
@@ -509,6 +524,9 @@ close_job(struct job *j)
 	free(j->who);
 	free(j->row);
 	free(j->ids);
+	free(j->target);
+	free(j->nll);
+	free(j->top);
 	free(j->logits.p);
 }
 
