@@ -23,13 +23,13 @@ static const char usage[] =
     "[--csv] [--depths N] "
     "[--each N] [--f32] [--items FILE] [--kv SPEC] [--lengths MIN:MAX] "
     "[--limit N] [--make N] [--no-bos] [--reference MODEL] [--seed N] "
-    "[--shard K/N] [--shots N] "
+    "[--shard K/N] [--shots N] [--special] "
     "--task KIND=FILE [--task KIND=FILE]... MODEL ...";
 
 enum { OPT_ACT = SQ_OPT(0), OPT_ATTENTION, OPT_BATCH, OPT_CSV, OPT_DEPTHS,
 	OPT_EACH, OPT_F32, OPT_ITEMS, OPT_KV, OPT_LAYERS, OPT_LENGTH, OPT_LENGTHS,
 	OPT_LIMIT, OPT_MAKE, OPT_NO_BOS, OPT_PROTOCOL, OPT_REFERENCE, OPT_SEED,
-	OPT_SHARD, OPT_SHOTS, OPT_TASK, OPT_TOKENS };
+	OPT_SHARD, OPT_SHOTS, OPT_SPECIAL, OPT_TASK, OPT_TOKENS };
 
 static const struct option longopts[] = {
 	SQ_LONG,
@@ -53,6 +53,7 @@ static const struct option longopts[] = {
 	{ "seed", required_argument, NULL, OPT_SEED },
 	{ "shard", required_argument, NULL, OPT_SHARD },
 	{ "shots", required_argument, NULL, OPT_SHOTS },
+	{ "special", no_argument, NULL, OPT_SPECIAL },
 	{ "task", required_argument, NULL, OPT_TASK },
 	{ "text", required_argument, NULL, 't' },
 	{ "tokens", required_argument, NULL, OPT_TOKENS },
@@ -334,6 +335,9 @@ task_option(struct sq_tasks *t, int c, char *arg)
 		return 1;
 	case OPT_SHOTS:
 		o->shots = (size_t)sq_arg_long("--shots", arg, 0, 100);
+		return 1;
+	case OPT_SPECIAL:
+		t->special = 1;
 		return 1;
 	case OPT_TASK:
 		if (sq_tasks_want(t, arg, err) < 0)

@@ -117,6 +117,7 @@ struct sq_task_run {
 	enum sq_prec prec;
 	const struct sq_kv_policy *kv;	/* NULL: plain */
 	int bos;		/* the tokenizer's beginning of a text */
+	int special;		/* answers: special tokens as text */
 	const uint32_t *eos;
 	size_t neos;
 	size_t batch;		/* items at a time; 0: 24 */

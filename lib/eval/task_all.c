@@ -55,7 +55,7 @@ static int
 ask(struct sq_tasks *t, size_t i, struct sq_task_run *run,
     struct sq_task_report *r, const char *name, const char *digest, char *err)
 {
-	char settings[160 + SQ_KV_TEXT], kv[SQ_KV_TEXT];
+	char settings[176 + SQ_KV_TEXT], kv[SQ_KV_TEXT];
 	size_t len;
 	int ret;
 
@@ -65,6 +65,9 @@ ask(struct sq_tasks *t, size_t i, struct sq_task_run *run,
 	    "limit=%zu make=%zu seed=%ju", t->prec == SQ_PREC_F32 ? "f32" :
 	    "bf16", t->bos, t->options.shots, t->options.limit,
 	    t->options.make, (uintmax_t)t->options.seed);
+	if (t->special)
+		len += (size_t)snprintf(settings + len, sizeof(settings) - len,
+		    " special=1");
 	if (run->kv != NULL) {
 		sq_kv_policy_text(run->kv, kv);
 		snprintf(settings + len, sizeof(settings) - len, " kv=%s", kv);
@@ -94,7 +97,8 @@ sq_tasks_model(struct sq_tasks *t, const struct sq_model *m, const char *name,
 {
 	uint32_t eos[SQ_MAX_EOS];
 	struct sq_task_run run = { .ctx = t->ctx, .model = m, .prec = t->prec,
-	    .kv = keep ? NULL : t->kv, .bos = t->bos, .eos = eos,
+	    .kv = keep ? NULL : t->kv, .bos = t->bos,
+	    .special = t->special, .eos = eos,
 	    .batch = t->batch,
 	    .progress = t->progress };
 	struct sq_tokenizer *tok;

@@ -15,7 +15,7 @@ struct sq_tasks {
 	size_t n;
 	struct sq_task_options options;
 	const char *items;		/* the log of items, or NULL */
-	int csv, bos;
+	int csv, bos, special;
 	size_t batch;
 	enum sq_prec prec;
 	const struct sq_kv_policy *kv;	/* of all but the baseline, or NULL */

@@ -1,7 +1,10 @@
 /*
  * Putting items to a model, several at a time: prompts pass first, all but
  * their last token, and stay in the cache; then come the options, one after the
- * other over the same prompt, or an answer, token by token.
+ * other over the same prompt, or an answer, token by token.  Prompts and options
+ * are computed as SQ_BATCH_CHUNK, answers as SQ_BATCH_STEP, so that an outcome
+ * does not depend on the items beside it: a run that goes on, and a shard, give
+ * the same bits.
  */
 #include <ctype.h>
 #include <stdlib.h>
@@ -174,6 +177,7 @@ pass_prompts(struct job *j, char *err)
 {
 	size_t i, n, rows, feeds;
 
+	j->r->ctx->batch = SQ_BATCH_CHUNK;
 	do {
 		for (i = rows = feeds = 0; i < j->seats && rows < ROWS; i++) {
 			struct seat *s = &j->seat[i];
@@ -266,6 +270,7 @@ pass_options(struct job *j, char *err)
 {
 	size_t i, k, most = 0, first;
 
+	j->r->ctx->batch = SQ_BATCH_CHUNK;
 	for (i = 0; i < j->seats; i++)
 		if (j->seat[i].busy && j->seat[i].item->noptions > most)
 			most = j->seat[i].item->noptions;
@@ -332,7 +337,8 @@ write_tokens(struct job *j, char *err)
 			s->made++;
 			if (is_eos(j->r, s->last)) {
 				s->busy = 0;
-				continue;
+				if (!j->r->special)
+					continue;
 			}
 			text = sq_detok_put(&s->detok, s->last, &len);
 			if (say(s, text, text == NULL ? 0 : len, err) < 0)
@@ -352,12 +358,13 @@ pass_answers(struct job *j, char *err)
 	long n;
 
 	for (i = 0; i < j->seats; i++) {
-		sq_detok_init(&j->seat[i].detok, j->r->tok,
+		sq_detok_init(&j->seat[i].detok, j->r->tok, j->r->special ? 0 :
 		    SQ_DETOK_SKIP_SPECIAL);
 		if (j->seat[i].item != NULL &&
 		    say(&j->seat[i], "", 0, err) < 0)
 			return -1;
 	}
+	j->r->ctx->batch = SQ_BATCH_STEP;
 	while ((n = write_tokens(j, err)) > 0)
 		;
 	for (i = 0; i < j->seats; i++) {
@@ -489,9 +496,9 @@ open_job(struct job *j, const struct sq_task_run *r, const struct sq_task *t,
 	    LOGITS / (size_t)c->vocab > ROWS ? ROWS : LOGITS / (size_t)c->vocab;
 	j->nll = malloc(j->step * sizeof(*j->nll));
 	j->top = malloc(j->step * sizeof(*j->top));
-	j->logits = (struct sq_mat){ malloc(j->step * (size_t)c->vocab *
-	    sizeof(float)), SQ_F32, j->step, (size_t)c->vocab,
-	    (size_t)c->vocab };
+	j->logits = (struct sq_mat){ r->ctx->kern->mem->alloc(j->step *
+	    (size_t)c->vocab * sizeof(float)), SQ_F32, j->step,
+	    (size_t)c->vocab, (size_t)c->vocab };
 	if (j->seat == NULL || j->feed == NULL || j->who == NULL ||
 	    j->row == NULL || j->ids == NULL || j->target == NULL ||
 	    j->nll == NULL || j->top == NULL || j->logits.p == NULL)
@@ -527,7 +534,7 @@ close_job(struct job *j)
 	free(j->target);
 	free(j->nll);
 	free(j->top);
-	free(j->logits.p);
+	j->r->ctx->kern->mem->free(j->logits.p);
 }
 
 int
@@ -543,6 +550,7 @@ sq_task_ask(const struct sq_task_run *r, const struct sq_task *t, size_t first,
 			n = t->n - first < j.seats ? t->n - first : j.seats;
 			ret = table(&j, t, first, n, err);
 		}
+	r->ctx->batch = SQ_BATCH_AUTO;
 	close_job(&j);
 	return ret;
 }

@@ -24,6 +24,31 @@ for b in 1 5 16; do
 done
 grep -q ',all,exact,18,0.500000,' b1.csv || fail "$(cat b1.csv)"
 
+# What ends an answer stands in it where that is wanted.
+needle() {
+	sq-eval -q --task needle="$root/LICENSE" --lengths 256 --depths 1 \
+	    --items "$1" "${@:2}" "$model"
+}
+needle cut.csv >out
+needle whole.csv --special >out
+grep -q ',1,1, [0-9]*$' cut.csv || fail "$(cat cut.csv)"
+grep -q ',0,0, [0-9]*<|endoftext|>$' whole.csv || fail "$(cat whole.csv)"
+if grep -q endoftext cut.csv; then
+	fail "$(cat cut.csv)"
+fi
+rm whole.csv
+
+# What an option costs has the same bits for any number of questions at a time.
+for i in 1 2 3 4 5 6 7; do
+	printf '{"context": "The history of %d cities", "continuation": "%s"}\n' \
+	    $i "$(head -c $((i * 20)) "$root/LICENSE" | tr -cs 'A-Za-z' ' ')"
+done >n.jsonl
+for b in 1 3 7; do
+	sq-eval -q --batch $b --items n$b.csv --task lambada=n.jsonl \
+	    "$model" >out
+	same n1.csv n$b.csv
+done
+
 # Compared with itself nothing differs; with a damaged model something may.
 sq-import "$model" | sq-rtn -q -b 2 -g 0 | sq-pack -q -o bad.sqa
 sq-eval -q --csv --f32 --make 6 --task free=f.jsonl --reference "$model" \
