@@ -26,7 +26,7 @@
 #include "kernels/x86/int_vec.h"
 #include "kernels/x86/x86.h"
 
-#if VL == 16
+#if VL == 16 && !(BYTES && defined(__AVX512VNNI__))
 #define TR	8			/* rows of a tile */
 #else
 #define TR	4
@@ -39,6 +39,7 @@
 #elif defined(__AVX512VNNI__)
 #define NAME	LEVEL(mm_byte)
 #define ELEM	uint8_t
+#define VNNI
 #else
 #define NAME	LEVEL(mm_byte)
 #define ELEM	uint8_t
@@ -52,6 +53,8 @@
 
 struct panel {
 	size_t group;
+	size_t run;			/* groups with one scale */
+	int even;			/* all zero points are one */
 	float scale[SQ_MM_PANEL][DEPTH / SQ_MM_UNIT];
 	float zero[SQ_MM_PANEL][DEPTH / SQ_MM_UNIT];
 	ELEM w[SQ_MM_PANEL][STRIDE];
@@ -125,6 +128,19 @@ put_row(const uint8_t *from, const struct groups *g, size_t n, int bits,
 #endif
 }
 
+/* Groups that follow one another under one scale and one zero point. */
+static size_t
+run_of(const struct sq_weight *w, size_t group)
+{
+	size_t n = DEPTH / group;
+
+	if (w->zeros != NULL)
+		return 1;
+	while (w->group_cols < w->cols && w->group_cols % (n * group) != 0)
+		n /= 2;
+	return n;
+}
+
 static void
 expand(const struct sq_mm_part *part, void *to)
 {
@@ -137,6 +153,8 @@ expand(const struct sq_mm_part *part, void *to)
 	n = n < part->cols ? n : part->cols;
 	bits = (size_t)sq_grid_bits(w->grid);
 	p->group = part->order->group;
+	p->run = run_of(w, p->group);
+	p->even = w->zeros == NULL;
 	init_groups(w, &g);
 	for (r = 0; r < part->rows; r++) {
 		row = part->row + r * part->apart;
@@ -237,6 +255,10 @@ add_group(const struct panel *p, size_t row, size_t g, const char *x, VI s,
 	vf_store(sums, vf_fma(vf_set1(p->scale[row][g]), f, vf_load(sums)));
 }
 
+#ifdef VNNI
+#include "kernels/x86/byte_vnni.h"
+#else
+
 /* Adds the products of a lane of columns: nr rows by nv vectors. */
 SQ_INLINE void
 add_step(const int32_t *w, const char *x, size_t next, VI (*s)[TV],
@@ -257,20 +279,15 @@ add_step(const int32_t *w, const char *x, size_t next, VI (*s)[TV],
 	}
 }
 
-/* A group of columns of a block. */
+/* Adds a group of columns of a block. */
 SQ_INLINE void
 tile_group(const int32_t *w, const char *x, size_t next, size_t cols,
     VI (*s)[TV], const int nr, const int nv)
 {
 	size_t n = cols / STEP;
-	int i, j;
-
-	SQ_UNROLL for (i = 0; i < nr; i++)
-		SQ_UNROLL for (j = 0; j < nv; j++)
-			s[i][j] = vi_set1(0);
 #ifdef RUN
 	VI t[2 * TR][TV];
-	int k;
+	int i, j, k;
 
 	for (; n > 0; n -= RUN / STEP, w += RUN / STEP,
 	    x += RUN / STEP * VB) {
@@ -281,10 +298,8 @@ tile_group(const int32_t *w, const char *x, size_t next, size_t cols,
 				s[i][j] = vi_add(s[i][j], dot_end(t[i][j]));
 	}
 #else
-	for (; n > 0; n -= 2, w += 2, x += 2 * VB) {
+	for (; n > 0; n--, w++, x += VB)
 		add_step(w, x, next, s, 0, nr, nv);
-		add_step(w + 1, x + VB, next, s, 0, nr, nv);
-	}
 #endif
 }
 
@@ -300,6 +315,9 @@ tile_of(const struct panel *p, size_t row, const char *x, size_t cols,
 
 	for (b = 0; b < cols; b += BLOCK, x += X_BYTES * VL)
 		for (c = 0; c < BLOCK; c += p->group, g++) {
+			SQ_UNROLL for (i = 0; i < nr; i++)
+				SQ_UNROLL for (j = 0; j < nv; j++)
+					s[i][j] = vi_set1(0);
 			tile_group((const int32_t *)(p->w[row] + b + c), x +
 			    VL * sizeof(struct head) + c / STEP * VB, next,
 			    p->group, s, nr, nv);
@@ -310,6 +328,8 @@ tile_of(const struct panel *p, size_t row, const char *x, size_t cols,
 					    (j * SQ_MM_PANEL + i) * VL);
 		}
 }
+
+#endif
 
 SQ_INLINE void
 tiles_of(const struct panel *p, const char *x, size_t rows, size_t cols,
