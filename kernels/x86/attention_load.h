@@ -9,6 +9,13 @@
 
 #define SPARE	16
 
+/* What codes become as they are loaded. */
+#ifdef DP
+#define CODED_TYPE	SQ_BF16
+#else
+#define CODED_TYPE	SQ_F32
+#endif
+
 /*
  * A coded cache is seen in three stretches, each of positions that follow one
  * another: the sink, the pages, and the near pages of the window.  A plain one
@@ -72,22 +79,38 @@ block_plain(const struct sq_attn_call *c, const struct sq_attn_part *p,
 	}
 }
 
-#ifndef DP
-/* One side of a coded cache at a position, as float32. */
-static void
+/* VL elements, as the loops take them. */
+SQ_INLINE void
+row_put(char *to, size_t i, VF x)
+{
+#ifdef DP
+	_mm256_storeu_si256((void *)(to + 2 * i),
+	    (__m256i)_mm512_cvtneps_pbh(x));
+#else
+	vf_store((float *)to + i, x);
+#endif
+}
+
+/* One side of a coded cache at a position: where it lies as the loops take it,
+ * which may be at `to'. */
+static const char *
 coded_row(const struct sq_attn_call *c, const struct sq_attn_part *p,
-    enum stretch stretch, int values, size_t pos, float *to)
+    enum stretch stretch, int values, size_t pos, char *to)
 {
 	const struct sq_kv *kv = c->kv;
 	const struct sq_kv_side *s = values ? &kv->v : &kv->k;
+	float line[SQ_ATTN_DIM];
 	const char *from;
+	size_t i;
 
 	if (stretch == PAGES) {
 		from = sq_page_at(kv, s, values ? p->seq->v : p->seq->k,
 		    p->head, pos);
 		if (s->grid != SQ_PAGE_PLAIN) {
-			page_load(kv, s, from, pos % kv->page, to);
-			return;
+			page_load(kv, s, from, pos % kv->page, line);
+			for (i = 0; i < kv->dim; i += VL)
+				row_put(to, i, vf_load(line + i));
+			return to;
 		}
 		from += pos % kv->page * sq_page_row(kv, s);
 	} else if (stretch == SINK) {
@@ -97,24 +120,26 @@ coded_row(const struct sq_attn_call *c, const struct sq_attn_part *p,
 		from = sq_near_at(kv, values ? p->seq->near_v :
 		    p->seq->near_k, p->head, pos);
 	}
-	plain_load(from, kv->type, kv->dim, to);
+	if (kv->type == CODED_TYPE)
+		return from;
+	plain_load(from, kv->type, kv->dim, line);
+	for (i = 0; i < kv->dim; i += VL)
+		row_put(to, i, vf_load(line + i));
+	return to;
 }
 
 static void
 block_coded(const struct sq_attn_call *c, const struct sq_attn_part *p,
     size_t pos, size_t end, struct block *b)
 {
-	size_t i, dim = c->kv->dim;
-	float *k = b->coded, *v = k + BLOCK * dim;
+	size_t i, row = c->kv->dim * sq_dtype_size(CODED_TYPE);
+	char *k = (char *)b->coded, *v = k + BLOCK * row;
 
-	for (i = 0; pos < end; pos++, i++, k += dim, v += dim) {
-		coded_row(c, p, b->stretch, 0, pos, k);
-		coded_row(c, p, b->stretch, 1, pos, v);
-		b->k[i] = (const char *)k;
-		b->v[i] = (const char *)v;
+	for (i = 0; pos < end; pos++, i++, k += row, v += row) {
+		b->k[i] = coded_row(c, p, b->stretch, 0, pos, k);
+		b->v[i] = coded_row(c, p, b->stretch, 1, pos, v);
 	}
 }
-#endif
 
 _Static_assert(BLOCK == SQ_KEEP_BLOCK, "masks are of blocks");
 
@@ -153,11 +178,9 @@ block_find(const struct sq_attn_call *c, const struct sq_attn_part *p,
 	b->n = pos < end ? end - pos : 0;
 	if (b->n == 0)
 		return;
-#ifndef DP
 	if (!sq_kv_plain(c->kv))
 		block_coded(c, p, pos, end, b);
 	else
-#endif
 		block_plain(c, p, pos, end, size, b);
 	for (i = b->n; i < b->n + SPARE; i++) {
 		b->k[i] = b->k[b->n - 1];

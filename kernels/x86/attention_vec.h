@@ -39,11 +39,10 @@
 #endif
 
 #ifndef DP
-/* Codes become float32 as they are loaded. */
 static enum sq_dtype
 type_of(const struct sq_kv *kv)
 {
-	return sq_kv_plain(kv) ? kv->type : SQ_F32;
+	return sq_kv_plain(kv) ? kv->type : CODED_TYPE;
 }
 #endif
 
@@ -83,8 +82,8 @@ mine(const struct sq_attn *a, const struct sq_kv *kv)
 	if (kv->dim % 32 != 0)
 		return 0;
 #endif
-	return sq_kv_plain(kv) && a->prec == SQ_PREC_BF16 &&
-	    kv->type == SQ_BF16;
+	return a->prec == SQ_PREC_BF16 &&
+	    (kv->type == SQ_BF16 || !sq_kv_plain(kv));
 }
 #endif
 

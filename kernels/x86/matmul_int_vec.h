@@ -182,60 +182,66 @@ to_codes(const VF v[BLOCK / VL], VI codes[CODES])
 		codes[i] = BYTES ? vi_narrow_16(a[2 * i], a[2 * i + 1]) : a[i];
 }
 
-/* The sums of a token's groups of codes, VL floats apart. */
-SQ_INLINE void
-group_sums(const VI codes[CODES], size_t group, float *sums)
-{
-	int32_t lane[BLOCK / STEP];
-	size_t i, j, n = group / STEP;
-	int sum;
-
-	for (i = 0; i < CODES; i++)
-		vi_storeu(lane + i * VL, dot_end(dot_first(ONES, codes[i])));
-	for (i = 0; i < BLOCK / group; i++) {
-		sum = 0;
-		for (j = 0; j < n; j++)
-			sum += lane[i * n + j];
-		sums[i * VL] = (float)sum;
-	}
-}
-
 /* What the head of a vector of tokens is. */
 struct heads {
 	float scale[VL];
 	float sums[SLOTS][VL];		/* BYTES */
 };
 
+/* A token's block as it is packed; its scale. */
+SQ_INLINE float
+block_codes(const struct sq_mm_x *x, size_t t, size_t c, VI codes[CODES])
+{
+#if BYTES
+	size_t n = x->cols - c < BLOCK ? x->cols - c : BLOCK;
+
+	if (n < BLOCK)
+		memset(codes, 0, BLOCK);
+	memcpy(codes, x->codes + t * x->stride + c, n);
+	return x->scale[t];
+#else
+	VF v[BLOCK / VL];
+	float scale;
+
+	x_block(x, t, c, v);
+	scale = x_codes(x, t, v);
+	to_codes(v, codes);
+	return scale;
+#endif
+}
+
 static void
 pack(const struct sq_mm_x *x, void *packed)
 {
-	VF u[VL][CODES], v[BLOCK / VL], all[VL];
+	VI u[VL][CODES], sum = vi_set1(0);
+	size_t c, i, t, g, n = x->order->group / STEP;
 	char *out = packed;
 	struct heads *h;
-	VI codes[CODES];
-	size_t c, i, t;
+	VF all[VL];
 	float *to;
 
+	memset(u, 0, sizeof(u));
 	for (c = 0; c < x->cols; c += BLOCK, out += VL * X_BYTES) {
 		h = (struct heads *)out;
 		to = (float *)(out + VL * sizeof(struct head));
 		memset(h, 0, sizeof(*h));
-		memset(u, 0, sizeof(u));
-		for (t = 0; t < x->rows; t++) {
-			x_block(x, t, c, v);
-			h->scale[t] = x_codes(x, t, v);
-			to_codes(v, codes);
-			if (BYTES)
-				group_sums(codes, x->order->group,
-				    h->sums[0] + t);
-			memcpy(u[t], codes, sizeof(codes));
-		}
-		for (i = 0; i < CODES; i++) {
+		for (t = 0; t < x->rows; t++)
+			h->scale[t] = block_codes(x, t, c, u[t]);
+		for (i = g = 0; i < CODES; i++) {
 			for (t = 0; t < VL; t++)
-				all[t] = u[t][i];
+				all[t] = (VF)u[t][i];
 			vf_transpose(all);
-			for (t = 0; t < VL; t++, to += VL)
+			for (t = 0; t < VL; t++, to += VL) {
 				vf_store(to, all[t]);
+				if (!BYTES)
+					continue;
+				sum = vi_add(sum, dot_end(dot_first(ONES,
+				    (VI)all[t])));
+				if ((i * VL + t + 1) % n != 0)
+					continue;
+				vf_store(h->sums[g++], vf_from_i(sum));
+				sum = vi_set1(0);
+			}
 		}
 	}
 }

@@ -82,9 +82,9 @@ load_grouped(const struct sq_kv *kv, const struct sq_kv_side *s,
 				f = vf_f16(scale + i + j);
 				m = vf_f16(least + i + j);
 			} else {
-				f = vf_set1(sq_f16_to_f32(scale[i /
+				f = vf_set1(_cvtsh_ss(scale[i /
 				    SQ_PAGE_GROUP]));
-				m = vf_set1(sq_f16_to_f32(least[i /
+				m = vf_set1(_cvtsh_ss(least[i /
 				    SQ_PAGE_GROUP]));
 			}
 			vf_store(to + i + j, vf_fma(f, vf_from_u8x(u, j), m));
@@ -108,7 +108,7 @@ page_load(const struct sq_kv *kv, const struct sq_kv_side *s, const void *head,
 		load_grouped(kv, s, row, scale, to);
 		return;
 	}
-	f = vf_set1(sq_f16_to_f32(*scale));
+	f = vf_set1(_cvtsh_ss(*scale));
 	for (i = 0; i < kv->dim; i += VL)
 		vf_store(to + i, vf_mul(f, s->grid == SQ_PAGE_INT8 ?
 		    vf_from_i8(row + i) : s->grid == SQ_PAGE_E4M3 ?

@@ -15,6 +15,9 @@
 
 #define F32_BOUND	1e-5
 
+/* Of codes in bf16, both factors of a score may be rounded. */
+#define CODED_LOOSE	1.5
+
 /* Of queries, where the bound is not loosened: in bf16 the worst of many
  * thousand outputs is then well below it. */
 #define QUERY		0.7f
@@ -397,7 +400,7 @@ coded(struct checker *k, const struct sq_kern *ref, const struct sq_kern *new,
 	for (e = 0; m != NULL && e < b.rows * s.q.cols; e++)
 		m[e] = most_of(ck_row(&want, e / s.q.cols) + e % s.q.cols /
 		    b.kv.dim * b.kv.dim, b.kv.dim) * (s.a.prec ==
-		    SQ_PREC_F32 ? F32_BOUND / k->bound : 1);
+		    SQ_PREC_F32 ? F32_BOUND / k->bound : CODED_LOOSE);
 	for (t = 0; t < CK_CTXS && m != NULL; t++) {
 		struct sq_mat y = ck_mat(k, b.rows, s.q.cols, 5);
 
