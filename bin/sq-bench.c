@@ -17,7 +17,8 @@ static const char usage[] =
     "-k DEVICE [-n N] [--context N] [--csv] [--ids LIST] [--kv TYPE] "
     "[--load LIST] [--mode MODE] [--rows N] [--slots N] decoder [MODEL]\n"
     "[-j N] [-k LEVEL] [--attention KEYS] [--batch LIST] [--csv] [--f32] "
-    "[--generate N] [--prompt LIST] [--runs N] [--seed N] model MODEL ...\n"
+    "[--generate N] [--kv SPEC] [--prompt LIST] [--runs N] [--seed N] model "
+    "MODEL ...\n"
     "[-qv] [-j N] [-k LEVEL] [--arrival KIND] [--at-once N] [--csv] [--f32] "
     "[--generate N] [--header LINE]... [--json] [--kv SPEC] [--label TEXT] "
     "[--name MODEL] [--price FILE] [--prompt N] [--rate R] [--requests N] "
@@ -295,13 +296,17 @@ print_figure(void *arg, const char *metric, double value, const char *unit)
 }
 
 static void
-bench_models(struct models *o, char *model[])
+bench_models(struct models *o, const char *kv, char *model[])
 {
+	struct sq_kv_policy policy;
 	struct sq_model *m;
 	struct sq_ctx ctx;
 	char err[SQ_ERR];
 	size_t i, j;
 
+	if (kv != NULL && sq_kv_policy_parse(&policy, kv, err) < 0)
+		sq_die(SQ_EUSAGE, "--kv '%s': %s", kv, err);
+	o->b.kv = kv != NULL ? &policy : NULL;
 	sq_stage_kernels(&ctx);
 	o->b.ctx = &ctx;
 	printf(csv ? "model,batch,prompt,generate,metric,value,unit\n" :
@@ -518,7 +523,7 @@ main(int argc, char *argv[])
 				sq_tool_option(c);
 		}
 	if (argc - optind > 1 && strcmp(argv[optind], "model") == 0)
-		bench_models(&models, argv + optind + 1);
+		bench_models(&models, load.kv, argv + optind + 1);
 	else if (argc - optind == 1 && strcmp(argv[optind], "kernels") == 0)
 		bench_kernels(&b);
 	else if ((argc - optind == 1 || argc - optind == 2) &&

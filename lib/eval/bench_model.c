@@ -151,8 +151,6 @@ static void
 report(struct job *j, sq_bench_figure_fn *put, void *arg)
 {
 	const struct sq_bench_model *b = j->b;
-	double kv = (double)(sq_kvcache_token_bytes(&j->cache) * b->batch *
-	    (b->prompt + b->generate));
 	struct rusage u;
 
 	spread(&j->ttft, "ttft", put, arg);
@@ -164,7 +162,7 @@ report(struct job *j, sq_bench_figure_fn *put, void *arg)
 	put(arg, "throughput", sq_series_rank(&j->out, .5), "tok/s");
 	put(arg, "throughput_total", sq_series_rank(&j->total, .5), "tok/s");
 	put(arg, "memory_weights", (double)sq_source_bytes(b->model->source), "bytes");
-	put(arg, "memory_kv", kv, "bytes");
+	put(arg, "memory_kv", (double)j->cache.peak, "bytes");
 	put(arg, "memory_activations", (double)sq_forward_bytes(&j->f),
 	    "bytes");
 	getrusage(RUSAGE_SELF, &u);
@@ -183,7 +181,11 @@ open_job(struct job *j, const struct sq_bench_model *b, char *err)
 	size_t each = b->prompt + b->generate, i, n = b->batch * b->prompt;
 	size_t rows = b->batch > ROWS ? b->batch : ROWS;
 	struct sq_rng rng = { b->seed };
+	struct sq_kv_policy policy;
 
+	sq_kv_policy_plain(&policy, kv.type);
+	if (b->kv != NULL)
+		policy = *b->kv;
 	j->b = b;
 	sq_energy_open(&j->energy, NULL);
 	if (b->prompt == 0 || b->batch == 0 || b->generate == 0)
@@ -208,9 +210,11 @@ open_job(struct job *j, const struct sq_bench_model *b, char *err)
 		j->ids[i] = (uint32_t)(sq_rng_next(&rng) % c->vocab);
 	each = (each + PAGE - 1) / PAGE * PAGE;
 	if (sq_forward_init(&j->f, b->model, b->ctx, b->prec, rows, err) < 0 ||
-	    sq_kvcache_init(&j->cache, &kv, b->ctx->kern->mem,
-	    (size_t)c->layers,
-	    b->batch * each, err) < 0)
+	    sq_kv_policy_check(&policy, (size_t)c->layers, kv.dim, PAGE,
+	    err) < 0 ||
+	    sq_kvcache_init_policy(&j->cache, &kv, &policy,
+	    b->ctx->kern->mem, (size_t)c->layers, b->batch * each, 0,
+	    err) < 0)
 		return -1;
 	for (i = 0; i < b->batch; i++)
 		if (sq_kvseq_init(&j->kv[i], &j->cache, each, err) < 0)

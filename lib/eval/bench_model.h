@@ -9,12 +9,14 @@
 #include <stdint.h>
 
 #include "kernels/kern.h"
+#include "kv/kvpolicy.h"
 #include "model/model.h"
 
 struct sq_bench_model {
 	struct sq_ctx *ctx;
 	const struct sq_model *model;
 	enum sq_prec prec;
+	const struct sq_kv_policy *kv;	/* of the cache; NULL: plain */
 	size_t batch, prompt, generate;
 	size_t runs;			/* after one that does not count */
 	uint64_t seed;
