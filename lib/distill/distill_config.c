@@ -6,6 +6,7 @@
 #include "formats/fmt_yaml.h"
 
 static const char *const presets[] = { "response", "layer", "self", NULL };
+static const char *const trains[] = { "dense", "codes", NULL };
 
 const char *const *
 sq_distill_presets(void)
@@ -13,15 +14,27 @@ sq_distill_presets(void)
 	return presets;
 }
 
-int
-sq_distill_preset(const char *name)
+const char *const *
+sq_distill_trains(void)
+{
+	return trains;
+}
+
+static int
+find(const char *const *names, const char *name)
 {
 	int i;
 
-	for (i = 0; presets[i] != NULL; i++)
-		if (strcmp(presets[i], name) == 0)
+	for (i = 0; names[i] != NULL; i++)
+		if (strcmp(names[i], name) == 0)
 			return i;
 	return -1;
+}
+
+int
+sq_distill_preset(const char *name)
+{
+	return find(presets, name);
 }
 
 void
@@ -30,7 +43,7 @@ sq_distill_defaults(struct sq_distill_config *c)
 	*c = (struct sq_distill_config){ .preset = SQ_RESPONSE,
 	    .samples = 64, .length = 1024, .steps = 200, .batch = 4,
 	    .warmup = 10, .checkpoint = 50, .lr = 1e-4, .temperature = 1,
-	    .hidden = 1 };
+	    .hidden = 1, .place = 1.5e-3, .scale = 1e-3 };
 }
 
 void
@@ -92,6 +105,17 @@ take_preset(struct sq_distill_config *c, const struct sq_yaml *v, char *err)
 }
 
 static int
+take_train(struct sq_distill_config *c, const struct sq_yaml *v, char *err)
+{
+	int n = v->kind == SQ_YAML_SCALAR ? find(trains, v->text) : -1;
+
+	if (n < 0)
+		return wrong(v, "train", err);
+	c->train = (enum sq_distill_train)n;
+	return 0;
+}
+
+static int
 take(struct sq_distill_config *c, const char *key, const struct sq_yaml *v,
     char *err)
 {
@@ -109,11 +133,16 @@ take(struct sq_distill_config *c, const char *key, const struct sq_yaml *v,
 		{ "temperature", &c->temperature, 0.01, 100 },
 		{ "ce", &c->ce, 0, 100 },
 		{ "hidden", &c->hidden, 0, 1e6 },
+		{ "place", &c->place, 0, 1 },
+		{ "scale", &c->scale, 0, 1 },
+		{ "redraw", &c->redraw, 0, 1 },
 	};
 	size_t i;
 
 	if (strcmp(key, "preset") == 0)
 		return take_preset(c, v, err);
+	if (strcmp(key, "train") == 0)
+		return take_train(c, v, err);
 	if (strcmp(key, "layers") == 0)
 		return take_map(c, v, err);
 	if (strcmp(key, "text") == 0) {

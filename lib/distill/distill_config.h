@@ -15,6 +15,10 @@
  *	hidden: 1		# weight of the hidden states
  *	layers: {0: 1, 1: 3}	# of the student: of the teacher
  *	checkpoint: 50		# steps between two
+ *	train: codes		# or dense
+ *	place: 1.5e-3		# rates: of a code's place,
+ *	scale: 1e-3		# of the logarithm of a scale
+ *	redraw: 0.3		# of the tokens, the teacher's own
  */
 #ifndef SQ_DISTILL_CONFIG_H
 #define SQ_DISTILL_CONFIG_H
@@ -33,11 +37,19 @@ enum sq_distill_preset {
 				   teacher is what the student was */
 };
 
+enum sq_distill_train {
+	SQ_TRAIN_DENSE,			/* dense weights, biases, norms */
+	SQ_TRAIN_CODES			/* integers and their scales */
+};
+
 struct sq_distill_config {
 	enum sq_distill_preset preset;
+	enum sq_distill_train train;
 	char *text;			/* or NULL */
 	uint64_t samples, length, steps, batch, warmup, checkpoint;
 	double lr, weight_decay, temperature, ce, hidden;
+	double place, scale;		/* rates of codes and of ln scales */
+	double redraw;			/* tokens that the teacher replaces */
 	size_t nlayers;			/* of the map; 0: by the preset */
 	struct sq_distill_pair { uint64_t student, teacher; } *layer;
 };
@@ -53,5 +65,6 @@ void	 sq_distill_config_release(struct sq_distill_config *);
 /* -1 when there is no preset of that name; their names, NULL at the end. */
 int	 sq_distill_preset(const char *name);
 const char *const *sq_distill_presets(void);
+const char *const *sq_distill_trains(void);
 
 #endif

@@ -50,7 +50,7 @@ set_places(struct sq_tune_weight *t, const struct sq_mat *dense, float slack)
 			s = sq_f16_to_f32(t->s0[group]);
 			code = t->best + i * t->cols + c;
 			f = ((const float *)dense->p)[i * dense->stride + c];
-			f = s > 0 ? f / s + zero_of(t, group) : (float)*code;
+			f = s != 0 ? f / s + zero_of(t, group) : (float)*code;
 			t->u[i * t->cols + c] = place(f, *code, slack);
 		}
 }

@@ -1,0 +1,115 @@
+/* Integers that are learned; see codes.h. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "distill/codes.h"
+
+#define SMALLEST	32		/* group, for sq_codes_bytes() */
+#define SLACK		0.48f		/* as in tune_weight.h */
+
+uint64_t
+sq_codes_bytes(uint64_t weights)
+{
+	return sq_tune_weight_bytes(1, (size_t)weights, SMALLEST);
+}
+
+/* The parts of the payload, which is the caller's own. */
+static struct sq_qdst
+places(const struct sq_weight *w)
+{
+	return (struct sq_qdst){
+	    .codes = (uint8_t *)(uintptr_t)w->data,
+	    .scales = (uint16_t *)(uintptr_t)w->scales,
+	    .zeros = (uint8_t *)(uintptr_t)w->zeros };
+}
+
+static int
+learnable(const struct sq_weight *w)
+{
+	return w->data != NULL && sq_grid_is_int(w->grid) &&
+	    w->layout == SQ_ROWS && w->group_rows == 1 &&
+	    w->scale_type == SQ_F16;
+}
+
+static int
+begin(struct sq_tune_weight *t, struct sq_ctx *ctx, const struct sq_weight *w,
+    const struct sq_weight *like, char *err)
+{
+	struct sq_qrule rule = { .grid = w->grid, .symmetric = w->zeros ==
+	    NULL, .group_rows = 1, .group_cols = w->group_cols };
+	struct sq_mat dense = { NULL, SQ_F32, w->rows, w->cols, w->cols };
+	struct sq_qdst q = places(w);
+	int r;
+
+	dense.p = malloc(w->rows * w->cols * sizeof(float));
+	if (dense.p == NULL)
+		return sq_fail(err, "out of memory");
+	if (like == NULL || like->rows != w->rows || like->cols != w->cols)
+		like = w;
+	r = sq_dequantize(ctx, like, 0, &dense) != 0 ?
+	    sq_fail(err, "no kernel for this case of 'dequantize'") :
+	    sq_tune_weight_init(t, ctx->pool, &dense, &rule, &q, SLACK, err);
+	free(dense.p);
+	if (r == 0)
+		sq_tune_weight_apply(t);
+	return r;
+}
+
+int
+sq_codes_take(struct sq_codes *c, struct sq_ctx *ctx, struct sq_linear *l,
+    const struct sq_weight *like, struct sq_linear_grad *g, char *err)
+{
+	struct sq_codes_entry *e;
+
+	if (!learnable(&l->w))
+		return 0;
+	e = realloc(c->entry, (c->n + 1) * sizeof(*e));
+	if (e == NULL)
+		return sq_fail(err, "out of memory");
+	c->entry = e;
+	e += c->n;
+	*e = (struct sq_codes_entry){ .from = l->w };
+	if (begin(&e->weight, ctx, &l->w, like, err) < 0)
+		return -1;
+	c->n++;
+	l->w = (struct sq_weight){ .grid = SQ_DENSE, .type = SQ_F32,
+	    .rows = e->weight.rows, .cols = e->weight.cols,
+	    .data = e->weight.w };
+	g->w = e->weight.g;
+	return 0;
+}
+
+void
+sq_codes_step(struct sq_codes *c, const struct sq_tune_rate *rate)
+{
+	size_t i;
+
+	for (i = 0; i < c->n; i++) {
+		sq_tune_weight_step(&c->entry[i].weight, rate);
+		sq_tune_weight_apply(&c->entry[i].weight);
+	}
+}
+
+void
+sq_codes_put(struct sq_codes *c)
+{
+	struct sq_qdst q;
+	size_t i;
+
+	for (i = 0; i < c->n; i++) {
+		q = places(&c->entry[i].from);
+		sq_tune_weight_note(&c->entry[i].weight);
+		sq_tune_weight_noted(&c->entry[i].weight, &q);
+	}
+}
+
+void
+sq_codes_release(struct sq_codes *c)
+{
+	size_t i;
+
+	for (i = 0; i < c->n; i++)
+		sq_tune_weight_release(&c->entry[i].weight);
+	free(c->entry);
+	memset(c, 0, sizeof(*c));
+}

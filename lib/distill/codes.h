@@ -1,0 +1,38 @@
+/*
+ * The integers of a quantized student, and their scales, as what is learned
+ * (quant/tune_weight.h): each is bound as the dense weight that its codes
+ * stand for now.
+ */
+#ifndef SQ_DISTILL_CODES_H
+#define SQ_DISTILL_CODES_H
+
+#include "model/backward.h"
+#include "quant/tune_weight.h"
+
+struct sq_codes_entry {
+	struct sq_weight from;		/* as it was bound */
+	struct sq_tune_weight weight;
+};
+
+struct sq_codes {
+	struct sq_codes_entry *entry;
+	size_t n;
+};
+
+/* A linear layer's weight, when it is of integers in groups of a row: it is
+ * bound anew, and its gradient has a place.  Else nothing.  A code is the
+ * readier to change the nearer the weight that it was made of, in `like' or
+ * NULL, lies to the next one. */
+int	 sq_codes_take(struct sq_codes *, struct sq_ctx *, struct sq_linear *,
+	    const struct sq_weight *like, struct sq_linear_grad *, char *err);
+
+/* A step along the gradients, which become 0. */
+void	 sq_codes_step(struct sq_codes *, const struct sq_tune_rate *);
+
+/* Codes and scales as they are now go where they came from. */
+void	 sq_codes_put(struct sq_codes *);
+
+void	 sq_codes_release(struct sq_codes *);
+uint64_t sq_codes_bytes(uint64_t weights);
+
+#endif
