@@ -12,10 +12,10 @@
 static const char usage[] =
     "[-qvz] [-j N] [-k LEVEL] [-M SIZE] [-m STUDENT] [-t TEXT] "
     "[--config FILE] [--f32] [--preset response|layer|self] [--state FILE] "
-    "[--steps N] --teacher MODEL";
+    "[--steps N] [--train dense|codes] --teacher MODEL";
 
 enum { OPT_CONFIG = SQ_OPT(0), OPT_F32, OPT_PRESET, OPT_STATE, OPT_STEPS,
-	OPT_TEACHER };
+	OPT_TEACHER, OPT_TRAIN };
 
 static const struct option longopts[] = {
 	SQ_LONG,
@@ -27,6 +27,7 @@ static const struct option longopts[] = {
 	{ "steps", required_argument, NULL, OPT_STEPS },
 	{ "student", required_argument, NULL, 'm' },
 	{ "teacher", required_argument, NULL, OPT_TEACHER },
+	{ "train", required_argument, NULL, OPT_TRAIN },
 	{ "text", required_argument, NULL, 't' },
 	{ "zstd", no_argument, NULL, 'z' },
 	{ NULL, 0, NULL, 0 }
@@ -37,7 +38,7 @@ struct args {
 	struct sq_distill_run run;
 	struct sq_distill_config config;
 	const char *file, *text, *teacher;
-	int preset;			/* -1: the file's */
+	int preset, train;		/* -1: the file's */
 	uint64_t steps;			/* 0: the file's */
 };
 
@@ -87,6 +88,8 @@ read_config(struct args *a)
 	}
 	if (a->preset >= 0)
 		c->preset = (enum sq_distill_preset)a->preset;
+	if (a->train >= 0)
+		c->train = (enum sq_distill_train)a->train;
 	if (a->steps > 0)
 		c->steps = a->steps;
 	if (a->text == NULL)
@@ -103,12 +106,15 @@ static json_t *
 options(const struct args *a)
 {
 	const struct sq_distill_config *c = &a->config;
-	json_t *o = json_pack("{s:s,s:I,s:I,s:I,s:f,s:f,s:f,s:f,s:f,s:b,s:s}",
+	json_t *o = json_pack("{s:s,s:s,s:I,s:I,s:I,s:f,s:f,s:f,s:f,s:f,"
+	    "s:f,s:f,s:f,s:b,s:s}",
+	    "train", sq_distill_trains()[c->train],
 	    "preset", sq_distill_presets()[c->preset],
 	    "steps", (json_int_t)c->steps, "batch", (json_int_t)c->batch,
 	    "warmup", (json_int_t)c->warmup, "lr", c->lr,
 	    "weight_decay", c->weight_decay, "temperature", c->temperature,
 	    "ce", c->ce, "hidden", c->hidden,
+	    "place", c->place, "scale", c->scale, "redraw", c->redraw,
 	    "f32", a->run.distill.prec == SQ_PREC_F32,
 	    "teacher", a->run.distill.teacher->source->files.h.model);
 	json_t *map = json_array();
@@ -155,6 +161,10 @@ option(struct args *a, int c)
 	case OPT_TEACHER:
 		a->teacher = optarg;
 		break;
+	case OPT_TRAIN:
+		a->train = sq_arg_choice("--train", optarg,
+		    sq_distill_trains());
+		break;
 	default:
 		sq_tool_option(c);
 	}
@@ -163,7 +173,7 @@ option(struct args *a, int c)
 int
 main(int argc, char *argv[])
 {
-	struct args a = { .preset = -1,
+	struct args a = { .preset = -1, .train = -1,
 	    .run.distill.prec = SQ_PREC_BF16 };
 	struct sq_distill *d = &a.run.distill;
 	struct sq_ctx ctx;

@@ -80,14 +80,22 @@ sq_codes_take(struct sq_codes *c, struct sq_ctx *ctx, struct sq_linear *l,
 }
 
 void
+sq_codes_apply(struct sq_codes *c)
+{
+	size_t i;
+
+	for (i = 0; i < c->n; i++)
+		sq_tune_weight_apply(&c->entry[i].weight);
+}
+
+void
 sq_codes_step(struct sq_codes *c, const struct sq_tune_rate *rate)
 {
 	size_t i;
 
-	for (i = 0; i < c->n; i++) {
+	for (i = 0; i < c->n; i++)
 		sq_tune_weight_step(&c->entry[i].weight, rate);
-		sq_tune_weight_apply(&c->entry[i].weight);
-	}
+	sq_codes_apply(c);
 }
 
 void

@@ -26,6 +26,9 @@ struct sq_codes {
 int	 sq_codes_take(struct sq_codes *, struct sq_ctx *, struct sq_linear *,
 	    const struct sq_weight *like, struct sq_linear_grad *, char *err);
 
+/* What their state, set from elsewhere, stands for. */
+void	 sq_codes_apply(struct sq_codes *);
+
 /* A step along the gradients, which become 0. */
 void	 sq_codes_step(struct sq_codes *, const struct sq_tune_rate *);
 

@@ -6,6 +6,7 @@
 #include "base/rng.h"
 #include "distill/distill.h"
 #include "distill/distill_state.h"
+#include "distill/redraw.h"
 #include "model/head_back.h"
 
 #define ROWS		128		/* of logits at a time */
@@ -22,6 +23,7 @@ struct sq_distill_work {
 	float *tl, *sl, *dl;		/* [ROWS][vocab] */
 	float *tlse, *slse, *kl, *nll;	/* [ROWS] */
 	struct sq_head_back head;
+	uint32_t *ids;			/* [length]: redrawn */
 	double kl_sum, nll_sum;
 	size_t held, learned;		/* samples; the first are held out */
 	size_t *order;
@@ -29,13 +31,14 @@ struct sq_distill_work {
 };
 
 uint64_t
-sq_distill_bytes(const struct sq_config *t, const struct sq_config *s,
-    size_t length)
+sq_distill_bytes(const struct sq_distill_config *c, const struct sq_config *t,
+    const struct sq_config *s, size_t length)
 {
 	uint64_t weights = s->layers * (s->dim * s->head_dim * 2 *
 	    (s->heads + s->kv_heads) + 3 * s->dim * s->ffn);
 
-	return 16 * weights + sq_backward_bytes(t, 1, length) +
+	return (c->train == SQ_TRAIN_CODES ? sq_codes_bytes(weights) :
+	    16 * weights) + sq_backward_bytes(t, 1, length) +
 	    sq_backward_bytes(s, 1, length) + 4 * length * s->dim *
 	    (2 * s->layers + 3) + 4 * s->vocab * (3 * ROWS + s->dim);
 }
@@ -86,7 +89,7 @@ take_vector(struct sq_distill *d, float **v, size_t n, float **g, char *err)
 }
 
 static int
-take_layer(struct sq_distill *d, struct sq_layer *l, struct sq_layer_grad *g,
+take_dense(struct sq_distill *d, struct sq_layer *l, struct sq_layer_grad *g,
     char *err)
 {
 	const struct sq_config *c = &d->student->config;
@@ -110,6 +113,40 @@ take_layer(struct sq_distill *d, struct sq_layer *l, struct sq_layer_grad *g,
 	    err) < 0)
 		return -1;
 	return take_vector(d, &l->k_norm, (size_t)c->head_dim, &g->k_norm,
+	    err);
+}
+
+static int
+take_codes(struct sq_distill *d, size_t layer, char *err)
+{
+	struct sq_layer *l = &d->student->layer[layer];
+	struct sq_layer *t = d->teacher->config.layers ==
+	    d->student->config.layers ? &d->teacher->layer[layer] : NULL;
+	int i;
+
+	for (i = 0; i < SQ_LINEARS; i++)
+		if (sq_codes_take(&d->codes, d->ctx, sq_layer_linear(l, i),
+		    t == NULL ? NULL : &sq_layer_linear(t, i)->w,
+		    sq_layer_linear_grad(&d->grad[layer], i), err) < 0)
+			return -1;
+	return 0;
+}
+
+static int
+take_all(struct sq_distill *d, char *err)
+{
+	struct sq_model *m = d->student;
+	size_t i;
+
+	for (i = 0; i < m->config.layers; i++)
+		if (d->config->train == SQ_TRAIN_CODES ?
+		    take_codes(d, i, err) < 0 :
+		    take_dense(d, &m->layer[i], &d->grad[i], err) < 0)
+			return -1;
+	if (d->config->train == SQ_TRAIN_CODES)
+		return d->codes.n > 0 ? 0 : sq_fail(err, "the student has no "
+		    "integers in groups of a row, which alone are trained");
+	return take_vector(d, &m->norm, (size_t)m->config.dim, &d->norm_grad,
 	    err);
 }
 
@@ -156,9 +193,10 @@ set_memory(struct sq_distill_work *k, char *err)
 	k->tlse = malloc(4 * ROWS * sizeof(float));
 	k->map = malloc(k->layers * sizeof(*k->map));
 	k->order = malloc(k->learned * sizeof(*k->order));
+	k->ids = malloc(k->length * sizeof(*k->ids));
 	if (k->entry == NULL || k->want == NULL || k->dx == NULL ||
 	    k->tl == NULL || k->tlse == NULL || k->map == NULL ||
-	    k->order == NULL)
+	    k->order == NULL || k->ids == NULL)
 		return sq_fail(err, "out of memory");
 	k->dh = k->dx + one;
 	k->sl = k->tl + v;
@@ -177,7 +215,7 @@ sq_distill_init(struct sq_distill *d, char *err)
 {
 	const struct sq_config *c = &d->student->config;
 	struct sq_distill_work *k = calloc(1, sizeof(*k));
-	size_t samples = (size_t)(d->tokens->count / d->tokens->length), i;
+	size_t samples = (size_t)(d->tokens->count / d->tokens->length);
 
 	d->grad = calloc((size_t)c->layers, sizeof(*d->grad));
 	if ((d->work = k) == NULL || d->grad == NULL)
@@ -201,10 +239,7 @@ sq_distill_init(struct sq_distill *d, char *err)
 	    err) < 0 ||
 	    sq_head_back_init(&k->head, d->student, d->ctx, d->prec, err) < 0)
 		return -1;
-	for (i = 0; i < k->layers; i++)
-		if (take_layer(d, &d->student->layer[i], &d->grad[i], err) < 0)
-			return -1;
-	if (take_vector(d, &d->student->norm, k->dim, &d->norm_grad, err) < 0)
+	if (take_all(d, err) < 0)
 		return -1;
 	return sq_distill_load(d, err);
 }
@@ -242,11 +277,13 @@ sq_distill_release(struct sq_distill *d)
 		free(k->map);
 		free(k->order);
 		sq_head_back_release(&k->head);
+		free(k->ids);
 		free(k);
 	}
 	if (d->params.n > 0)
 		leave(d->student);
 	sq_params_release(&d->params);
+	sq_codes_release(&d->codes);
 	free(d->grad);
 	d->work = NULL;
 	d->grad = NULL;
@@ -435,12 +472,42 @@ back(struct sq_distill *d, double weight, char *err)
 	return 0;
 }
 
+/* What the teacher has just read becomes what it reads now. */
 static int
-sample(struct sq_distill *d, size_t i, int learn, double weight, char *err)
+vary(struct sq_distill *d, const uint32_t **ids, uint64_t round, char *err)
+{
+	struct sq_distill_work *k = d->work;
+	const struct sq_redraw how = { d->config->redraw, round };
+	size_t row, n, all = k->length - 1;
+	struct sq_mat t = mat(k->tl, 0, k->vocab);
+
+	memcpy(k->ids, *ids, k->length * sizeof(*k->ids));
+	*ids = k->ids;
+	for (row = 0; row < all; row += n) {
+		t.rows = n = all - row < ROWS ? all - row : ROWS;
+		if (sq_forward_logits(&k->t.f, row, n, &t, err) < 0)
+			return -1;
+		if (sq_nll(d->ctx, &t, NULL, k->tlse, NULL) != 0)
+			return no_kernel(err, SQ_OP_nll);
+		sq_redraw(&how, d->ctx->pool, &t, k->tlse, row,
+		    k->ids + row + 1);
+	}
+	return teach(d, *ids, err);
+}
+
+/* Sample i; `round' counts those that are learned from, from 1. */
+static int
+sample(struct sq_distill *d, size_t i, uint64_t round, double weight,
+    char *err)
 {
 	const uint32_t *ids = d->tokens->id + i * d->work->length;
+	int learn = round > 0;
 
-	if (teach(d, ids, err) < 0 || answer(d, ids, err) < 0 ||
+	if (teach(d, ids, err) < 0)
+		return -1;
+	if (learn && d->config->redraw > 0 && vary(d, &ids, round, err) < 0)
+		return -1;
+	if (answer(d, ids, err) < 0 ||
 	    output(d, ids, learn, weight, err) < 0)
 		return -1;
 	return learn ? back(d, weight, err) : 0;
@@ -465,6 +532,8 @@ judge(struct sq_distill *d, char *err)
 	if (!isfinite(d->nll))
 		return sq_fail(err, "step %ju: the student's loss is not "
 		    "finite", (uintmax_t)d->step);
+	if (d->step == 0)
+		d->first = d->kl;
 	if (d->told != NULL)
 		d->told(d->arg, d);
 	return 0;
@@ -505,15 +574,19 @@ step(struct sq_distill *d, char *err)
 	const struct sq_distill_config *c = d->config;
 	struct sq_distill_work *k = d->work;
 	double weight = 1 / ((double)c->batch * (double)(k->length - 1));
-	uint64_t i;
+	struct sq_tune_rate codes;
+	uint64_t i, n = d->step * c->batch;
+	float left = (float)(c->steps - d->step) / (float)c->steps;
 
-	for (i = 0; i < c->batch; i++) {
-		if (sample(d, draw(k, d->step * c->batch + i), 1, weight,
-		    err) < 0)
+	for (i = 0; i < c->batch; i++, n++) {
+		if (sample(d, draw(k, n), n + 1, weight, err) < 0)
 			return -1;
 		sq_progress_add(d->progress, k->length);
 	}
 	d->step++;
+	codes = (struct sq_tune_rate){ (int)d->step, (float)c->place * left,
+	    (float)c->scale * left };
+	sq_codes_step(&d->codes, &codes);
 	sq_params_step(&d->params, d->ctx->pool, d->step, rate(c, d->step),
 	    c->weight_decay);
 	return 0;

@@ -6,7 +6,8 @@
  *	+ hidden (mean over the mapped layers of |h - t|^2 / mean(t^2))
  *
  * for each token on average.  What is trained are the dense weights, biases
- * and norms of the blocks and the last norm; the embedding and the head stay.
+ * and norms of the blocks and the last norm, or else the integers of the blocks
+ * with their scales (codes.h); the embedding and the head stay.
  * Every block is passed once more on the way back, so that only what goes
  * into it is kept.
  */
@@ -14,6 +15,7 @@
 #define SQ_DISTILL_DISTILL_H
 
 #include "base/progress.h"
+#include "distill/codes.h"
 #include "distill/distill_config.h"
 #include "distill/params.h"
 #include "formats/fmt_stats.h"
@@ -34,8 +36,10 @@ struct sq_distill {
 	/* results: of the samples that are not learned from, at `step' */
 	uint64_t step;
 	double kl, nll;
+	double first;			/* kl at step 0 */
 	/* private */
 	struct sq_params params;
+	struct sq_codes codes;
 	struct sq_layer_grad *grad;		/* [layers] */
 	float *norm_grad;
 	struct sq_distill_work *work;
@@ -50,7 +54,8 @@ void	 sq_distill_release(struct sq_distill *);
 int	 sq_distill_run(struct sq_distill *, char *err);
 
 /* Bytes that it takes beside the two models. */
-uint64_t sq_distill_bytes(const struct sq_config *teacher,
+uint64_t sq_distill_bytes(const struct sq_distill_config *,
+	    const struct sq_config *teacher,
 	    const struct sq_config *student, size_t length);
 
 #endif

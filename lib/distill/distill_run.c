@@ -104,15 +104,17 @@ set_key(struct sq_distill_run *r)
 	struct sq_distill *d = &r->distill;
 	const struct sq_distill_config *c = d->config;
 	XXH3_state_t *x = XXH3_createState();
-	char text[400];
+	char text[500];
 	size_t i;
 
 	if (x == NULL)
 		return;
-	snprintf(text, sizeof(text), "%d %ju %ju %ju %g %g %g %g %g %d %s %s",
+	snprintf(text, sizeof(text), "%d %ju %ju %ju %g %g %g %g %g %d %g %g %g %d "
+	    "%s %s",
 	    (int)c->preset, (uintmax_t)c->steps, (uintmax_t)c->batch,
 	    (uintmax_t)c->warmup, c->lr, c->weight_decay, c->temperature,
-	    c->ce, c->hidden, (int)d->prec, d->ctx->kern->name,
+	    c->ce, c->hidden, (int)c->train, c->place, c->scale, c->redraw,
+	    (int)d->prec, d->ctx->kern->name,
 	    d->teacher->source->files.h.model);
 	XXH3_128bits_reset(x);
 	XXH3_128bits_update(x, text, strlen(text));
@@ -134,7 +136,7 @@ check_memory(struct sq_distill_run *r)
 {
 	const struct sq_config *c = &r->filter->inv.config;
 	uint64_t need = FIXED + sq_distill_bytes(
-	    &r->distill.teacher->config, c, (size_t)r->tokens.length);
+	    r->distill.config, &r->distill.teacher->config, c, (size_t)r->tokens.length);
 	size_t i;
 
 	for (i = 0; i < r->n; i++)
@@ -160,7 +162,8 @@ values(const struct sq_distill_run *r, const struct sq_distill_held *h)
 	const struct sq_slot *s = h->slot;
 	const struct sq_linear *l;
 
-	if (s == NULL || s->role == SQ_EMBED || s->role == SQ_HEAD ||
+	if (r->distill.config->train != SQ_TRAIN_DENSE || s == NULL ||
+	    s->role == SQ_EMBED || s->role == SQ_HEAD ||
 	    h->t.grid != SQ_DENSE)
 		return NULL;
 	if (s->role == SQ_NORM)
@@ -170,6 +173,7 @@ values(const struct sq_distill_run *r, const struct sq_distill_held *h)
 	return vector(&m->layer[s->layer], s->role);
 }
 
+/* Codes stay as they came when what was learned is not better. */
 static int
 put_all(struct sq_distill_run *r)
 {
@@ -178,6 +182,8 @@ put_all(struct sq_distill_run *r)
 	unsigned char *p;
 	uint64_t n;
 
+	if (r->distill.kl < r->distill.first)
+		sq_codes_put(&r->distill.codes);
 	for (h = r->held; h < r->held + r->n; h++) {
 		n = sq_tensor_count(&h->t);
 		p = h->payload + h->t.part[0].offset;

@@ -8,13 +8,15 @@
 #include "base/outfile.h"
 #include "distill/distill_state.h"
 
-#define MAGIC	"sqdist1"
+#define MAGIC	"sqdist2"
 
 /* In the machine's own byte order; then for each parameter its values and
- * moments, last the hash of everything before it. */
+ * moments, for each weight of integers what it is learned by, last the hash of
+ * everything before it. */
 struct head {
 	char magic[8];
-	uint64_t step, params;
+	uint64_t step, params, codes;
+	double first;
 	XXH128_hash_t key;
 };
 
@@ -30,8 +32,9 @@ static int
 each(const struct sq_distill *d, int fd, XXH3_state_t *h,
     int (*fn)(int fd, void *p, size_t n))
 {
+	const struct sq_tune_weight *w;
 	const struct sq_param *p;
-	size_t i;
+	size_t i, n;
 	int k;
 
 	for (i = 0; i < d->params.n; i++) {
@@ -42,6 +45,13 @@ each(const struct sq_distill *d, int fd, XXH3_state_t *h,
 			XXH3_128bits_update(h, array(p, k),
 			    p->n * sizeof(float));
 		}
+	}
+	for (i = 0; i < d->codes.n; i++) {
+		w = &d->codes.entry[i].weight;
+		n = sq_tune_weight_state(w) * sizeof(float);
+		if (fn(fd, w->u, n) < 0)
+			return -1;
+		XXH3_128bits_update(h, w->u, n);
 	}
 	return 0;
 }
@@ -68,7 +78,8 @@ load(struct sq_distill *d, int fd, XXH3_state_t *x, char *err)
 	if (take(fd, &h, sizeof(h)) < 0 ||
 	    memcmp(h.magic, MAGIC, sizeof(h.magic)) != 0)
 		return sq_fail(err, "%s: not a file of --state", path);
-	if (!XXH128_isEqual(h.key, d->key) || h.params != d->params.n)
+	if (!XXH128_isEqual(h.key, d->key) || h.params != d->params.n ||
+	    h.codes != d->codes.n)
 		return sq_fail(err, "%s: is of another teacher, student, text "
 		    "or configuration", path);
 	XXH3_128bits_update(x, &h, sizeof(h));
@@ -76,6 +87,8 @@ load(struct sq_distill *d, int fd, XXH3_state_t *x, char *err)
 	    !XXH128_isEqual(hash, XXH3_128bits_digest(x)))
 		return sq_fail(err, "%s: is damaged", path);
 	d->step = h.step;
+	d->first = h.first;
+	sq_codes_apply(&d->codes);
 	return 0;
 }
 
@@ -106,7 +119,8 @@ static int
 save(const struct sq_distill *d, int fd, XXH3_state_t *x)
 {
 	struct head h = { .magic = MAGIC, .step = d->step,
-	    .params = d->params.n, .key = d->key };
+	    .params = d->params.n, .codes = d->codes.n, .first = d->first,
+	    .key = d->key };
 	XXH128_hash_t hash;
 
 	XXH3_128bits_update(x, &h, sizeof(h));

@@ -165,6 +165,12 @@ sq_tune_weight_apply(struct sq_tune_weight *t)
 	sq_pool_run(t->pool, apply_row, &j, (long)t->rows);
 }
 
+size_t
+sq_tune_weight_state(const struct sq_tune_weight *t)
+{
+	return 3 * t->rows * (t->cols + t->across);
+}
+
 /* What Adam makes of a gradient: about -1 .. 1. */
 static float
 adam(const struct job *j, float g, float *m1, float *m2)

@@ -53,6 +53,10 @@ void	 sq_tune_weight_release(struct sq_tune_weight *);
 /* w from u and a. */
 void	 sq_tune_weight_apply(struct sq_tune_weight *);
 
+/* Floats from u on, all that steps change: to keep, and to set before
+ * sq_tune_weight_apply(). */
+size_t	 sq_tune_weight_state(const struct sq_tune_weight *);
+
 /* A step along g, which becomes 0. */
 void	 sq_tune_weight_step(struct sq_tune_weight *,
 	    const struct sq_tune_rate *);
