@@ -180,16 +180,29 @@ adam(const struct job *j, float g, float *m1, float *m2)
 	return *m1 * j->fix1 / (sqrtf(*m2 * j->fix2) + TINY);
 }
 
-/* A group's places move; returns the gradient of ln s. */
-static float
-step_group(const struct job *j, size_t at, size_t n, float s, float z)
+float
+sq_tune_weight_by_scale(const struct sq_tune_weight *t, size_t group)
+{
+	float sum = 0, most = (float)((1 << t->bits) - 1);
+	float z = zero_of(t, group);
+	size_t c, n, i, at;
+
+	columns(t, group % t->across, &c, &n);
+	at = group / t->across * t->cols + c;
+	for (i = at; i < at + n; i++)
+		sum += t->g[i] * (code_of(t->u[i], most) - z);
+	return sum * sq_f16_to_f32(scale_of(t, group));
+}
+
+/* A group's places move. */
+static void
+step_group(const struct job *j, size_t at, size_t n, float s)
 {
 	struct sq_tune_weight *t = j->t;
-	float most = (float)((1 << t->bits) - 1), sum = 0, u, d;
+	float most = (float)((1 << t->bits) - 1), u, d;
 	size_t i;
 
 	for (i = at; i < at + n; i++) {
-		sum += t->g[i] * (code_of(t->u[i], most) - z);
 		u = t->u[i] - j->rate->place * adam(j, t->g[i] * s,
 		    &t->u1[i], &t->u2[i]);
 		/* past the ends nothing changes: it must find back */
@@ -197,7 +210,6 @@ step_group(const struct job *j, size_t at, size_t n, float s, float z)
 		t->u[i] = u < -0.5f ? -0.5f : u > d ? d : u;
 		t->g[i] = 0;
 	}
-	return sum * s;
 }
 
 static void
@@ -212,8 +224,9 @@ step_row(void *arg, long row, int thread)
 	for (g = 0; g < t->across; g++) {
 		group = (size_t)row * t->across + g;
 		columns(t, g, &c, &n);
-		d = step_group(j, (size_t)row * t->cols + c, n,
-		    sq_f16_to_f32(scale_of(t, group)), zero_of(t, group));
+		d = sq_tune_weight_by_scale(t, group);
+		step_group(j, (size_t)row * t->cols + c, n,
+		    sq_f16_to_f32(scale_of(t, group)));
 		t->a[group] -= j->rate->scale * adam(j, d, &t->a1[group],
 		    &t->a2[group]);
 	}

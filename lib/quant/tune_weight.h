@@ -57,6 +57,10 @@ void	 sq_tune_weight_apply(struct sq_tune_weight *);
  * sq_tune_weight_apply(). */
 size_t	 sq_tune_weight_state(const struct sq_tune_weight *);
 
+/* What a change of ln s of a group (counted over all rows) does to the loss,
+ * by g. */
+float	 sq_tune_weight_by_scale(const struct sq_tune_weight *, size_t group);
+
 /* A step along g, which becomes 0. */
 void	 sq_tune_weight_step(struct sq_tune_weight *,
 	    const struct sq_tune_rate *);
