@@ -31,24 +31,44 @@ learnable(const struct sq_weight *w)
 	    w->scale_type == SQ_F16;
 }
 
+/* Whether q can have been made of w: its error is less than half of it. */
+static int
+alike(const float *w, const float *q, size_t n)
+{
+	double error = 0, norm = 0, d;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		d = (double)w[i] - (double)q[i];
+		error += d * d;
+		norm += (double)w[i] * (double)w[i];
+	}
+	return error < 0.25 * norm;
+}
+
 static int
 begin(struct sq_tune_weight *t, struct sq_ctx *ctx, const struct sq_weight *w,
     const struct sq_weight *like, char *err)
 {
 	struct sq_qrule rule = { .grid = w->grid, .symmetric = w->zeros ==
 	    NULL, .group_rows = 1, .group_cols = w->group_cols };
-	struct sq_mat dense = { NULL, SQ_F32, w->rows, w->cols, w->cols };
+	struct sq_mat own, dense = { NULL, SQ_F32, w->rows, w->cols, w->cols };
 	struct sq_qdst q = places(w);
-	int r;
+	size_t n = w->rows * w->cols;
+	int r = 0;
 
-	dense.p = malloc(w->rows * w->cols * sizeof(float));
-	if (dense.p == NULL)
+	if ((dense.p = malloc(2 * n * sizeof(float))) == NULL)
 		return sq_fail(err, "out of memory");
+	own = dense;
+	own.p = (float *)dense.p + n;
 	if (like == NULL || like->rows != w->rows || like->cols != w->cols)
 		like = w;
-	r = sq_dequantize(ctx, like, 0, &dense) != 0 ?
-	    sq_fail(err, "no kernel for this case of 'dequantize'") :
-	    sq_tune_weight_init(t, ctx->pool, &dense, &rule, &q, SLACK, err);
+	if (sq_dequantize(ctx, like, 0, &dense) != 0 ||
+	    sq_dequantize(ctx, w, 0, &own) != 0)
+		r = sq_fail(err, "no kernel for this case of 'dequantize'");
+	else
+		r = sq_tune_weight_init(t, ctx->pool, alike(dense.p, own.p,
+		    n) ? &dense : &own, &rule, &q, SLACK, err);
 	free(dense.p);
 	if (r == 0)
 		sq_tune_weight_apply(t);

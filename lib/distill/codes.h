@@ -22,7 +22,7 @@ struct sq_codes {
 /* A linear layer's weight, when it is of integers in groups of a row: it is
  * bound anew, and its gradient has a place.  Else nothing.  A code is the
  * readier to change the nearer the weight that it was made of, in `like' or
- * NULL, lies to the next one. */
+ * NULL, lies to the next one; `like' does not count where it is another. */
 int	 sq_codes_take(struct sq_codes *, struct sq_ctx *, struct sq_linear *,
 	    const struct sq_weight *like, struct sq_linear_grad *, char *err);
 
