@@ -92,6 +92,7 @@ read_config(struct args *a)
 		c->train = (enum sq_distill_train)a->train;
 	if (a->steps > 0)
 		c->steps = a->steps;
+	sq_distill_settle(c);
 	if (a->text == NULL)
 		a->text = c->text;
 	if (a->text != NULL) {

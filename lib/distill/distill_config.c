@@ -43,7 +43,14 @@ sq_distill_defaults(struct sq_distill_config *c)
 	*c = (struct sq_distill_config){ .preset = SQ_RESPONSE,
 	    .samples = 64, .length = 1024, .steps = 200, .batch = 4,
 	    .warmup = 10, .checkpoint = 50, .lr = 1e-4, .temperature = 1,
-	    .hidden = 1, .place = 1.5e-3, .scale = 1e-3 };
+	    .hidden = 1, .place = 1.5e-3, .scale = 1e-3, .redraw = -1 };
+}
+
+void
+sq_distill_settle(struct sq_distill_config *c)
+{
+	if (c->redraw < 0)
+		c->redraw = c->train == SQ_TRAIN_CODES ? 0.3 : 0;
 }
 
 void

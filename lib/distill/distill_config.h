@@ -49,13 +49,15 @@ struct sq_distill_config {
 	uint64_t samples, length, steps, batch, warmup, checkpoint;
 	double lr, weight_decay, temperature, ce, hidden;
 	double place, scale;		/* rates of codes and of ln scales */
-	double redraw;			/* tokens that the teacher replaces */
+	double redraw;			/* tokens that the teacher replaces;
+					   negative: as `train' has it */
 	size_t nlayers;			/* of the map; 0: by the preset */
 	struct sq_distill_pair { uint64_t student, teacher; } *layer;
 };
 
-/* The defaults of a preset. */
+/* The defaults of a preset; last, what is still open, by what is trained. */
 void	 sq_distill_defaults(struct sq_distill_config *);
+void	 sq_distill_settle(struct sq_distill_config *);
 
 /* The same with what the text says: -1 with "LINE: why". */
 int	 sq_distill_parse(struct sq_distill_config *, const char *text,
