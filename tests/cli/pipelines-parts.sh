@@ -20,8 +20,8 @@ alike() {
 		n = NF / 2
 		for (i = 1; i <= n; i++) {
 			d = $i - $(i + n)
-			if ((d < 0 ? -d : d) > 2e-6 + 1e-7 * $i +
-			    1e-3 * ($i < 1e-3) * $i)
+			most = 2e-6 + 1e-7 * $i + 1e-3 * ($i < 1e-3) * $i
+			if ((d < 0 ? -d : d) > most)
 				exit 1
 		}
 	}' || fail "$(cat "$1" "$2")"
