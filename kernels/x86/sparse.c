@@ -432,7 +432,8 @@ sq_sp_run(const struct sq_sp_level *lv, const struct sq_mm_level *many,
 		return SQ_UNSUP;
 	if (x->rows == 0 || w->rows == 0)
 		return 0;
-	if (!few && runs_fit(w) && w->group_rows == 1 && prec == SQ_PREC_BF16 && many == lv->plain)
+	if (!few && runs_fit(w) && w->group_rows == 1 &&
+	    prec == SQ_PREC_BF16 && many == lv->floats)
 		return run_codes(lv, c, w, x, prec, y);
 	r.depth = w->layout == SQ_BLOCKS && w->n % ROWS == 0 &&
 	    w->m % SQ_MM_UNIT == 0 && w->m <= DEPTH ? w->m : DEPTH;
@@ -443,7 +444,7 @@ sq_sp_run(const struct sq_sp_level *lv, const struct sq_mm_level *many,
 	r.scratch = c->work;
 	r.packed = r.scratch + threads * SCRATCH;
 	room = c->work_size - threads * SCRATCH;
-	if (!few && prec == SQ_PREC_BF16 && many == lv->plain) {
+	if (!few && prec == SQ_PREC_BF16 && many == lv->floats) {
 		unit = w->m % SQ_SP_WIDTH == 0 ? SQ_SP_WIDTH : SQ_SP_WIDTH / 2;
 		if (ints_fit(w, unit)) {
 			r.ints = lv->ints;

@@ -68,8 +68,10 @@ extern const struct sq_sp_few_int sq_sp_few_int;	/* AVX2 */
 
 struct sq_sp_level {
 	const struct sq_mm_level *plain;	/* in float32 */
+	/* of integers by many tokens, in bf16: what takes the place of these
+	 * products; the second, of a weight in rows */
+	const struct sq_mm_level *floats;
 	const struct sq_sp_int *ints;
-	/* of a weight in rows */
 	int (*matmul)(struct sq_ctx *, const struct sq_weight *,
 	    const struct sq_mat *x, enum sq_prec, const struct sq_mat *y);
 
@@ -86,7 +88,8 @@ struct sq_sp_level {
 #define SQ_SP_SCRATCH	((size_t)1 << 20)
 
 extern const struct sq_sp_level sq_sp_avx2, sq_sp_avx512;
-extern const struct sq_sp_int sq_sp_int_avx2, sq_sp_int_avx512;
+extern const struct sq_sp_int sq_sp_int_avx2, sq_sp_int_avx512,
+    sq_sp_int_avx512bf16;
 
 /* many: how many tokens are multiplied. */
 int	 sq_sp_run(const struct sq_sp_level *, const struct sq_mm_level *many,

@@ -32,8 +32,14 @@ struct panel {
 	int16_t w[SQ_MM_PANEL][STRIDE];
 };
 
-/* a += b, in the register where a is. */
-#define add_to(a, b)	__asm__("vpaddd %1, %0, %0" : "+v"(a) : "v"(b))
+/* s += pairs of a by those of b, in the register where s is. */
+#if defined(__AVX512VNNI__) && VL == 16
+#define add_pairs(s, a, b)						\
+	__asm__("vpdpwssd %2, %1, %0" : "+v"(s) : "v"(a), "v"(b))
+#else
+#define add_pairs(s, a, b)						\
+	__asm__("vpaddd %1, %0, %0" : "+v"(s) : "v"(vi_madd(a, b)))
+#endif
 
 /* Pairs of 32-bit integers as 16 bits, in order. */
 SQ_INLINE VI
@@ -183,7 +189,7 @@ tile_group(const int32_t *w, const char *x, size_t next, size_t c, size_t end,
 			SQ_UNROLL for (i = 0; i < nr; i++) {
 				b = vi_set1(w[i * PAIRS + k]);
 				SQ_UNROLL for (j = 0; j < nv; j++)
-					add_to(s[i][j], vi_madd(b, v[j]));
+					add_pairs(s[i][j], b, v[j]);
 			}
 		}
 }

@@ -718,7 +718,7 @@ spread(const struct sq_sp_window *n, float *out, size_t stride)
 }
 
 const struct sq_sp_level LEVEL(sp) = {
-	.plain = &LEVEL(mm), .ints = &LEVEL(sp_int),
+	.plain = &LEVEL(mm), .floats = &LEVEL(mm), .ints = &LEVEL(sp_int),
 	.matmul = LEVEL(matmul), .few = few, .spread = spread
 };
 
