@@ -18,14 +18,14 @@ TOKENS = 8192
 GROUP = 128
 
 mask = $(BIN)/sq-mask -q --drop-stats
-best = $(mask) --criterion movement --sweeps 8
+moved = $(mask) --criterion movement --sweeps 8
 plain = --sweeps 0 --order natural
 gptq = $(BIN)/sq-gptq -q --drop-stats -g $(GROUP)
 
 RUNS = dense 24-magnitude 24-wanda 24-movement 24-sparsegpt 24-sweeps \
-    24-sequential 24-best 48-sparsegpt 48-sweeps 48-best any-magnitude \
-    any-wanda any-movement any-sparsegpt any-sweeps any-uneven any-best \
-    64x64-wanda 64x64-best int4 24-int4 24-int4-joint
+    24-sequential 24-moved 48-sparsegpt 48-sweeps 48-moved any-magnitude \
+    any-wanda any-movement any-sparsegpt any-sweeps any-uneven any-moved \
+    64x64-wanda 64x64-moved int4 24-int4 24-int4-joint
 
 run_dense = cat
 run_24-magnitude = $(mask) --criterion magnitude
@@ -34,19 +34,19 @@ run_24-movement = $(mask) --criterion movement
 run_24-sparsegpt = $(mask) $(plain)
 run_24-sweeps = $(mask)
 run_24-sequential = $(mask) --sequential
-run_24-best = $(best)
+run_24-moved = $(moved)
 run_48-sparsegpt = $(mask) --pattern 4:8 $(plain)
 run_48-sweeps = $(mask) --pattern 4:8
-run_48-best = $(best) --pattern 4:8
+run_48-moved = $(moved) --pattern 4:8
 run_any-magnitude = $(mask) --pattern unstructured --criterion magnitude
 run_any-wanda = $(mask) --pattern unstructured --criterion wanda
 run_any-movement = $(mask) --pattern unstructured --criterion movement
 run_any-sparsegpt = $(mask) --pattern unstructured $(plain)
 run_any-sweeps = $(mask) --pattern unstructured
 run_any-uneven = $(mask) --pattern unstructured --allocate sensitivity
-run_any-best = $(best) --pattern unstructured --allocate sensitivity
+run_any-moved = $(moved) --pattern unstructured --allocate sensitivity
 run_64x64-wanda = $(mask) --pattern 64x64 --criterion wanda
-run_64x64-best = $(best) --pattern 64x64
+run_64x64-moved = $(moved) --pattern 64x64
 run_int4 = $(gptq)
 run_24-int4 = $(BIN)/sq-mask -q | $(gptq)
 run_24-int4-joint = $(gptq) --mask 2:4
@@ -66,7 +66,7 @@ $(OUT)/c.sq:
 	    --samples $(SAMPLES) --length $(LENGTH) >$@
 
 $(OUT)/%.sq: $(OUT)/c.sq
-	$(run_$*) <$< >$@
+	<$< $(run_$*) >$@
 
 $(OUT)/%.eval: $(OUT)/%.sq
 	$(EVAL) -q --csv -t $(TEXT) --length $(LENGTH) \
