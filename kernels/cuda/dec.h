@@ -3,9 +3,8 @@
  * decoder.c has weights, pages and steps; the dec_*.cu files the kernels.
  *
  *	h  f32 [rows][dim]		the residual stream
- *	x  [rows][.]			what a product takes: bf16, bf16 in the
- *					order of the int4 kernel, or e4m3 with
- *					a scale for each row
+ *	x  [rows][.]			what a product takes: bf16, or e4m3
+ *					with a scale for each row
  *	keys    [page][head][token][dim]
  *	values  [page][head][dim][token]	so that tensor cores take them
  *						as they are
@@ -16,7 +15,7 @@
 #include "kernels/cuda/cuda.h"
 #include "kernels/decoder.h"
 
-#define DEC_FEW		16		/* tokens that the int4 kernel takes */
+#define DEC_FEW		16		/* tokens that dec_few() takes */
 #define DEC_PARTS	32		/* of a row of logits */
 #define DEC_LOGITS	64		/* rows of logits at a time, in prefill */
 
@@ -25,7 +24,7 @@ extern "C" {
 #endif
 
 /* The form of what a product takes. */
-enum dec_form { DEC_PLAIN, DEC_ARRANGED, DEC_E4M3 };
+enum dec_form { DEC_PLAIN, DEC_E4M3 };
 
 struct dec_x {
 	enum dec_form form;
@@ -80,10 +79,36 @@ void	 dec_ones(gpu_stream, float *p, size_t n);
 void	 dec_rows_e4m3(gpu_stream, const void *bf16, size_t rows, size_t cols,
 	    void *out, float *scale);
 
-/* x is arranged; y bf16 [n][rows].  silu: rows are gate and up in turns of
- * eight, and y what `down' takes, arranged. */
-void	 dec_few(gpu_stream, struct sq_weight w, const void *x, size_t n,
-	    void *y, int silu);
+/* How a weight lies in memory: units of DEC_W4_UNIT bytes, or rows. */
+enum dec_format { DEC_W4, DEC_FP8, DEC_DENSE };
+
+#define DEC_W4_UNIT	(16 * 128 / 2 + 16 * 2)
+
+/* Where a product of few tokens goes: float32; added to float32; bf16; or,
+ * of a weight that is gate and up, silu(gate) * up in bf16. */
+enum dec_end { DEC_F32, DEC_ADD, DEC_BF16, DEC_SILU };
+
+struct dec_few {
+	enum dec_format format;
+	const void *w;
+	const float *scale;		/* [rows], e4m3 */
+	uint32_t rows, cols, n;
+	const void *x;			/* bf16 [n][cols], or */
+	const float *h, *norm;		/* rmsnorm(h) */
+	float eps;
+	enum dec_end end;
+	void *y;
+};
+
+/* Whether it is for dec_few(), and whether for it with h. */
+int	 dec_few_knows(enum dec_format, size_t rows, size_t cols, size_t n);
+int	 dec_few_norms(size_t cols, size_t n);
+void	 dec_few(gpu_stream, struct dec_few);
+/* Codes of rows, with f16 scales, into units; the first goes to row `first'.
+ * turns: eight rows go in, eight are left out. */
+void	 dec_pack_w4(gpu_stream, const void *codes, const void *scales,
+	    size_t rows, size_t cols, size_t group, size_t first, int turns,
+	    void *out);
 
 size_t	 dec_attn_floats(const struct dec_step *, size_t splits);
 void	 dec_attn(gpu_stream, struct dec_step, const void *qkv, size_t splits,

@@ -315,8 +315,7 @@ merge(struct dec_step d, const float *sums, unsigned splits, struct dec_x x)
 
 	let_next_start();
 	wait_for_others();
-	h[x.form == DEC_PLAIN ? r : ((r & ~7u) | (r & 3) << 1 | (r >> 2 &
-	    1))] = to_bf16(merged(d, sums, splits, blockIdx.x, r));
+	h[r] = to_bf16(merged(d, sums, splits, blockIdx.x, r));
 }
 
 /* A block for a token: all of its heads, so that a scale for it is at hand. */

@@ -29,12 +29,6 @@ to_e4m3(float v)
 	return __nv_cvt_float_to_fp8(v, __NV_SATFINITE, __NV_E4M3);
 }
 
-static __device__ uint32_t
-two_bf16(float a, float b)
-{
-	return (uint32_t)to_bf16(a) | (uint32_t)to_bf16(b) << 16;
-}
-
 /* A row of n values in shared memory, a multiple of 8, into x's form. */
 static __device__ void
 put_row(const float4 *v, size_t n, size_t row, const struct dec_x &x,
@@ -43,17 +37,9 @@ put_row(const float4 *v, size_t n, size_t row, const struct dec_x &x,
 	uint16_t *h = (uint16_t *)x.p + row * n;
 	uint32_t *b = (uint32_t *)((uint8_t *)x.p + row * n);
 	float most = 0, f;
-	float4 a, c;
+	float4 a;
 	size_t j;
 
-	if (x.form == DEC_ARRANGED)
-		for (j = threadIdx.x; j < n / 8; j += blockDim.x) {
-			a = v[2 * j];
-			c = v[2 * j + 1];
-			((uint4 *)h)[j] = make_uint4(two_bf16(a.x, c.x),
-			    two_bf16(a.y, c.y), two_bf16(a.z, c.z),
-			    two_bf16(a.w, c.w));
-		}
 	if (x.form == DEC_PLAIN)
 		for (j = threadIdx.x; j < n / 4; j += blockDim.x) {
 			a = v[j];

@@ -21,9 +21,7 @@ struct lin {
 	void *w16;			/* bf16 */
 	void *w8;			/* e4m3 */
 	float *s8;			/* [rows] */
-	void *w4;			/* int4, with f16 scales */
-	void *s4;
-	size_t group;
+	void *w4;			/* int4, in units */
 };
 
 struct layer {
@@ -97,10 +95,8 @@ lin_init(const struct sq_decoder *d, struct lin *l, size_t rows, size_t cols,
 	}
 	l->w8 = room(rows * cols, bad);
 	l->s8 = room(rows * sizeof(float), bad);
-	if (d->s.mode == SQ_DEC_W4 && inside) {
-		l->w4 = room(rows * cols / 2, bad);
-		l->s4 = room(rows * cols / 128 * 2, bad);
-	}
+	if (d->s.mode == SQ_DEC_W4 && inside)
+		l->w4 = room(rows / 16 * (cols / 128) * DEC_W4_UNIT, bad);
 }
 
 static void
@@ -110,7 +106,6 @@ lin_free(struct lin *l)
 	(void)GPU(Free)(l->w8);
 	(void)GPU(Free)(l->s8);
 	(void)GPU(Free)(l->w4);
-	(void)GPU(Free)(l->s4);
 }
 
 static size_t
@@ -341,28 +336,16 @@ place(struct sq_decoder *d, enum sq_dec_role role, size_t layer, size_t *row)
 	}
 }
 
-static int
-copy_rows(void *to, size_t pitch, const void *from, size_t width, size_t rows)
-{
-	return sqc_ok(GPU(Memcpy2DAsync)(to, pitch, from, width, width, rows,
-	    GPU(MemcpyDefault), sqc.stream), "copy");
-}
-
 /* Gate and up in turns of eight rows, so that one block has both. */
-static int
+static void
 put_w4(struct lin *l, enum sq_dec_role role, size_t row,
     const struct sq_weight *w)
 {
-	size_t code = w->cols / 2, scale = w->cols / w->group_cols * 2;
-	size_t n = role == SQ_DEC_GATE || role == SQ_DEC_UP ? 8 : 1, f = n / 8;
-	char *to = l->w4, *ts = l->s4;
+	int turns = role == SQ_DEC_GATE || role == SQ_DEC_UP;
 
-	l->group = w->group_cols;
-	row = role == SQ_DEC_UP ? 8 : role == SQ_DEC_GATE ? 0 : row;
-	return copy_rows(to + row * code, (1 + f) * n * code, w->data,
-	    n * code, w->rows / n) < 0 || copy_rows(ts + row * scale,
-	    (1 + f) * n * scale, w->scales, n * scale, w->rows / n) < 0 ?
-	    -1 : 0;
+	dec_pack_w4(sqc.stream, w->data, w->scales, w->rows, w->cols,
+	    w->group_cols, role == SQ_DEC_UP ? 8 : turns ? 0 : row, turns,
+	    l->w4);
 }
 
 static int
@@ -387,8 +370,8 @@ put_weight(struct sq_decoder *d, struct sqc_call *k, enum sq_dec_role role,
 		sqc_dequantize(sqc.stream, *w, NULL, 0, m);
 		return 0;
 	}
-	if (l->w4 != NULL && put_w4(l, role, row, w) < 0)
-		return -1;
+	if (l->w4 != NULL)
+		put_w4(l, role, row, w);
 	if (l->w16 != NULL) {
 		m.p = (char *)l->w16 + row * w->cols * 2;
 		sqc_dequantize(sqc.stream, *w, NULL, 0, m);
@@ -525,13 +508,33 @@ dec_random(struct sq_decoder *d, uint64_t seed, char *err)
 
 /* ---- a step ---- */
 
+static enum dec_format
+format_of(const struct lin *l)
+{
+	return l->w4 != NULL ? DEC_W4 : l->w8 != NULL ? DEC_FP8 : DEC_DENSE;
+}
+
+static int
+knows(const struct lin *l, size_t n)
+{
+	return dec_few_knows(format_of(l), l->rows, l->cols, n);
+}
+
+/* Whether all products of n tokens are the work of dec_few(). */
+static int
+are_few(const struct sq_decoder *d, size_t n)
+{
+	const struct layer *l = &d->layer[0];
+
+	return knows(&l->qkv, n) && knows(&l->o, n) && knows(&l->gu, n) &&
+	    knows(&l->down, n) && knows(&d->head, n);
+}
+
 /* Which form products of n tokens take. */
 static enum dec_form
 form_of(const struct sq_decoder *d, size_t n)
 {
-	if (d->s.mode == SQ_DEC_BF16)
-		return DEC_PLAIN;
-	return d->s.mode == SQ_DEC_W4 && n <= DEC_FEW ? DEC_ARRANGED :
+	return d->s.mode == SQ_DEC_BF16 || are_few(d, n) ? DEC_PLAIN :
 	    DEC_E4M3;
 }
 
@@ -543,19 +546,34 @@ x_of(const struct sq_decoder *d, void *p, enum dec_form f)
 
 static int
 product(struct sq_decoder *d, const struct lin *l, struct dec_x x, size_t n,
-    void *y, int silu)
+    void *y, int f32)
 {
-	struct sq_weight w = { .grid = SQ_INT4, .layout = SQ_ROWS,
-	    .rows = l->rows, .cols = l->cols, .data = l->w4,
-	    .group_rows = 1, .group_cols = l->group, .scale_type = SQ_F16,
-	    .scales = l->s4 };
-
-	if (x.form == DEC_ARRANGED) {
-		dec_few(sqc.stream, w, x.p, n, y, silu);
-		return 0;
-	}
 	return dec_gemm(d->gemm, x.form == DEC_E4M3 ? l->w8 : l->w16,
-	    x.form == DEC_E4M3 ? l->s8 : NULL, l->rows, l->cols, x, n, y, 0);
+	    x.form == DEC_E4M3 ? l->s8 : NULL, l->rows, l->cols, x, n, y,
+	    f32);
+}
+
+/* Few tokens: of x, or of rmsnorm(h) when there is a norm. */
+static void
+few(struct sq_decoder *d, const struct lin *l, const void *x, float *h,
+    const float *norm, size_t n, enum dec_end end, void *y)
+{
+	enum dec_format format = format_of(l);
+	struct dec_few f = { .format = format, .scale = l->s8,
+	    .w = format == DEC_W4 ? l->w4 : format == DEC_FP8 ? l->w8 :
+	    l->w16, .rows = (uint32_t)l->rows, .cols = (uint32_t)l->cols,
+	    .n = (uint32_t)n, .x = x, .eps = d->s.eps, .end = end, .y = y };
+
+	if (norm != NULL && dec_few_norms(l->cols, n)) {
+		f.x = NULL;
+		f.h = h;
+		f.norm = norm;
+	} else if (norm != NULL) {
+		dec_norm(sqc.stream, h, NULL, norm, d->s.eps, n, l->cols,
+		    x_of(d, d->x, DEC_PLAIN));
+		f.x = d->x;
+	}
+	dec_few(sqc.stream, f);
 }
 
 static size_t
@@ -594,6 +612,17 @@ look(struct sq_decoder *d, struct dec_step s, const struct prompts *p,
 		dec_form(sqc.stream, d->att, s.n, q, x);
 }
 
+static void
+few_block(struct sq_decoder *d, struct layer *l, struct dec_step s,
+    const struct prompts *p)
+{
+	few(d, &l->qkv, NULL, d->h, l->attn_norm, s.n, DEC_BF16, d->qkv);
+	look(d, s, p, x_of(d, d->y, DEC_PLAIN));
+	few(d, &l->o, d->y, NULL, NULL, s.n, DEC_ADD, d->h);
+	few(d, &l->gu, NULL, d->h, l->ffn_norm, s.n, DEC_SILU, d->y);
+	few(d, &l->down, d->y, NULL, NULL, s.n, DEC_ADD, d->h);
+}
+
 static int
 block(struct sq_decoder *d, size_t i, struct dec_step s,
     const struct prompts *p)
@@ -605,6 +634,10 @@ block(struct sq_decoder *d, size_t i, struct dec_step s,
 
 	s.k = l->k;
 	s.v = l->v;
+	if (are_few(d, s.n)) {
+		few_block(d, l, s, p);
+		return 0;
+	}
 	dec_norm(sqc.stream, d->h, i == 0 ? NULL : d->out, l->attn_norm, eps,
 	    s.n, d->s.dim, x);
 	if (product(d, &l->qkv, x, s.n, d->qkv, 0) < 0)
@@ -613,34 +646,38 @@ block(struct sq_decoder *d, size_t i, struct dec_step s,
 	if (product(d, &l->o, y, s.n, d->out, 0) < 0)
 		return -1;
 	dec_norm(sqc.stream, d->h, d->out, l->ffn_norm, eps, s.n, d->s.dim, x);
-	if (product(d, &l->gu, x, s.n, f == DEC_ARRANGED ? d->y : d->gu,
-	    1) < 0)
+	if (product(d, &l->gu, x, s.n, d->gu, 0) < 0)
 		return -1;
-	if (f != DEC_ARRANGED)
-		dec_silu(sqc.stream, d->gu, s.n, d->s.ffn, y);
+	dec_silu(sqc.stream, d->gu, s.n, d->s.ffn, y);
 	return product(d, &l->down, y, s.n, d->out, 0);
 }
 
-/* Tokens from rows of h (with what the last block adds, unless it is in h). */
+/* Logits from rows of h (with what the last block adds, unless it is in h). */
+static int
+logits(struct sq_decoder *d, float *h, const void *add, size_t n)
+{
+	struct dec_x x = x_of(d, d->x, form_of(d, n));
+
+	dec_norm(sqc.stream, h, add, d->norm, d->s.eps, n, d->s.dim, x);
+	if (!d->short_logits && product(d, &d->head, x, n, d->logits, 1) < 0)
+		d->short_logits = 1;
+	return d->short_logits ? product(d, &d->head, x, n, d->logits, 0) : 0;
+}
+
+/* The tokens after rows of h. */
 static int
 tokens(struct sq_decoder *d, float *h, const void *add, const uint32_t *slot,
     size_t n, int grow)
 {
-	struct dec_x x = x_of(d, d->x, d->s.mode == SQ_DEC_BF16 ? DEC_PLAIN :
-	    DEC_E4M3);
+	int is_few = are_few(d, n);
 
-	const void *w = x.form == DEC_E4M3 ? d->head.w8 : d->head.w16;
-	const float *scale = x.form == DEC_E4M3 ? d->head.s8 : NULL;
-
-	dec_norm(sqc.stream, h, add, d->norm, d->s.eps, n, d->s.dim, x);
-	if (!d->short_logits && dec_gemm(d->gemm, w, scale, d->head.rows,
-	    d->head.cols, x, n, d->logits, 1) < 0)
-		d->short_logits = 1;
-	if (d->short_logits && dec_gemm(d->gemm, w, scale, d->head.rows,
-	    d->head.cols, x, n, d->logits, 0) < 0)
+	if (is_few)
+		few(d, &d->head, NULL, h, d->norm, n, DEC_F32, d->logits);
+	else if (logits(d, h, add, n) < 0)
 		return -1;
-	dec_pick(sqc.stream, d->logits, d->short_logits, d->s.vocab, slot, n, d->best, d->next, d->made,
-	    d->nmade, d->s.context, d->length, grow);
+	dec_pick(sqc.stream, d->logits, !is_few && d->short_logits,
+	    d->s.vocab, slot, n, d->best, d->next, d->made, d->nmade,
+	    d->s.context, d->length, grow);
 	return 0;
 }
 
@@ -665,7 +702,7 @@ one_step(struct sq_decoder *d, size_t n)
 	for (i = 0; i < d->s.layers; i++)
 		if (block(d, i, s, NULL) < 0)
 			return -1;
-	return tokens(d, d->h, d->out, d->active, n, 1);
+	return tokens(d, d->h, are_few(d, n) ? NULL : d->out, d->active, n, 1);
 }
 
 /* The graph of n sequences.  The library picks its kernels in a step that is
@@ -838,8 +875,9 @@ run_prompts(struct sq_decoder *d, const struct pack *k, size_t n)
 		if (block(d, i, s, &p) < 0)
 			return -1;
 	/* what the last block adds is taken in by a norm of all rows */
-	dec_norm(sqc.stream, d->h, d->out, d->norm, d->s.eps, k->rows, q,
-	    x_of(d, d->x, DEC_PLAIN));
+	if (!are_few(d, k->rows))
+		dec_norm(sqc.stream, d->h, d->out, d->norm, d->s.eps, k->rows,
+		    q, x_of(d, d->x, DEC_PLAIN));
 	dec_gather(sqc.stream, d->h, d->row, n, q, d->last);
 	for (i = 0; i < n; i += m) {
 		m = n - i < DEC_LOGITS ? n - i : DEC_LOGITS;

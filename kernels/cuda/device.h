@@ -45,6 +45,12 @@ to_bf16(float f)
 	return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
+static __device__ inline uint32_t
+two_bf16(float a, float b)
+{
+	return (uint32_t)to_bf16(a) | (uint32_t)to_bf16(b) << 16;
+}
+
 static __device__ inline float
 from_bf16(uint16_t h)
 {

@@ -15,7 +15,6 @@
  * are added at the end, in order.
  */
 #include "base/grid.h"
-#include "kernels/cuda/dec.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/mma.h"
 
@@ -27,10 +26,6 @@
 #define NEARBY		(64 << 10)	/* bytes of activations in a block */
 
 #if GPU_MMA
-
-/* Where sums go: float32; bf16; or, rows being gate and up in turns of eight,
- * silu(gate) * up as bf16 in the order that arrange() makes. */
-enum end { END_F32, END_BF16, END_SILU };
 
 /* Columns of eight in the order of pair_of(). */
 static __global__ void
@@ -149,27 +144,14 @@ chunk(const struct sq_weight &w, const struct lane &l, const struct piece &p,
 			    scale[r / 2]);
 }
 
-template <int NT>
-static __device__ float
-sum_of(float (*all)[NT][8][TILE], int token, int row)
-{
-	float v = 0;
-	int k;
-
-	for (k = 0; k < BLOCK_WARPS; k++)
-		v += all[k][token / 8][token % 8][row];
-	return v;
-}
-
 /* The sums of all warps, one after the other. */
-template <int NT, enum end END>
+template <int NT>
 static __device__ void
 finish(float sum[NT][4], const struct lane &l, size_t row0,
     const struct sq_mat &y)
 {
 	__shared__ float all[BLOCK_WARPS][NT][8][TILE];
-	int w = threadIdx.x / 32, n, r, i, rows = END == END_SILU ? 8 : TILE;
-	uint16_t *h = (uint16_t *)y.p;
+	int w = threadIdx.x / 32, n, r, i, k;
 	size_t token;
 	float v;
 
@@ -180,27 +162,20 @@ finish(float sum[NT][4], const struct lane &l, size_t row0,
 			all[w][n][2 * l.t + (r & 1)][l.g + 8 * (r >> 1)] =
 			    sum[n][r];
 	__syncthreads();
-	for (i = threadIdx.x; i < NT * 8 * rows; i += blockDim.x) {
-		token = i / rows;
-		r = i % rows;
-		if (token >= y.rows || (END == END_F32 &&
-		    row0 + r >= y.cols))
+	for (i = threadIdx.x; i < NT * 8 * TILE; i += blockDim.x) {
+		token = i / TILE;
+		r = i % TILE;
+		if (token >= y.rows || row0 + r >= y.cols)
 			continue;
-		v = sum_of<NT>(all, (int)token, r);
-		if (END == END_F32)
-			row_of(y, token)[row0 + r] = v;
-		else if (END == END_BF16)
-			h[token * y.stride + row0 + r] = to_bf16(v);
-		else
-			h[token * y.stride + row0 / 2 + ((r & 3) << 1 |
-			    r >> 2)] = to_bf16(v / (1 + __expf(-v)) *
-			    sum_of<NT>(all, (int)token, r + 8));
+		for (v = 0, k = 0; k < BLOCK_WARPS; k++)
+			v += all[k][token / 8][token % 8][r];
+		row_of(y, token)[row0 + r] = v;
 	}
 }
 
 /* Activations wait in shared memory where all fit (NEAR): step is then 8 more
  * than the columns, so that tokens lie in different banks. */
-template <int NT, bool SCALE_IN, enum end END, bool NEAR>
+template <int NT, bool SCALE_IN, bool NEAR>
 static __global__ void __launch_bounds__(BLOCK_WARPS * 32)
 skinny(struct sq_weight w, const uint16_t *x, struct sq_mat y)
 {
@@ -247,7 +222,7 @@ skinny(struct sq_weight w, const uint16_t *x, struct sq_mat y)
 				fetch<SCALE_IN>(w, l, i + AHEAD *
 				    BLOCK_WARPS, p[u]);
 		}
-	finish<NT, END>(sum, l, row0, y);
+	finish<NT>(sum, l, row0, y);
 }
 
 int
@@ -260,7 +235,7 @@ sqc_skinny_knows(const struct sq_weight *w, size_t rows, size_t *temp)
 	    w->group_cols == 32) && (uintptr_t)w->data % 16 == 0;
 }
 
-template <int NT, bool SCALE_IN, enum end END>
+template <int NT, bool SCALE_IN>
 static void
 start(gpu_stream s, const struct sq_weight &w, const uint16_t *x,
     const struct sq_mat &y)
@@ -270,16 +245,16 @@ start(gpu_stream s, const struct sq_weight &w, const uint16_t *x,
 	static size_t allowed = 32 << 10;
 
 	if (bytes > NEARBY) {
-		launch(skinny<NT, SCALE_IN, END, false>, grid, BLOCK_WARPS *
+		launch(skinny<NT, SCALE_IN, false>, grid, BLOCK_WARPS *
 		    32, 0, s, w, x, y);
 		return;
 	}
 	if (bytes > allowed && GPU(FuncSetAttribute)((const void *)
-	    skinny<NT, SCALE_IN, END, true>,
+	    skinny<NT, SCALE_IN, true>,
 	    GPU(FuncAttributeMaxDynamicSharedMemorySize), NEARBY) ==
 	    GPU(Success))
 		allowed = NEARBY;
-	launch(skinny<NT, SCALE_IN, END, true>, grid, BLOCK_WARPS * 32, bytes,
+	launch(skinny<NT, SCALE_IN, true>, grid, BLOCK_WARPS * 32, bytes,
 	    s, w, x, y);
 }
 
@@ -289,9 +264,9 @@ start_f32(gpu_stream s, const struct sq_weight &w, const uint16_t *x,
     const struct sq_mat &y)
 {
 	if (w.group_cols % CHUNK == 0)
-		start<NT, false, END_F32>(s, w, x, y);
+		start<NT, false>(s, w, x, y);
 	else
-		start<NT, true, END_F32>(s, w, x, y);
+		start<NT, true>(s, w, x, y);
 }
 
 void
@@ -309,24 +284,6 @@ sqc_skinny(gpu_stream s, struct sq_weight w, struct sq_mat x, struct sq_mat y,
 		start_f32<4>(s, w, t, y);
 }
 
-void
-dec_few(gpu_stream s, struct sq_weight w, const void *x, size_t n, void *y,
-    int silu)
-{
-	size_t out = silu ? w.rows / 2 : w.rows;
-	struct sq_mat m = { y, SQ_BF16, n, out, out };
-	const uint16_t *t = (const uint16_t *)x;
-
-	if (silu && n <= 8)
-		start<1, false, END_SILU>(s, w, t, m);
-	else if (silu)
-		start<2, false, END_SILU>(s, w, t, m);
-	else if (n <= 8)
-		start<1, false, END_BF16>(s, w, t, m);
-	else
-		start<2, false, END_BF16>(s, w, t, m);
-}
-
 #else
 
 int
@@ -341,13 +298,6 @@ sqc_skinny(gpu_stream s, struct sq_weight w, struct sq_mat x, struct sq_mat y,
     void *temp)
 {
 	(void)s, (void)w, (void)x, (void)y, (void)temp;
-}
-
-void
-dec_few(gpu_stream s, struct sq_weight w, const void *x, size_t n, void *y,
-    int silu)
-{
-	(void)s, (void)w, (void)x, (void)n, (void)y, (void)silu;
 }
 
 #endif
