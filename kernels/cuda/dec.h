@@ -15,7 +15,7 @@
 #include "kernels/cuda/cuda.h"
 #include "kernels/decoder.h"
 
-#define DEC_FEW		16		/* tokens that dec_few() takes */
+#define DEC_FEW		4		/* tokens that dec_few() takes */
 #define DEC_PARTS	32		/* of a row of logits */
 #define DEC_LOGITS	64		/* rows of logits at a time, in prefill */
 
@@ -32,6 +32,16 @@ struct dec_x {
 	float *scale;			/* [rows], E4M3 only */
 };
 
+/* What a product of many tokens leaves, bf16.  Of e4m3 and up to DEC_BARE tokens
+ * these are the bare sums, to be multiplied by the scales of both: the vendor's
+ * products with scales are few, and slow for such numbers. */
+#define DEC_BARE	512
+
+struct dec_y {
+	const void *p;
+	const float *row, *col;		/* [rows], [cols], or NULL */
+};
+
 /* Everything that a step's kernels know about its tokens. */
 struct dec_step {
 	uint32_t n;			/* tokens */
@@ -42,19 +52,20 @@ struct dec_step {
 	uint32_t max_pages;
 	uint32_t heads, kv_heads, dim;	/* dim: of a head */
 	const float *angles;
+	const float *row, *col;		/* scales of qkv, or NULL */
 	int fp8;			/* the cache */
 	void *k, *v;			/* of one layer */
 };
 
 void	 dec_embed(gpu_stream, const void *table, size_t dim,
 	    const uint32_t *ids, const uint32_t *slot, size_t n, float *h);
-/* h += add (unless NULL); x = rmsnorm(h) in its form. */
-void	 dec_norm(gpu_stream, float *h, const void *add, const float *w,
+/* h += add (unless it is NULL); x = rmsnorm(h) in its form. */
+void	 dec_norm(gpu_stream, float *h, struct dec_y add, const float *w,
 	    float eps, size_t n, size_t dim, struct dec_x x);
 /* Rows `row' of h, each to its place: the last tokens of prompts. */
 void	 dec_gather(gpu_stream, const float *h, const uint32_t *row, size_t n,
 	    size_t dim, float *to);
-void	 dec_silu(gpu_stream, const void *gate_up, size_t n, size_t ffn,
+void	 dec_silu(gpu_stream, struct dec_y gate_up, size_t n, size_t ffn,
 	    struct dec_x x);
 /* bf16 [n][dim] to another form. */
 void	 dec_form(gpu_stream, const void *in, size_t n, size_t dim,
@@ -63,9 +74,10 @@ void	 dec_form(gpu_stream, const void *in, size_t n, size_t dim,
  * on: tokens first[i] .. first[i + 1] - 1. */
 void	 dec_rope(gpu_stream, struct dec_step, void *qkv,
 	    const uint32_t *first, size_t prompts, size_t longest);
-/* The greatest logit's id is what the slot makes next.  best: room for
- * DEC_PARTS pairs of 32 bits for each of the n. */
-void	 dec_pick(gpu_stream, const void *logits, int bf16, size_t vocab,
+/* The greatest logit's id is what the slot makes next.  col: scales, or NULL.
+ * best: room for DEC_PARTS pairs of 32 bits for each of the n. */
+void	 dec_pick(gpu_stream, const void *logits, int bf16, const float *col,
+	    size_t vocab,
 	    const uint32_t *slot, size_t n, void *best, uint32_t *next,
 	    uint32_t *made, uint32_t *nmade, size_t most, uint32_t *length,
 	    int grow);
@@ -79,7 +91,8 @@ void	 dec_ones(gpu_stream, float *p, size_t n);
 void	 dec_rows_e4m3(gpu_stream, const void *bf16, size_t rows, size_t cols,
 	    void *out, float *scale);
 
-/* How a weight lies in memory: units of DEC_W4_UNIT bytes, or rows. */
+/* How a weight lies in memory: units of 16 rows x 128 columns, of which
+ * DEC_W4_UNIT is the size, or rows. */
 enum dec_format { DEC_W4, DEC_FP8, DEC_DENSE };
 
 #define DEC_W4_UNIT	(16 * 128 / 2 + 16 * 2)
@@ -104,11 +117,11 @@ struct dec_few {
 int	 dec_few_knows(enum dec_format, size_t rows, size_t cols, size_t n);
 int	 dec_few_norms(size_t cols, size_t n);
 void	 dec_few(gpu_stream, struct dec_few);
-/* Codes of rows, with f16 scales, into units; the first goes to row `first'.
- * turns: eight rows go in, eight are left out. */
+/* Codes of rows, with f16 scales, into units of a weight of `all' rows; the
+ * first goes to row `first'.  turns: eight rows go in, eight are left out. */
 void	 dec_pack_w4(gpu_stream, const void *codes, const void *scales,
 	    size_t rows, size_t cols, size_t group, size_t first, int turns,
-	    void *out);
+	    size_t all, void *out);
 
 size_t	 dec_attn_floats(const struct dec_step *, size_t splits);
 void	 dec_attn(gpu_stream, struct dec_step, const void *qkv, size_t splits,
@@ -118,6 +131,10 @@ void	 dec_merge(gpu_stream, struct dec_step, const float *sums,
 	    size_t splits, struct dec_x x);
 
 /* Causal attention within prompts: tokens first[i] .. first[i + 1] - 1. */
+/* The same where it runs (Hopper, heads of 128), else -1; rows: of all. */
+int	 dec_prompts_wg(gpu_stream, const void *qkv, const uint32_t *first,
+	    size_t n, size_t rows, size_t longest, uint32_t heads,
+	    uint32_t kv_heads, void *out);
 void	 dec_prompts(gpu_stream, const void *qkv, const uint32_t *first,
 	    size_t n, size_t longest, uint32_t heads, uint32_t kv_heads,
 	    uint32_t dim, void *out);

@@ -13,7 +13,7 @@
 struct plan {
 	struct plan *next;
 	size_t rows, cols, n;
-	int fp8, f32;
+	int fp8, f32, scaled;
 	cublasLtMatmulDesc_t op;
 	cublasLtMatrixLayout_t a, b, d;
 	cublasLtMatmulAlgo_t algo;
@@ -115,17 +115,19 @@ describe(struct plan *p)
 		return -1;
 	if (!p->fp8)
 		return 0;
-	return set(p->op, CUBLASLT_MATMUL_DESC_A_SCALE_MODE, &mode,
-	    sizeof(mode)) < 0 || set(p->op,
-	    CUBLASLT_MATMUL_DESC_B_SCALE_MODE, &mode, sizeof(mode)) < 0 ||
-	    set(p->op, CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast,
-	    sizeof(fast)) < 0 ? -1 : 0;
+	if (set(p->op, CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast,
+	    sizeof(fast)) < 0)
+		return -1;
+	return p->scaled && (set(p->op, CUBLASLT_MATMUL_DESC_A_SCALE_MODE,
+	    &mode, sizeof(mode)) < 0 || set(p->op,
+	    CUBLASLT_MATMUL_DESC_B_SCALE_MODE, &mode, sizeof(mode)) < 0) ?
+	    -1 : 0;
 }
 
 static int
 scales(struct plan *p, const float *a, const float *b)
 {
-	if (!p->fp8)
+	if (!p->scaled)
 		return 0;
 	return set(p->op, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &a,
 	    sizeof(a)) < 0 || set(p->op,
@@ -226,23 +228,21 @@ choose(struct dec_gemm *g, struct plan *p, const struct trial *t)
 }
 
 static struct plan *
-plan(struct dec_gemm *g, size_t rows, size_t cols, size_t n, const float *a,
-    const float *b, int f32, const struct trial *t)
+plan(struct dec_gemm *g, const struct plan *like, const float *wscale,
+    const float *xscale, const struct trial *t)
 {
 	struct plan *p;
 
 	for (p = g->plans; p != NULL; p = p->next)
-		if (p->rows == rows && p->cols == cols && p->n == n &&
-		    p->fp8 == (a != NULL) && p->f32 == f32)
-			return scales(p, a, b) < 0 ? NULL : p;
-	if ((p = calloc(1, sizeof(*p))) == NULL)
+		if (p->rows == like->rows && p->cols == like->cols &&
+		    p->n == like->n && p->fp8 == like->fp8 &&
+		    p->f32 == like->f32 && p->scaled == like->scaled)
+			return scales(p, wscale, xscale) < 0 ? NULL : p;
+	if ((p = malloc(sizeof(*p))) == NULL)
 		return NULL;
-	p->rows = rows;
-	p->cols = cols;
-	p->n = n;
-	p->fp8 = a != NULL;
-	p->f32 = f32;
-	if (describe(p) < 0 || scales(p, a, b) < 0 || choose(g, p, t) < 0) {
+	*p = *like;
+	if (describe(p) < 0 || scales(p, wscale, xscale) < 0 ||
+	    choose(g, p, t) < 0) {
 		drop(p);
 		return NULL;
 	}
@@ -254,12 +254,15 @@ int
 dec_gemm(struct dec_gemm *g, const void *w, const float *wscale, size_t rows,
     size_t cols, struct dec_x x, size_t n, void *y, int f32)
 {
+	struct plan like = { .rows = rows, .cols = cols, .n = n,
+	    .fp8 = x.form == DEC_E4M3, .f32 = f32,
+	    .scaled = wscale != NULL };
 	struct trial t = { w, x.p, y };
 	struct plan *p;
 
-	if (wscale != NULL)
-		n = (n + 15) / 16 * 16;
-	if ((p = plan(g, rows, cols, n, wscale, x.scale, f32, &t)) == NULL)
+	if (like.fp8)
+		like.n = (n + 15) / 16 * 16;
+	if ((p = plan(g, &like, wscale, x.scale, &t)) == NULL)
 		return -1;
 	return run(g, p, &p->algo, &t);
 }

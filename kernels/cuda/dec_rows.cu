@@ -6,6 +6,7 @@
 #include "kernels/cuda/launch.h"
 
 #define THREADS	256
+#define MANY	256			/* rows: enough blocks for small ones */
 
 static __device__ float
 block_max(float v, float *part)
@@ -113,8 +114,23 @@ dec_embed(gpu_stream s, const void *table, size_t dim, const uint32_t *ids,
 	    (const uint16_t *)table, dim, ids, slot, h);
 }
 
+/* Four of a row of y. */
+static __device__ float4
+four_of(const struct dec_y &y, size_t row, size_t n, size_t j)
+{
+	float4 v = four_bf16(((const uint2 *)y.p)[row * (n / 4) + j]), c;
+	float r;
+
+	if (y.row == NULL)
+		return v;
+	r = y.row[row];
+	c = ((const float4 *)y.col)[j];
+	return make_float4(v.x * r * c.x, v.y * r * c.y, v.z * r * c.z,
+	    v.w * r * c.w);
+}
+
 static __global__ void
-norm(float4 *h, const uint2 *add, const float4 *w, float eps, size_t dim,
+norm(float4 *h, struct dec_y add, const float4 *w, float eps, size_t dim,
     struct dec_x x)
 {
 	extern __shared__ float4 v[];
@@ -127,8 +143,8 @@ norm(float4 *h, const uint2 *add, const float4 *w, float eps, size_t dim,
 	wait_for_others();
 	for (j = threadIdx.x; j < n; j += blockDim.x) {
 		a = h[first + j];
-		if (add != NULL) {
-			b = four_bf16(add[first + j]);
+		if (add.p != NULL) {
+			b = four_of(add, blockIdx.x, dim, j);
 			a.x += b.x;
 			a.y += b.y;
 			a.z += b.z;
@@ -150,12 +166,11 @@ norm(float4 *h, const uint2 *add, const float4 *w, float eps, size_t dim,
 }
 
 void
-dec_norm(gpu_stream s, float *h, const void *add, const float *w, float eps,
+dec_norm(gpu_stream s, float *h, struct dec_y add, const float *w, float eps,
     size_t n, size_t dim, struct dec_x x)
 {
 	launch(norm, dim3((unsigned)n), threads_for(dim), dim * sizeof(float),
-	    s, (float4 *)h, (const uint2 *)add, (const float4 *)w, eps, dim,
-	    x);
+	    s, (float4 *)h, add, (const float4 *)w, eps, dim, x);
 }
 
 static __global__ void
@@ -182,19 +197,19 @@ silu_of(float g, float u)
 }
 
 static __global__ void
-silu(const uint2 *gu, size_t ffn, struct dec_x x)
+silu(struct dec_y gu, size_t ffn, struct dec_x x)
 {
 	extern __shared__ float4 v[];
 	__shared__ float part[1024 / 16];
-	const uint2 *g = gu + blockIdx.x * (ffn / 2), *u = g + ffn / 4;
 	float4 a, b;
 	size_t j;
 
 	let_next_start();
 	wait_for_others();
+#pragma unroll 4
 	for (j = threadIdx.x; j < ffn / 4; j += blockDim.x) {
-		a = four_bf16(g[j]);
-		b = four_bf16(u[j]);
+		a = four_of(gu, blockIdx.x, 2 * ffn, j);
+		b = four_of(gu, blockIdx.x, 2 * ffn, j + ffn / 4);
 		v[j] = make_float4(silu_of(a.x, b.x), silu_of(a.y, b.y),
 		    silu_of(a.z, b.z), silu_of(a.w, b.w));
 	}
@@ -203,12 +218,12 @@ silu(const uint2 *gu, size_t ffn, struct dec_x x)
 }
 
 void
-dec_silu(gpu_stream s, const void *gate_up, size_t n, size_t ffn,
+dec_silu(gpu_stream s, struct dec_y gate_up, size_t n, size_t ffn,
     struct dec_x x)
 {
 	allow((const void *)silu, ffn * sizeof(float));
-	launch(silu, dim3((unsigned)n), threads_for(ffn), ffn * sizeof(float),
-	    s, (const uint2 *)gate_up, ffn, x);
+	launch(silu, dim3((unsigned)n), n > MANY ? 512 : threads_for(ffn),
+	    ffn * sizeof(float), s, gate_up, ffn, x);
 }
 
 static __global__ void
@@ -261,7 +276,7 @@ cache_put2(const struct dec_step &d, void *to, size_t at, float a, float b)
 }
 
 /* A thread for two pairs of a head; a block has some heads of a token.  Of a
- * prompt, values() puts what belongs to v. */
+ * prompt, values() puts what belongs to v once it has its scale. */
 static __global__ void
 rope(struct dec_step d, uint32_t *qkv, unsigned some, int prefill)
 {
@@ -276,7 +291,7 @@ rope(struct dec_step d, uint32_t *qkv, unsigned some, int prefill)
 
 	let_next_start();
 	wait_for_others();
-	if (head >= d.heads + (prefill ? 1 : 2) * d.kv_heads)
+	if (head >= d.heads + 2 * d.kv_heads)
 		return;
 	slot = d.slot[i];
 	pos = d.pos != NULL ? d.pos[i] : d.length[slot];
@@ -286,6 +301,20 @@ rope(struct dec_step d, uint32_t *qkv, unsigned some, int prefill)
 	a1 = __uint_as_float(x & 0xffff0000);
 	b0 = __uint_as_float(y << 16);
 	b1 = __uint_as_float(y & 0xffff0000);
+	if (d.row != NULL) {
+		c = *(const float2 *)(d.col + head * d.dim + e);
+		s = *(const float2 *)(d.col + head * d.dim + e + half);
+		r0 = d.row[i];
+		a0 *= r0 * c.x;
+		a1 *= r0 * c.y;
+		b0 *= r0 * s.x;
+		b1 *= r0 * s.y;
+	}
+	if (prefill && head >= d.heads + d.kv_heads) {
+		p[0] = two_bf16(a0, a1);
+		p[half / 2] = two_bf16(b0, b1);
+		return;
+	}
 	page = head < d.heads ? 0 :
 	    d.table[(size_t)slot * d.max_pages + pos / SQ_DEC_PAGE];
 	if (head >= d.heads + d.kv_heads) {
@@ -353,7 +382,7 @@ dec_rope(gpu_stream s, struct dec_step d, void *qkv, const uint32_t *first,
     size_t prompts, size_t longest)
 {
 	unsigned some = THREADS / (d.dim / 4), heads = d.heads + d.kv_heads *
-	    (prompts > 0 ? 1 : 2);
+	    (prompts > 0 && d.row == NULL ? 1 : 2);
 	dim3 pages((unsigned)((longest + SQ_DEC_PAGE - 1) / SQ_DEC_PAGE),
 	    d.kv_heads, (unsigned)prompts);
 
@@ -398,7 +427,7 @@ warp_best(float &v, uint32_t &id)
 /* The first of the greatest of a part of a row; NaN is never one. */
 template <typename T>
 static __global__ void
-pick_part(const T *logits, uint32_t vocab, uint2 *best)
+pick_part(const T *logits, const float *col, uint32_t vocab, uint2 *best)
 {
 	__shared__ float bv[32];
 	__shared__ uint32_t bi[32];
@@ -412,7 +441,7 @@ pick_part(const T *logits, uint32_t vocab, uint2 *best)
 	j = (uint32_t)((uint64_t)vocab * blockIdx.y / gridDim.y);
 	to = (uint32_t)((uint64_t)vocab * (blockIdx.y + 1) / gridDim.y);
 	for (j += threadIdx.x; j < to; j += blockDim.x)
-		prefer(v, id, value(x[j]), j);
+		prefer(v, id, value(x[j]) * (col == NULL ? 1 : col[j]), j);
 	warp_best(v, id);
 	if (threadIdx.x % GPU_WARP == 0) {
 		bv[threadIdx.x / GPU_WARP] = v;
@@ -455,18 +484,20 @@ pick(const uint2 *best, uint32_t parts, uint32_t vocab, const uint32_t *slot,
 }
 
 void
-dec_pick(gpu_stream s, const void *logits, int bf16, size_t vocab,
-    const uint32_t *slot, size_t n, void *best, uint32_t *next,
+dec_pick(gpu_stream s, const void *logits, int bf16, const float *col,
+    size_t vocab, const uint32_t *slot, size_t n, void *best, uint32_t *next,
     uint32_t *made, uint32_t *nmade, size_t most, uint32_t *length, int grow)
 {
 	dim3 grid((unsigned)n, DEC_PARTS);
 
 	if (bf16)
 		launch(pick_part<uint16_t>, grid, THREADS, 0, s,
-		    (const uint16_t *)logits, (uint32_t)vocab, (uint2 *)best);
+		    (const uint16_t *)logits, col, (uint32_t)vocab, (uint2 *)
+		    best);
 	else
 		launch(pick_part<float>, grid, THREADS, 0, s,
-		    (const float *)logits, (uint32_t)vocab, (uint2 *)best);
+		    (const float *)logits, col, (uint32_t)vocab, (uint2 *)
+		    best);
 	launch(pick, dim3((unsigned)n), 64, 0, s, (const uint2 *)best,
 	    (uint32_t)DEC_PARTS, (uint32_t)vocab, slot, next, made, nmade,
 	    most, length, grow);

@@ -345,7 +345,7 @@ put_w4(struct lin *l, enum sq_dec_role role, size_t row,
 
 	dec_pack_w4(sqc.stream, w->data, w->scales, w->rows, w->cols,
 	    w->group_cols, role == SQ_DEC_UP ? 8 : turns ? 0 : row, turns,
-	    l->w4);
+	    l->rows, l->w4);
 }
 
 static int
@@ -527,7 +527,7 @@ are_few(const struct sq_decoder *d, size_t n)
 	const struct layer *l = &d->layer[0];
 
 	return knows(&l->qkv, n) && knows(&l->o, n) && knows(&l->gu, n) &&
-	    knows(&l->down, n) && knows(&d->head, n);
+	    knows(&l->down, n);
 }
 
 /* Which form products of n tokens take. */
@@ -548,9 +548,19 @@ static int
 product(struct sq_decoder *d, const struct lin *l, struct dec_x x, size_t n,
     void *y, int f32)
 {
+	int bare = x.form != DEC_E4M3 || n <= DEC_BARE;
+
 	return dec_gemm(d->gemm, x.form == DEC_E4M3 ? l->w8 : l->w16,
-	    x.form == DEC_E4M3 ? l->s8 : NULL, l->rows, l->cols, x, n, y,
-	    f32);
+	    bare ? NULL : l->s8, l->rows, l->cols, x, n, y, f32);
+}
+
+/* What it left at y. */
+static struct dec_y
+made_of(const struct lin *l, struct dec_x x, size_t n, const void *y)
+{
+	if (x.form != DEC_E4M3 || n > DEC_BARE)
+		return (struct dec_y){ y, NULL, NULL };
+	return (struct dec_y){ y, x.scale, l->s8 };
 }
 
 /* Few tokens: of x, or of rmsnorm(h) when there is a norm. */
@@ -569,21 +579,21 @@ few(struct sq_decoder *d, const struct lin *l, const void *x, float *h,
 		f.h = h;
 		f.norm = norm;
 	} else if (norm != NULL) {
-		dec_norm(sqc.stream, h, NULL, norm, d->s.eps, n, l->cols,
-		    x_of(d, d->x, DEC_PLAIN));
+		dec_norm(sqc.stream, h, (struct dec_y){ NULL, NULL, NULL },
+		    norm, d->s.eps, n, l->cols, x_of(d, d->x, DEC_PLAIN));
 		f.x = d->x;
 	}
 	dec_few(sqc.stream, f);
 }
 
+/* Two blocks for each multiprocessor, or one for a KV head of a sequence. */
 static size_t
 splits(const struct sq_decoder *d, size_t n)
 {
-	size_t blocks = n * d->s.kv_heads;
-	size_t want = (6 * (size_t)sqc.units + blocks - 1) / blocks;
-	size_t most = (d->s.context / SQ_DEC_PAGE + 1);
+	size_t want = 2 * (size_t)sqc.units / (n * d->s.kv_heads);
+	size_t most = d->s.context / SQ_DEC_PAGE + 1;
 
-	want = want > MOST_SPLITS ? MOST_SPLITS : want;
+	want = want > MOST_SPLITS ? MOST_SPLITS : want < 1 ? 1 : want;
 	return want > most ? most : want;
 }
 
@@ -597,6 +607,7 @@ look(struct sq_decoder *d, struct dec_step s, const struct prompts *p,
     struct dec_x x)
 {
 	size_t q = d->s.heads * d->s.head_dim, cut;
+	void *to = x.form == DEC_PLAIN ? x.p : d->att;
 
 	dec_rope(sqc.stream, s, d->qkv, d->first, p == NULL ? 0 : p->n,
 	    p == NULL ? 0 : p->longest);
@@ -606,10 +617,20 @@ look(struct sq_decoder *d, struct dec_step s, const struct prompts *p,
 		dec_merge(sqc.stream, s, d->sums, cut, x);
 		return;
 	}
-	dec_prompts(sqc.stream, d->qkv, d->first, p->n, p->longest, s.heads,
-	    s.kv_heads, s.dim, x.form == DEC_PLAIN ? x.p : d->att);
+	if (s.dim != 128 || dec_prompts_wg(sqc.stream, d->qkv, d->first, p->n,
+	    s.n, p->longest, s.heads, s.kv_heads, to) < 0)
+		dec_prompts(sqc.stream, d->qkv, d->first, p->n, p->longest,
+		    s.heads, s.kv_heads, s.dim, to);
 	if (x.form != DEC_PLAIN)
 		dec_form(sqc.stream, d->att, s.n, q, x);
+}
+
+/* What block i has made and not yet added. */
+static struct dec_y
+last_of(const struct sq_decoder *d, size_t i, size_t n)
+{
+	return made_of(&d->layer[i].down, x_of(d, NULL, form_of(d, n)), n,
+	    d->out);
 }
 
 static void
@@ -630,6 +651,7 @@ block(struct sq_decoder *d, size_t i, struct dec_step s,
 	struct layer *l = &d->layer[i];
 	enum dec_form f = form_of(d, s.n);
 	struct dec_x x = x_of(d, d->x, f), y = x_of(d, d->y, f);
+	const struct dec_y none = { NULL, NULL, NULL };
 	float eps = d->s.eps;
 
 	s.k = l->k;
@@ -638,25 +660,30 @@ block(struct sq_decoder *d, size_t i, struct dec_step s,
 		few_block(d, l, s, p);
 		return 0;
 	}
-	dec_norm(sqc.stream, d->h, i == 0 ? NULL : d->out, l->attn_norm, eps,
-	    s.n, d->s.dim, x);
+	dec_norm(sqc.stream, d->h, i == 0 ? none : last_of(d, i - 1, s.n), l->attn_norm, eps, s.n, d->s.dim, x);
 	if (product(d, &l->qkv, x, s.n, d->qkv, 0) < 0)
 		return -1;
+	if (f == DEC_E4M3 && s.n <= DEC_BARE) {
+		s.row = x.scale;
+		s.col = l->qkv.s8;
+	}
 	look(d, s, p, y);
 	if (product(d, &l->o, y, s.n, d->out, 0) < 0)
 		return -1;
-	dec_norm(sqc.stream, d->h, d->out, l->ffn_norm, eps, s.n, d->s.dim, x);
+	dec_norm(sqc.stream, d->h, made_of(&l->o, y, s.n, d->out), l->ffn_norm,
+	    eps, s.n, d->s.dim, x);
 	if (product(d, &l->gu, x, s.n, d->gu, 0) < 0)
 		return -1;
-	dec_silu(sqc.stream, d->gu, s.n, d->s.ffn, y);
+	dec_silu(sqc.stream, made_of(&l->gu, x, s.n, d->gu), s.n, d->s.ffn, y);
 	return product(d, &l->down, y, s.n, d->out, 0);
 }
 
 /* Logits from rows of h (with what the last block adds, unless it is in h). */
 static int
-logits(struct sq_decoder *d, float *h, const void *add, size_t n)
+logits(struct sq_decoder *d, float *h, struct dec_y add, size_t n)
 {
-	struct dec_x x = x_of(d, d->x, form_of(d, n));
+	struct dec_x x = x_of(d, d->x, d->s.mode == SQ_DEC_BF16 ? DEC_PLAIN :
+	    DEC_E4M3);
 
 	dec_norm(sqc.stream, h, add, d->norm, d->s.eps, n, d->s.dim, x);
 	if (!d->short_logits && product(d, &d->head, x, n, d->logits, 1) < 0)
@@ -666,19 +693,28 @@ logits(struct sq_decoder *d, float *h, const void *add, size_t n)
 
 /* The tokens after rows of h. */
 static int
-tokens(struct sq_decoder *d, float *h, const void *add, const uint32_t *slot,
+tokens(struct sq_decoder *d, float *h, struct dec_y add, const uint32_t *slot,
     size_t n, int grow)
 {
-	int is_few = are_few(d, n);
+	int is_few = add.p == NULL && knows(&d->head, n);
 
 	if (is_few)
 		few(d, &d->head, NULL, h, d->norm, n, DEC_F32, d->logits);
 	else if (logits(d, h, add, n) < 0)
 		return -1;
 	dec_pick(sqc.stream, d->logits, !is_few && d->short_logits,
-	    d->s.vocab, slot, n, d->best, d->next, d->made, d->nmade,
+	    is_few ? NULL : d->head.s8, d->s.vocab, slot, n, d->best, d->next, d->made, d->nmade,
 	    d->s.context, d->length, grow);
 	return 0;
+}
+
+/* What the last block leaves to be added, of n tokens. */
+static struct dec_y
+left_over(const struct sq_decoder *d, size_t n)
+{
+	if (are_few(d, n))
+		return (struct dec_y){ NULL, NULL, NULL };
+	return last_of(d, d->s.layers - 1, n);
 }
 
 static struct dec_step
@@ -702,7 +738,7 @@ one_step(struct sq_decoder *d, size_t n)
 	for (i = 0; i < d->s.layers; i++)
 		if (block(d, i, s, NULL) < 0)
 			return -1;
-	return tokens(d, d->h, are_few(d, n) ? NULL : d->out, d->active, n, 1);
+	return tokens(d, d->h, left_over(d, n), d->active, n, 1);
 }
 
 /* The graph of n sequences.  The library picks its kernels in a step that is
@@ -865,6 +901,7 @@ static int
 run_prompts(struct sq_decoder *d, const struct pack *k, size_t n)
 {
 	struct dec_step s = step_of(d, k->rows);
+	const struct dec_y none = { NULL, NULL, NULL };
 	struct prompts p = { n, k->longest };
 	size_t i, m, q = d->s.dim;
 
@@ -876,12 +913,12 @@ run_prompts(struct sq_decoder *d, const struct pack *k, size_t n)
 			return -1;
 	/* what the last block adds is taken in by a norm of all rows */
 	if (!are_few(d, k->rows))
-		dec_norm(sqc.stream, d->h, d->out, d->norm, d->s.eps, k->rows,
-		    q, x_of(d, d->x, DEC_PLAIN));
+		dec_norm(sqc.stream, d->h, left_over(d, k->rows), d->norm,
+		    d->s.eps, k->rows, q, x_of(d, d->x, DEC_PLAIN));
 	dec_gather(sqc.stream, d->h, d->row, n, q, d->last);
 	for (i = 0; i < n; i += m) {
 		m = n - i < DEC_LOGITS ? n - i : DEC_LOGITS;
-		if (tokens(d, d->last + i * q, NULL, d->active + i, m, 0) < 0)
+		if (tokens(d, d->last + i * q, none, d->active + i, m, 0) < 0)
 			return -1;
 	}
 	return 0;

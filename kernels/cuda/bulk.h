@@ -1,0 +1,62 @@
+/* Copies of whole pieces into shared memory, and the barriers that they are
+ * waited for with: their phases alternate in parity, from 0. */
+#ifndef SQ_KERNELS_CUDA_BULK_H
+#define SQ_KERNELS_CUDA_BULK_H
+
+#include "kernels/cuda/device.h"
+
+static __device__ inline uint32_t
+shared_at(const void *p)
+{
+	return (uint32_t)__cvta_generic_to_shared(p);
+}
+
+static __device__ inline void
+bar_init(uint32_t bar, uint32_t count)
+{
+	asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" :: "r"(bar),
+	    "r"(count));
+}
+
+/* The copy engine sees barriers that were made. */
+static __device__ inline void
+bars_made(void)
+{
+	asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+	asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+static __device__ inline void
+bar_arrive(uint32_t bar)
+{
+	asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" :: "r"(bar) :
+	    "memory");
+}
+
+static __device__ inline void
+bar_expect(uint32_t bar, uint32_t bytes)
+{
+	asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;"
+	    :: "r"(bar), "r"(bytes) : "memory");
+}
+
+static __device__ inline void
+bar_wait(uint32_t bar, uint32_t parity)
+{
+	asm volatile("{\n"
+	    ".reg .pred done;\n"
+	    "again:\n"
+	    "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+	    "@!done bra again;\n"
+	    "}" :: "r"(bar), "r"(parity) : "memory");
+}
+
+static __device__ inline void
+bulk(uint32_t to, const void *from, uint32_t bytes, uint32_t bar)
+{
+	asm volatile("cp.async.bulk.shared::cluster.global."
+	    "mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
+	    :: "r"(to), "l"(from), "r"(bytes), "r"(bar) : "memory");
+}
+
+#endif
