@@ -5,6 +5,8 @@
 
 #include "kernels/cuda/device.h"
 
+#if GPU_HOPPER
+
 static __device__ inline uint32_t
 shared_at(const void *p)
 {
@@ -59,4 +61,5 @@ bulk(uint32_t to, const void *from, uint32_t bytes, uint32_t bar)
 	    :: "r"(to), "l"(from), "r"(bytes), "r"(bar) : "memory");
 }
 
+#endif
 #endif

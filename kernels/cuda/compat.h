@@ -56,5 +56,12 @@ typedef GPU(Error_t) gpu_error;
 #define GPU_MMA		0
 #endif
 
+/* Only where copies, clusters and tensor cores are Hopper's. */
+#if GPU_MMA && defined(__CUDA_ARCH_LIST__)
+#define GPU_HOPPER	(__CUDA_ARCH_LIST__ == 900)
+#else
+#define GPU_HOPPER	0
+#endif
+
 #endif
 #endif

@@ -42,7 +42,7 @@
 #define W4_SLOT		(1024 + 4 * 32)
 #define PIECES		2		/* of eight columns, of a thread */
 
-#if GPU_MMA
+#if GPU_HOPPER
 
 enum source { FROM_X, FROM_FAR, FROM_H };
 
@@ -384,7 +384,7 @@ place_of(const struct dec_few &f, uint32_t tile)
 	p.at = (size_t)p.token * (END == DEC_SILU ? f.rows / 2 : f.rows) +
 	    p.row;
 	p.any = p.token < f.n;
-	p.old = END == DEC_ADD && p.any ? ((const float *)f.y)[p.at] : 0;
+	p.old = END == DEC_ADD && p.any ? __ldcg((const float *)f.y + p.at) : 0;
 	return p;
 }
 

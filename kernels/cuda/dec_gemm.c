@@ -220,7 +220,7 @@ choose(struct dec_gemm *g, struct plan *p, const struct trial *t)
 	if (sqc_ok(cudaStreamIsCapturing(sqc.stream, &captured),
 	    "stream") < 0)
 		return -1;
-	if (captured == cudaStreamCaptureStatusNone)
+	if (n > 1 && captured == cudaStreamCaptureStatusNone)
 		fastest(g, p, r, n, t);
 	else
 		p->algo = r[0].algo;

@@ -617,10 +617,8 @@ look(struct sq_decoder *d, struct dec_step s, const struct prompts *p,
 		dec_merge(sqc.stream, s, d->sums, cut, x);
 		return;
 	}
-	if (s.dim != 128 || dec_prompts_wg(sqc.stream, d->qkv, d->first, p->n,
-	    s.n, p->longest, s.heads, s.kv_heads, to) < 0)
-		dec_prompts(sqc.stream, d->qkv, d->first, p->n, p->longest,
-		    s.heads, s.kv_heads, s.dim, to);
+	dec_prompts(sqc.stream, d->qkv, d->first, p->n, p->longest, s.heads,
+	    s.kv_heads, s.dim, to);
 	if (x.form != DEC_PLAIN)
 		dec_form(sqc.stream, d->att, s.n, q, x);
 }
@@ -703,7 +701,7 @@ tokens(struct sq_decoder *d, float *h, struct dec_y add, const uint32_t *slot,
 	else if (logits(d, h, add, n) < 0)
 		return -1;
 	dec_pick(sqc.stream, d->logits, !is_few && d->short_logits,
-	    is_few ? NULL : d->head.s8, d->s.vocab, slot, n, d->best, d->next, d->made, d->nmade,
+	    is_few || n > DEC_BARE ? NULL : d->head.s8, d->s.vocab, slot, n, d->best, d->next, d->made, d->nmade,
 	    d->s.context, d->length, grow);
 	return 0;
 }
