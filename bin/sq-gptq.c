@@ -9,13 +9,14 @@ static const char usage[] =
     "[-qvz] [-b BITS] [-g SIZE] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] "
     "[-p PROFILE] [--asym] [--budget BITS] [--damp FRACTION] [--drop-stats] "
     "[--except GLOB]... [--f32] [--fixed-scales] [--grid GRID] "
+    "[--grids LIST] "
     "[--mask PATTERN] [--no-sequential | --sequential] [--only GLOB]... "
     "[--order natural|act] [--scale absmax|mse|weighted] [--sparsity RATIO] "
     "[--state FILE] [--sweeps N] [--tune STEPS] [--tune-batch SAMPLES]";
 
 enum {
 	OPT_BUDGET = SQ_OPT(0), OPT_DAMP, OPT_DROP, OPT_F32,
-	OPT_FIXED, OPT_GRID, OPT_MASK, OPT_NOT, OPT_ORDER, OPT_SEQUENTIAL,
+	OPT_FIXED, OPT_GRID, OPT_GRIDS, OPT_MASK, OPT_NOT, OPT_ORDER, OPT_SEQUENTIAL,
 	OPT_SPARSITY, OPT_STATE, OPT_SWEEPS, OPT_TUNE, OPT_BATCH
 };
 
@@ -28,6 +29,7 @@ static const struct option longopts[] = {
 	{ "f32", no_argument, NULL, OPT_F32 },
 	{ "fixed-scales", no_argument, NULL, OPT_FIXED },
 	{ "grid", required_argument, NULL, OPT_GRID },
+	{ "grids", required_argument, NULL, OPT_GRIDS },
 	{ "mask", required_argument, NULL, OPT_MASK },
 	{ "order", required_argument, NULL, OPT_ORDER },
 	{ "no-sequential", no_argument, NULL, OPT_NOT },
@@ -41,6 +43,7 @@ static const struct option longopts[] = {
 };
 
 static int said_sequential;		/* by an option: not the profile's */
+static const char *grids;		/* that a budget may choose among */
 static json_t *described;		/* the options, for the provenance */
 
 static const char *const orders[] = { "natural", "act", NULL };
@@ -142,6 +145,8 @@ options(const struct sq_gptq_run *g)
 		    sq_sparse_text(&l->choose, text)));
 		json_object_set_new(o, "sparsity", json_real(l->sparsity));
 	}
+	if (g->budget.bits > 0)
+		json_object_set_new(o, "grids", json_string(grids));
 	if (g->tune.tune.steps == 0)
 		return o;
 	json_object_set_new(o, "tune", json_integer(g->tune.tune.steps));
@@ -155,18 +160,18 @@ static void
 set_grid(struct sq_rules *rules, const char *name)
 {
 	struct sq_qrule *rule = &rules->usual;
-	int g = strcmp(name, "q4_0") == 0 ? SQ_INT4 : sq_grid_find(name);
+	size_t group;
+	int g = sq_levels_named(name, &group);
 
-	if (g < 0 || !sq_levels_know((enum sq_grid)g))
+	if (g < 0)
 		sq_die(SQ_EUSAGE, "--grid %s: not int2 to int6, int8, "
-		    "fp8_e4m3, fp4, mxfp4, iq4_nl, iq4_xs, q4_0, q4_k, q5_k or q6_k",
-		    name);
+		    "fp8_e4m3, fp4, mxfp4, iq4_nl, iq4_xs, q4_0, q4_k, q5_k "
+		    "or q6_k", name);
 	rule->grid = (enum sq_grid)g;
 	rules->given |= SQ_GIVEN_GRID;
-	if (strcmp(name, "q4_0") != 0 && sq_levels_group(rule->grid) == 0)
+	if (group == 0)
 		return;
-	rule->group_cols = strcmp(name, "q4_0") == 0 ? 32 :
-	    sq_levels_group(rule->grid);
+	rule->group_cols = group;
 	rules->given |= SQ_GIVEN_GROUP;
 }
 
@@ -216,6 +221,9 @@ option(struct sq_gptq_run *g, int c)
 	case OPT_GRID:
 		set_grid(&g->f.rules, optarg);
 		break;
+	case OPT_GRIDS:
+		grids = optarg;
+		break;
 	case OPT_NOT:
 	case OPT_SEQUENTIAL:
 		g->sequential = c == OPT_NOT ? SQ_SEQ_NO : SQ_SEQ_YES;
@@ -252,6 +260,12 @@ main(int argc, char *argv[])
 		option(&g, c);
 	if (optind != argc)
 		sq_usage();
+	if (grids != NULL && g.budget.bits == 0)
+		sq_die(SQ_EUSAGE, "--grids goes with --budget");
+	if (grids == NULL)
+		grids = SQ_BUDGET_GRIDS;
+	if (sq_budget_allow(&g.budget, grids, err) < 0)
+		sq_die(SQ_EUSAGE, "--grids: %s", err);
 	if (g.budget.bits > 0 && g.tune.tune.steps > 0)
 		sq_die(SQ_EUSAGE, "--budget does not go with --tune");
 	sq_stage_open(&g.f, &ctx);

@@ -12,14 +12,58 @@
 
 #define HALVINGS	200		/* of the range of lambda */
 
-enum sq_grid
-sq_budget_grid(int i)
+/* One of the names. */
+static int
+allow(struct sq_budget *b, char *name, char *err)
 {
-	static const enum sq_grid grid[SQ_CHOICES] = {
-		SQ_INT2, SQ_INT3, SQ_INT4, SQ_INT5, SQ_INT6, SQ_INT8
-	};
+	struct sq_budget_grid *g = &b->grid[b->ngrids];
+	char *colon = strchr(name, ':'), *end;
+	unsigned long n = 0;
+	int found;
 
-	return grid[i];
+	if (b->ngrids == SQ_CHOICES)
+		return sq_fail(err, "more than %d grids", SQ_CHOICES);
+	if (colon != NULL) {
+		*colon++ = '\0';
+		n = strtoul(colon, &end, 10);
+		if (*end != '\0' || n == 0 || n > 1 << 20)
+			return sq_fail(err, "'%s' is no group size", colon);
+	}
+	if ((found = sq_levels_named(name, &g->group)) < 0)
+		return sq_fail(err, "'%s' is no grid to quantize to", name);
+	g->grid = (enum sq_grid)found;
+	if (g->group != 0 && n != 0 && n != g->group)
+		return sq_fail(err, "'%s' has groups of %zu", name, g->group);
+	if (n != 0)
+		g->group = (size_t)n;
+	b->ngrids++;
+	return 0;
+}
+
+int
+sq_budget_allow(struct sq_budget *b, const char *list, char *err)
+{
+	char *copy = strdup(list), *name, *rest = NULL;
+	int r = 0;
+
+	if (copy == NULL)
+		return sq_fail(err, "out of memory");
+	b->ngrids = 0;
+	for (name = strtok_r(copy, ",", &rest); name != NULL && r == 0;
+	    name = strtok_r(NULL, ",", &rest))
+		r = allow(b, name, err);
+	if (r == 0 && b->ngrids == 0)
+		r = sq_fail(err, "no grid");
+	free(copy);
+	return r;
+}
+
+static void
+set_choice(const struct sq_budget *b, int k, struct sq_qrule *rule)
+{
+	rule->grid = b->grid[k].grid;
+	if (b->grid[k].group != 0)
+		rule->group_cols = b->grid[k].group;
 }
 
 static struct sq_unit *
@@ -35,10 +79,11 @@ find(const struct sq_budget *b, const struct sq_slot *slot)
 	return NULL;
 }
 
-enum sq_grid
-sq_budget_of(const struct sq_budget *b, const struct sq_slot *slot)
+void
+sq_budget_set(const struct sq_budget *b, const struct sq_slot *slot,
+    struct sq_qrule *rule)
 {
-	return sq_budget_grid(find(b, slot)->choice);
+	set_choice(b, find(b, slot)->choice, rule);
 }
 
 void
@@ -73,7 +118,7 @@ choose_at(struct sq_budget *b, double lambda)
 	for (i = 0; i < b->n; i++) {
 		u = &b->unit[i];
 		least = INFINITY;
-		for (k = 0; k < SQ_CHOICES; k++) {
+		for (k = 0; k < b->ngrids; k++) {
 			cost = u->error[k] + lambda * u->bits[k];
 			if (cost < least) {
 				least = cost;
@@ -95,8 +140,10 @@ upgrade(struct sq_budget *b, double left)
 
 	for (i = 0; i < b->n; i++) {
 		u = &b->unit[i];
-		for (k = u->choice + 1; k < SQ_CHOICES; k++) {
+		for (k = 0; k < b->ngrids; k++) {
 			more = u->bits[k] - u->bits[u->choice];
+			if (!(more > 0))
+				continue;
 			gain = (u->error[u->choice] - u->error[k]) / more;
 			if (more <= left && gain > best) {
 				best = gain;
@@ -111,6 +158,17 @@ upgrade(struct sq_budget *b, double left)
 	return 1;
 }
 
+static int
+smallest(const struct sq_budget *b, const struct sq_unit *u)
+{
+	int k, least = 0;
+
+	for (k = 1; k < b->ngrids; k++)
+		if (u->bits[k] < u->bits[least])
+			least = k;
+	return least;
+}
+
 int
 sq_budget_choose(struct sq_budget *b, char *err)
 {
@@ -121,7 +179,7 @@ sq_budget_choose(struct sq_budget *b, char *err)
 		all += (double)b->unit[i].weights;
 	most = b->bits * all;
 	for (i = 0; i < b->n; i++)
-		b->unit[i].choice = 0;
+		b->unit[i].choice = smallest(b, &b->unit[i]);
 	if (total_bits(b) > most)
 		return sq_fail(err, "--budget: needs at least %.3f bits for a "
 		    "weight", total_bits(b) / all);
@@ -190,15 +248,21 @@ measure(struct survey *s, const struct sq_tensor *t,
 	struct sq_gptq_layer *l = s->l;
 	struct sq_unit *u = unit_of(s, slot);
 	unsigned char *payload;
+	struct sq_qrule rule = sq_filter_rule(s->f, t, slot);
 	struct sq_tensor made;
+	char why[SQ_ERR];
 	int k;
 
 	if (u == NULL)
 		return sq_fail(s->err, "out of memory");
 	u->weights += t->dim[0] * t->dim[1];
-	l->rule = sq_filter_rule(s->f, t, slot);
-	for (k = 0; k < SQ_CHOICES; k++) {
-		l->rule.grid = sq_budget_grid(k);
+	for (k = 0; k < s->b->ngrids; k++) {
+		l->rule = rule;
+		set_choice(s->b, k, &l->rule);
+		if (sq_levels_check(&l->rule, t->dim[1], why) < 0) {
+			u->bits[k] = u->error[k] = INFINITY;
+			continue;
+		}
 		if (sq_gptq_matrix(l, t, w, NULL, &made, &payload,
 		    s->err) < 0)
 			return -1;

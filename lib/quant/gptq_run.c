@@ -122,7 +122,7 @@ set_rule(void *arg, const struct sq_tensor *t, const struct sq_slot *slot)
 
 	g->layer.rule = sq_filter_rule(&g->f, t, slot);
 	if (g->budget.bits > 0)
-		g->layer.rule.grid = sq_budget_of(&g->budget, slot);
+		sq_budget_set(&g->budget, slot, &g->layer.rule);
 }
 
 /* ---- what an earlier run has finished ---- */

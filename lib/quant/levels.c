@@ -47,6 +47,18 @@ sq_levels_group(enum sq_grid g)
 }
 
 int
+sq_levels_named(const char *name, size_t *group)
+{
+	int q4_0 = strcmp(name, "q4_0") == 0;
+	int g = q4_0 ? SQ_INT4 : sq_grid_find(name);
+
+	if (g < 0 || !sq_levels_know((enum sq_grid)g))
+		return -1;
+	*group = q4_0 ? 32 : sq_levels_group((enum sq_grid)g);
+	return g;
+}
+
+int
 sq_levels_check(const struct sq_qrule *r, uint64_t cols, char *err)
 {
 	const char *name = sq_grid_name(r->grid);

@@ -48,6 +48,10 @@ struct sq_dst {
 int	 sq_levels_know(enum sq_grid);
 void	 sq_levels_init(struct sq_levels *, enum sq_grid);
 
+/* The grid of that name, "q4_0" among them, or -1; group: the columns that
+ * share a scale where that goes with the name, else 0. */
+int	 sq_levels_named(const char *name, size_t *group);
+
 /* The columns that share a scale in a grid where that is fixed, else 0. */
 size_t	 sq_levels_group(enum sq_grid);
 

@@ -28,20 +28,21 @@ for set in '[qkv]' '(gate|up)'; do
 	    awk '{ print $2 }' | sort -u | wc -l)" -eq 1 ] ||
 	    fail "$(cat list)"
 done
-bits=0
-weights=0
-for t in q k v o; do
-	names="${names-} self_attn.${t}_proj"
-done
-for t in $names mlp.gate_proj mlp.up_proj mlp.down_proj; do
-	for p in codes scales; do
-		n=$(sq-cat -p $p b.sq model.layers.1.$t.weight | wc -c)
-		bits=$((bits + 8 * n))
-	done
-	n=$(sq-cat c.sq model.layers.1.$t.weight | wc -c)
-	weights=$((weights + n / 4))
-done
+read -r bits weights <<<"$(awk '/^model.layers.1.*_proj.weight / {
+	split($3, d, "x"); w += d[1] * d[2]; b += 8 * $4 }
+	END { print b, w }' list)"
 [ $((100 * bits)) -le $((425 * weights)) ] || fail "$bits for $weights"
 [ $((100 * bits)) -ge $((400 * weights)) ] || fail "$bits for $weights"
 exits 1 sq-gptq --budget 1 --only "$only" -m c.sq
 grep -q 'needs at least' err || fail "$(cat err)"
+
+# It chooses among what is allowed, and groups are as they are asked for.
+sq-gptq -q --budget 4 --grids int3:32,iq4_xs,int8 --sweeps 0 --only "$only" \
+    <c.sq >b.sq
+sq-ls b.sq | awk '/^model.layers.1.*_proj.weight / { print $2, $5 }' |
+    sort -u >list
+grep -q 'int3 1x32' list || fail "$(cat list)"
+grep -vxE 'int3 1x32|iq4_xs 1x32|int8 1x128' list && fail "$(cat list)"
+exits 2 sq-gptq --budget 4 --grids int3,q9 -m c.sq
+exits 2 sq-gptq --budget 4 --grids q6_k:32 -m c.sq
+exits 2 sq-gptq --grids int3 -m c.sq
