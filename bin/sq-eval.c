@@ -13,14 +13,15 @@
 #include "formats/fmt_csv.h"
 #include "model/act.h"
 #include "model/files.h"
+#include "quant/rule.h"
 #include "quant/stage.h"
 
 static const char usage[] =
-    "[-qv] [-j N] [-k LEVEL] [--act TYPE] [--attention KEYS] [--csv] [--f32] "
-    "[--kv SPEC] [--layers] [--length N] [--protocol windows|llama] "
+    "[-qv] [-j N] [-k LEVEL] [-p PROFILE] [--act TYPE] [--attention KEYS] "
+    "[--csv] [--f32] [--kv SPEC] [--layers] [--length N] [--protocol windows|llama] "
     "[--reference MODEL] [--shard K/N] [--tokens N] -t TEXT [-t TEXT]... MODEL ...\n"
-    "[-qv] [-j N] [-k LEVEL] [--act TYPE] [--attention KEYS] [--batch N] "
-    "[--csv] [--depths N] "
+    "[-qv] [-j N] [-k LEVEL] [-p PROFILE] [--act TYPE] [--attention KEYS] "
+    "[--batch N] [--csv] [--depths N] "
     "[--each N] [--f32] [--items FILE] [--kv SPEC] [--lengths MIN:MAX] "
     "[--limit N] [--make N] [--no-bos] [--reference MODEL] [--seed N] "
     "[--shard K/N] [--shots N] [--special] "
@@ -48,6 +49,7 @@ static const struct option longopts[] = {
 	{ "limit", required_argument, NULL, OPT_LIMIT },
 	{ "make", required_argument, NULL, OPT_MAKE },
 	{ "no-bos", no_argument, NULL, OPT_NO_BOS },
+	{ "profile", required_argument, NULL, 'p' },
 	{ "protocol", required_argument, NULL, OPT_PROTOCOL },
 	{ "reference", required_argument, NULL, OPT_REFERENCE },
 	{ "seed", required_argument, NULL, OPT_SEED },
@@ -261,8 +263,11 @@ ask_model(struct eval *e, const char *path, int baseline)
 	struct sq_model *m = open_model(e, path);
 	char err[SQ_ERR];
 
-	if (!baseline)
+	if (!baseline) {
 		m->attention = e->attention;
+		if (sq_model_choose_act(m, &e->act, err) < 0)
+			sq_die(SQ_EDATA, "'%s': --act: %s", path, err);
+	}
 	sq_tool_progress(&e->progress);
 	e->progress.unit = "items";
 	if (sq_tasks_model(&e->tasks, m, path, baseline, err) < 0) {
@@ -364,20 +369,46 @@ ask_all(struct eval *e, const char *reference, char *model[])
 	sq_tasks_release(&e->tasks);
 }
 
+/* What a profile says of activations and of the cache, unless options did. */
+static void
+take_profile(struct eval *e, const char *name)
+{
+	struct sq_profile p;
+	struct sq_act act;
+	char err[SQ_ERR], *spec;
+
+	if (sq_profile_load(&p, name, err) < 0)
+		sq_die(SQ_EUSAGE, "%s", err);
+	act = sq_rule_act(&p);
+	if (!e->act.given)
+		e->act = (struct sq_act_choice){ 1, act.scale < 0, act.kind };
+	spec = sq_profile_kv_spec(&p, 0);
+	if (spec != NULL && e->ppl.kv == NULL) {
+		if (sq_kv_policy_parse(&e->kv, spec, err) < 0)
+			sq_die(SQ_EUSAGE, "'%s': %s", name, err);
+		e->ppl.kv = &e->kv;
+	}
+	free(spec);
+	sq_profile_release(&p);
+}
+
 int
 main(int argc, char *argv[])
 {
 	struct eval e = { .length = WINDOW, .ppl.prec = SQ_PREC_BF16,
 	    .tasks = { .bos = 1, .options = { .least = 1024, .most = 1024,
 	    .depths = 5, .each = 4 } } };
-	const char *reference = NULL;
+	const char *reference = NULL, *profile = NULL;
 	char err[SQ_ERR];
 	int c;
 
 	sq_tool_init(argv[0], usage);
-	while ((c = getopt_long(argc, argv, SQ_SHORT "t:", longopts,
+	while ((c = getopt_long(argc, argv, SQ_SHORT "p:t:", longopts,
 	    NULL)) != -1)
 		switch (c) {
+		case 'p':
+			profile = optarg;
+			break;
 		case 't':
 			if (e.ntexts == MAX_TEXTS)
 				sq_usage();
@@ -434,6 +465,8 @@ main(int argc, char *argv[])
 		}
 	if (optind == argc || (e.ntexts == 0) == (e.tasks.n == 0))
 		sq_usage();
+	if (profile != NULL)
+		take_profile(&e, profile);
 	if (e.layers && reference == NULL)
 		sq_die(SQ_EUSAGE, "--layers needs a --reference");
 	sq_stage_kernels(&e.ctx);

@@ -18,6 +18,16 @@ below int8 "$(kl "$model" int8)" .0004
 below fp8 "$(kl "$model" fp8)" .004
 below int4 "$(kl "$model" int4)" .002
 
+# A profile's cache and activations are what the options say, which win.
+row() {
+	sq-eval -q --csv --tokens 128 --length 128 -t "$text" "$@" "$model" |
+	    tail -1
+}
+row -p w4a8kv4 | cmp - <(row --act int8 --kv int4)
+row -p w4a8kv4 --act none --kv int8 | cmp - <(row --kv int8)
+row -p w4a16 | cmp - <(row)
+row -p w8a8-int8 | cmp -s - <(row) && fail "-p makes no difference"
+
 command -v python3 >/dev/null || skip "no Python to make the model"
 cat >outliers.py <<'END'
 # Keys' channels 3 and 3 + dim / 2 of each head times 2^5, queries' by as much
