@@ -64,6 +64,7 @@ row.w4-mixed = sq-gptq $q -p w4a16-mixed
 row.fp8 = sq-gptq $q --grid fp8_e4m3 -g 0
 row.q4_0 = sq-gptq $q -p q4_0
 row.iq4_nl = sq-gptq $q -p iq4_nl
+row.iq4_xs = sq-gptq $q -p iq4_xs
 row.q4_k = sq-gptq $q -p q4_k
 row.q4_k-mixed = sq-gptq $q -p q4_k-mixed
 row.q5_k = sq-gptq $q --grid q5_k
@@ -72,11 +73,15 @@ row.mxfp4 = sq-gptq $q -p mxfp4
 row.budget-3.25 = sq-gptq $q --budget 3.25
 row.budget-4.25 = sq-gptq $q --budget 4.25
 row.budget-5.25 = sq-gptq $q --budget 5.25
+row.budget-4.25-sequential = sq-gptq $q --budget 4.25 --sequential
+row.budget-4.25-int = sq-gptq $q --budget 4.25 --grids int2,int3,int4,int5,int6,int8
+row.w4-g64-sequential = sq-gptq $q -p w4a16 -g 64
 row.w4-statistics = sq-gptq $q -p w4a16 --no-sequential
 row.w3-statistics = sq-gptq $q -p w3a16 --no-sequential
 row.q4_0-statistics = sq-gptq $q -p q4_0 --no-sequential
-row.iq4_nl-sequential = sq-gptq $q -p iq4_nl --sequential
-row.q4_k-sequential = sq-gptq $q -p q4_k --sequential
+row.iq4_nl-statistics = sq-gptq $q -p iq4_nl --no-sequential
+row.iq4_xs-statistics = sq-gptq $q -p iq4_xs --no-sequential
+row.q4_k-statistics = sq-gptq $q -p q4_k --no-sequential
 row.w4-tune = sq-gptq $q -p w4a16 --sequential --tune $(STEPS) --state $@.state
 row.w3-tune = sq-gptq $q -p w3a16 --sequential --tune $(STEPS) --state $@.state
 learn = sq-distill $q --train codes --teacher $(MODEL) --steps $(STEPS) \
@@ -84,12 +89,13 @@ learn = sq-distill $q --train codes --teacher $(MODEL) --steps $(STEPS) \
 row.w4-learn = sq-gptq $q -p w4a16 | $(learn)
 row.w3-learn = sq-gptq $q -p w3a16 | $(learn)
 weights = rtn-w8 rtn-w4 rtn-w3 rtn-w2 w8 w6 w5 w4 w4-asym w4-g64 w4-g32 w3 \
-	w3-g64 w3-g32 w2-g64 w2-g32 w4-mixed fp8 q4_0 iq4_nl q4_k q4_k-mixed \
-	q5_k q6_k mxfp4 budget-3.25 budget-4.25 budget-5.25 w4-statistics \
-	w3-statistics q4_0-statistics iq4_nl-sequential q4_k-sequential \
-	w4-tune w3-tune w4-learn w3-learn
-light = iq4_nl-sequential \
-	q4_k-sequential w4-tune w3-tune w4-learn w3-learn
+	w3-g64 w3-g32 w2-g64 w2-g32 w4-mixed fp8 q4_0 iq4_nl iq4_xs q4_k \
+	q4_k-mixed q5_k q6_k mxfp4 budget-3.25 budget-4.25 budget-5.25 \
+	budget-4.25-sequential budget-4.25-int w4-g64-sequential \
+	w4-statistics w3-statistics q4_0-statistics iq4_nl-statistics \
+	iq4_xs-statistics q4_k-statistics w4-tune w3-tune \
+	w4-learn w3-learn
+light = w4-tune w3-tune w4-learn w3-learn
 
 # The parts of the default, one changed at a time; each of what can stand
 # before it, alone and added to it.
