@@ -131,6 +131,10 @@ void	 dec_merge(gpu_stream, struct dec_step, const float *sums,
 	    size_t splits, struct dec_x x);
 
 /* Causal attention within prompts: tokens first[i] .. first[i + 1] - 1. */
+/* The same where it runs (Hopper, heads of 128), else -1; rows: of all. */
+int	 dec_prompts_wg(gpu_stream, const void *qkv, const uint32_t *first,
+	    size_t n, size_t rows, size_t longest, uint32_t heads,
+	    uint32_t kv_heads, void *out);
 void	 dec_prompts(gpu_stream, const void *qkv, const uint32_t *first,
 	    size_t n, size_t longest, uint32_t heads, uint32_t kv_heads,
 	    uint32_t dim, void *out);

@@ -617,8 +617,10 @@ look(struct sq_decoder *d, struct dec_step s, const struct prompts *p,
 		dec_merge(sqc.stream, s, d->sums, cut, x);
 		return;
 	}
-	dec_prompts(sqc.stream, d->qkv, d->first, p->n, p->longest, s.heads,
-	    s.kv_heads, s.dim, to);
+	if (s.dim != 128 || dec_prompts_wg(sqc.stream, d->qkv, d->first, p->n,
+	    s.n, p->longest, s.heads, s.kv_heads, to) < 0)
+		dec_prompts(sqc.stream, d->qkv, d->first, p->n, p->longest,
+		    s.heads, s.kv_heads, s.dim, to);
 	if (x.form != DEC_PLAIN)
 		dec_form(sqc.stream, d->att, s.n, q, x);
 }
