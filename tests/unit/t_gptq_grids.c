@@ -126,9 +126,12 @@ START_TEST(falls)
 		e = error_of(&l, m.q, 0);
 		if (!step[i].nearest)
 			ck_assert_double_eq_tol(m.error / e, 1, 2e-3);
-		/* scales that are powers of two hardly ever move */
-		ck_assert_msg(e < last * (i == 3 ? 1.0001 : 1), "%s, step %zu: %g after %g",
-		    sq_grid_name(l.rule.grid), i, e, last);
+		/* Sweeps lower the damped error, which for fine grids is
+		 * lowest already; scales that are powers of two hardly ever
+		 * move. */
+		ck_assert_msg(e < last * (i >= 2 ? 1.0005 : 1),
+		    "%s, step %zu: %g after %g", sq_grid_name(l.rule.grid), i,
+		    e, last);
 		last = e;
 		made_release(&m);
 	}
