@@ -32,7 +32,7 @@ SHELL = /bin/bash
 here := $(dir $(lastword $(MAKEFILE_LIST)))
 slug = tr 'A-Z ' 'a-z-' | tr -cd 'a-z0-9-' | sed 's/-\+/-/g; s/-processor//'
 processor := $(shell LC_ALL=C lscpu | sed -n 's/^Model name: *//p' | head -1)
-level := $(shell sq-caps 2>/dev/null | awk '/"isa"/ { f = 1; next } \
+level := $(shell PATH='$(PATH)' sq-caps 2>/dev/null | awk '/"isa"/ { f = 1; next } \
 	f && /]/ { exit } f { gsub(/[ ",]/, ""); l = $$0 } END { print l }')
 machine := $(shell echo '$(processor) $(level)' | $(slug))
 name := $(notdir $(MODEL:/=))
