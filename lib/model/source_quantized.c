@@ -274,7 +274,7 @@ int
 sq_quantized_find(struct sq_quantized *q, const struct sq_source *s,
     const struct sq_slot *slot, struct sq_source_tensor *t, char *err)
 {
-	struct sq_stored *stored = &q->stored[q->nstored];
+	struct sq_stored *stored;
 	char module[SQ_NAME];
 	size_t i;
 	int r;
@@ -288,6 +288,7 @@ sq_quantized_find(struct sq_quantized *q, const struct sq_source *s,
 	memcpy(t->t.dim, slot->dim, sizeof(slot->dim));
 	snprintf(module, sizeof(module), "%.*s",
 	    (int)(strlen(slot->name) - strlen(".weight")), slot->name);
+	stored = &q->stored[q->nstored];
 	memset(stored, 0, sizeof(*stored));
 	stored->kind = q->kind;
 	if ((r = q->kind->find(q, s, module, t, stored, err)) <= 0)
