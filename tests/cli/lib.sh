@@ -172,3 +172,11 @@ program() {
 	"${CC:-gcc}" -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -O2 \
 	    -ffp-contract=off -o "$1" "$root/tests/cli/$2" -lm
 }
+
+# divergence_falls FACTOR FILE: what sq-distill -v told of steps 0, 4 and 8: at
+# the last one less than FACTOR times the first.
+divergence_falls() {
+	awk -v most="$1" '/divergence/ { d[++n] = $7 + 0 }
+	END { exit !(n == 3 && d[1] > 0 && d[3] < most * d[1]) }' \
+	    <(tr -d , <"$2") || fail "$(cat "$2")"
+}
