@@ -48,8 +48,8 @@ bytes_of(const struct sq_weight *w, size_t n)
 	return sq_row_bytes(n, sq_grid_bits(w->grid));
 }
 
-static void
-set_columns(struct sq_mm_order *o)
+void
+sq_mm_set_columns(struct sq_mm_order *o)
 {
 	size_t words = o->unit / o->spread, p;
 
@@ -340,7 +340,7 @@ run_x(const struct sq_mm_level *lv, struct sq_ctx *c,
 	if (x->rows == 0 || w->rows == 0)
 		return 0;
 	lv->order(w, few, &r.order);
-	set_columns(&r.order);
+	sq_mm_set_columns(&r.order);
 	r.padded = up(w->cols, lv->whole) * lv->whole;
 	r.scratch = c->work;
 	r.packed = r.scratch + threads * SCRATCH;

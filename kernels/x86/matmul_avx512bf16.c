@@ -7,13 +7,9 @@
  *
  * and vdpbf16ps adds both products of a lane to a sum.  AMX takes the same
  * panel and tokens.
- *
- * 2 and 4 bits are expanded as unit_vec.h shows, but with words of 16 bits in
- * 32 lanes: a table of the weights of all codes, rounded, is in a register, and
- * the low bits of a word are the index.  Other kinds go through float32.
  */
 #include "kernels/x86/matmul.h"
-#include "kernels/x86/unit_vec.h"
+#include "kernels/x86/unit_bf16.h"
 #include "kernels/x86/x86.h"
 
 #define TR	8			/* 24 sums in 32 registers */
@@ -24,80 +20,9 @@
 #define STRIDE	(DEPTH + 32)		/* 64 bytes more: other cache sets */
 #define PAIRS	(STRIDE / 2)
 
-#define WV	VI
-#define WL	(2 * VL)
-#define wv_load(p)		_mm512_loadu_si512(p)
-#define wv_store(p, w)		_mm512_storeu_si512(p, w)
 #define wv_dot(w, x, sum)	_mm512_dpbf16_ps(sum, (__m512bh)(w),	\
 				    (__m512bh)(x))
 #define wv_total(x, sum)	wv_dot(_mm512_set1_epi16(0x3f80), x, sum)
-
-SQ_INLINE VI
-to_bf16(VF low, VF high)
-{
-	return (VI)_mm512_cvtne2ps_pbh(high, low);
-}
-
-/* Is a vector found by a table of 16-bit words? */
-SQ_INLINE int
-by_words(enum unit_kind kind)
-{
-	return unit_bits(kind) == 2 || unit_bits(kind) == 4;
-}
-
-/* Words repeat every 2 * bits lanes; then their next codes are wanted. */
-SQ_INLINE struct unit_how
-make_how(enum unit_kind kind, size_t scales)
-{
-	struct unit_how how = unit_how(kind, scales);
-	const VI lane = _mm512_set_epi16(31, 30, 29, 28, 27, 26, 25, 24, 23,
-	    22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5,
-	    4, 3, 2, 1, 0);
-
-	if (unit_bits(kind) == 4)
-		how.shift = _mm512_slli_epi16(_mm512_srli_epi16(lane, 3), 2);
-	else if (unit_bits(kind) == 2)
-		how.shift = _mm512_slli_epi16(_mm512_srli_epi16(lane, 2), 1);
-	return how;
-}
-
-SQ_INLINE struct unit_group
-make_group(const struct unit_how *how, enum unit_kind kind, const float *s,
-    const float *z)
-{
-	struct unit_group g = unit_group(how, kind, s, z);
-
-	if (by_words(kind))
-		g.table = (VF)to_bf16(g.table, g.table);
-	return g;
-}
-
-/* Vector j of the unit at p. */
-SQ_INLINE VI
-wv_unit(const uint8_t *p, enum unit_kind kind, const struct unit_how *how,
-    const struct unit_group *g, int j)
-{
-	uint64_t w;
-	VI v;
-
-	if (kind == UNIT_BF16)
-		return wv_load(p);
-	if (!by_words(kind))
-		return to_bf16(unit_vf(p, kind, how, g, 0),
-		    unit_vf(p, kind, how, g, 1));
-	if (unit_is_wide(kind)) {
-		v = wv_load(p);
-		if (j > 0)
-			v = _mm512_srli_epi16(v, j * 4);
-	} else if (unit_bits(kind) == 4) {
-		v = _mm512_srlv_epi16(vi_dup16(_mm_loadu_si128(
-		    (const void *)p)), how->shift);
-	} else {
-		memcpy(&w, p, sizeof(w));
-		v = _mm512_srlv_epi16(vi_set1_64((long long)w), how->shift);
-	}
-	return _mm512_permutexvar_epi16(v, (VI)g->table);
-}
 
 SQ_INLINE VI
 wv_keep(VI w, const uint8_t *column, size_t n)
@@ -105,12 +30,6 @@ wv_keep(VI w, const uint8_t *column, size_t n)
 	return _mm512_maskz_mov_epi16(_mm512_cmplt_epu16_mask(
 	    _mm512_cvtepu8_epi16(_mm256_loadu_si256((const void *)column)),
 	    _mm512_set1_epi16((short)n)), w);
-}
-
-SQ_INLINE size_t
-spread_of(enum unit_kind kind)
-{
-	return by_words(kind) ? 16 / unit_bits(kind) : 1;
 }
 
 #include "kernels/x86/walk_vec.h"
