@@ -66,6 +66,35 @@ struct sq_sp_few_int {
 
 extern const struct sq_sp_few_int sq_sp_few_int;	/* AVX2 */
 
+/*
+ * Blocks by many tokens on tiles: a panel of 32 rows has the kept blocks side by
+ * side, up to DEPTH columns, in the order of the level's columns.
+ */
+#define SQ_SP_DEPTH	512
+
+struct sq_sp_block {
+	const struct sq_weight *w;
+	const struct sq_mm_order *order;
+	size_t block, col;		/* its number, and first column */
+	size_t row, rows;		/* of w, of the block */
+};
+
+/* A panel by all vectors of tokens: of step s of 32 columns, x of the first
+ * vector is at x + at[s], that of each further one `next' bytes on. */
+struct sq_sp_strip {
+	const void *panel, *x;
+	const uint32_t *at;
+	size_t steps, next, nvec;
+	float *sums;
+	int first;			/* sums = or += */
+};
+
+struct sq_sp_tiles {
+	/* those rows of a block to where the panel has them */
+	void (*expand)(const struct sq_sp_block *, void *panel);
+	void (*tile)(const struct sq_sp_strip *);
+};
+
 struct sq_sp_level {
 	const struct sq_mm_level *plain;	/* in float32 */
 	/* of integers by many tokens, in bf16: what takes the place of these
@@ -90,6 +119,12 @@ struct sq_sp_level {
 extern const struct sq_sp_level sq_sp_avx2, sq_sp_avx512;
 extern const struct sq_sp_int sq_sp_int_avx2, sq_sp_int_avx512,
     sq_sp_int_avx512bf16;
+
+/* Whether blocks are whole steps of whole panels, and their product. */
+int	 sq_sp_tiles_fit(const struct sq_weight *);
+int	 sq_sp_run_tiles(const struct sq_sp_tiles *, const struct sq_mm_level *,
+	    struct sq_ctx *, const struct sq_weight *, const struct sq_mat *x,
+	    const struct sq_mat *y);
 
 /* many: how many tokens are multiplied. */
 int	 sq_sp_run(const struct sq_sp_level *, const struct sq_mm_level *many,
