@@ -245,9 +245,9 @@ state_init(struct state *s, const struct sq_bench_kernels *b,
 	s->mem = mem;
 	s->weights = malloc(COLD);
 	s->scales = malloc((size_t)OUT * IN / 32 * 2);
-	s->x = malloc(X_COUNT * sizeof(float));
-	s->y = malloc(X_COUNT * sizeof(float));
-	s->z = malloc(X_COUNT * sizeof(float));
+	s->x = aligned_alloc(64, X_COUNT * sizeof(float));
+	s->y = aligned_alloc(64, X_COUNT * sizeof(float));
+	s->z = aligned_alloc(64, X_COUNT * sizeof(float));
 	s->codes = malloc((size_t)OUT * IN);
 	s->index = malloc((size_t)(OUT + 1) * 4 + (size_t)OUT * IN / 32 * 2);
 	s->keep = calloc(CHUNK / PAGE * KV_HEADS * (FAR / PAGE / 64),
@@ -551,26 +551,51 @@ ascending(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* The median time of a call; negative when the level does not support it. */
+/* One call, or what a device is given at once. */
 static double
-measure(struct state *s, const struct bench_case *c, double seconds)
+time_case(struct state *s, const struct bench_case *c)
 {
-	static double t[MAX_TIMES];
-	double start, begin;
-	int n = 0, i, calls = s->mem->device ? IN_FLIGHT : 1;
+	int i, calls = s->mem->device ? IN_FLIGHT : 1;
+	double begin = sq_now();
 
-	if (run_case(s, c) != 0 || s->mem->sync() < 0)
-		return -1;
-	for (start = sq_now(); n < MAX_TIMES && (n < 3 ||
-	    sq_now() - start < seconds); n++) {
-		begin = sq_now();
-		for (i = 0; i < calls; i++)
-			(void)run_case(s, c);
-		(void)s->mem->sync();
-		t[n] = (sq_now() - begin) / calls;
-	}
+	for (i = 0; i < calls; i++)
+		(void)run_case(s, c);
+	(void)s->mem->sync();
+	return (sq_now() - begin) / calls;
+}
+
+static double
+median(double *t, int n)
+{
 	qsort(t, (size_t)n, sizeof(t[0]), ascending);
 	return t[n / 2];
+}
+
+/* The median time of a call; negative when the level does not support it.
+ * whole: timed in turn with it, so that both have the same machine; the median
+ * of how many times longer it takes. */
+static double
+measure(struct state *s, const struct bench_case *c,
+    const struct bench_case *whole, double seconds, double *longer)
+{
+	static double t[MAX_TIMES], u[MAX_TIMES];
+	double start;
+	int n = 0;
+
+	*longer = NAN;
+	if (run_case(s, c) != 0 || s->mem->sync() < 0)
+		return -1;
+	if (whole != NULL && run_case(s, whole) != 0)
+		whole = NULL;
+	for (start = sq_now(); n < MAX_TIMES && (n < 3 ||
+	    sq_now() - start < seconds); n++) {
+		t[n] = time_case(s, c);
+		if (whole != NULL)
+			u[n] = time_case(s, whole) / t[n];
+	}
+	if (whole != NULL)
+		*longer = median(u, n);
+	return median(t, n);
 }
 
 /* The levels below are not to step in: the figures would not be this one's. */
@@ -580,20 +605,17 @@ brings(const struct sq_kern *k, enum sq_op op)
 	return strcmp(k->from[op], k->name) == 0;
 }
 
-/* How much faster than the whole, measured beside it. */
-static double
-speedup(struct state *s, const struct bench_case *c, double seconds, double t)
+/* What a sparse case is timed beside; NULL: it is not sparse. */
+static const struct bench_case *
+whole_of(const struct bench_case *c, struct bench_case *whole)
 {
-	struct bench_case whole = *c;
-	double all;
-
+	*whole = *c;
 	if (c->op == SQ_OP_sparse_matmul)
-		whole.op = SQ_OP_matmul;
+		whole->op = SQ_OP_matmul;
 	else if (c->op != SQ_OP_sparse_attention)
-		return NAN;
-	whole.run_n = whole.run_m = 0;
-	all = measure(s, &whole, seconds);
-	return all < 0 ? NAN : all / t;
+		return NULL;
+	whole->run_n = whole->run_m = 0;
+	return whole;
 }
 
 static double
@@ -634,7 +656,8 @@ bench_level(struct state *s, const struct sq_bench_kernels *b,
     const struct sq_kern *kern)
 {
 	struct sq_bench_limits limits;
-	double limit, t;
+	double limit, t, speedup;
+	struct bench_case whole;
 	struct sq_bench_row r;
 	struct sq_weight w;
 	size_t i;
@@ -652,13 +675,13 @@ bench_level(struct state *s, const struct sq_bench_kernels *b,
 			w = shape(s, &cases[i]);
 			index_blocks(s, &w);
 		}
-		if ((t = measure(s, &cases[i], b->seconds)) < 0)
+		if ((t = measure(s, &cases[i], whole_of(&cases[i], &whole),
+		    b->seconds, &speedup)) < 0)
 			continue;
 		limit = limit_of(&cases[i], &limits);
 		r = (struct sq_bench_row){ sq_op_name(cases[i].op),
 		    kern->name, cases[i].shape, t, work(&cases[i]) / t,
-		    cases[i].limit <= CODED, work(&cases[i]) / t / limit,
-		    speedup(s, &cases[i], b->seconds, t) };
+		    cases[i].limit <= CODED, work(&cases[i]) / t / limit, speedup };
 		b->row(b->arg, &r);
 	}
 	return 0;
