@@ -110,15 +110,24 @@ static void
 finish(const struct run *r, const float *sums, size_t first, size_t end)
 {
 	const struct sq_mm_level *lv = r->lv;
-	size_t v, t, row;
+	size_t v, t, row, rows, tokens, stride = r->y->stride;
+	const float *from;
+	float *y;
 
 	for (v = 0; v < r->nvec; v++) {
 		t = v * lv->lanes;
-		for (row = first; row < end; row += SQ_MM_PANEL)
-			lv->finish(sums + (row - first) * r->nvec * lv->lanes +
-			    t * SQ_MM_PANEL, least(SQ_MM_PANEL, end - row),
-			    least(lv->lanes, r->rows - t), (float *)r->y->p +
-			    (r->row + t) * r->y->stride + row, r->y->stride);
+		tokens = least(lv->lanes, r->rows - t);
+		for (row = first; row < end; row += SQ_MM_PANEL) {
+			rows = least(SQ_MM_PANEL, end - row);
+			from = sums + (row - first) * r->nvec * lv->lanes +
+			    t * SQ_MM_PANEL;
+			y = (float *)r->y->p + (r->row + t) * stride + row;
+			if (lv->scaled != NULL)
+				lv->scaled(from, rows, tokens, r->x.scale +
+				    r->row + t, y, stride);
+			else
+				lv->finish(from, rows, tokens, y, stride);
+		}
 	}
 }
 

@@ -120,6 +120,11 @@ struct sq_mm_level {
 	void (*finish)(const float *sums, size_t rows, size_t tokens, float *y,
 	    size_t stride);
 
+	/* The same where the tokens' scales are not in the sums yet; NULL:
+	 * finish. */
+	void (*scaled)(const float *sums, size_t rows, size_t tokens,
+	    const float *scale, float *y, size_t stride);
+
 	/* n sums of direct, each lanes numbers, to one number each. */
 	void (*total)(const float *sums, size_t n, float *out);
 

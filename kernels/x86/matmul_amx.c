@@ -55,10 +55,3 @@ sq_matmul_amx(struct sq_ctx *c, const struct sq_weight *w,
 		return sq_matmul_avx512(c, w, x, prec, y);
 	return sq_mm_run(&level, c, w, x, prec, y);
 }
-
-int
-sq_matmul_int8_amx(struct sq_ctx *c, const struct sq_weight *w,
-    const struct sq_qmat *x, const struct sq_mat *y)
-{
-	return sq_mm_run_int8(&sq_mm_byte_amx, &sq_mm_avx512, c, w, x, y);
-}

@@ -370,12 +370,6 @@ tile(const void *panel, const void *packed, size_t rows, size_t cols,
 	}
 }
 
-#ifdef __AMX_INT8__
-#include "kernels/x86/byte_tile.h"
-#else
-#define TILE	.tile = tile
-#endif
-
 /* Loads of a block, columns of a load, and loads of a sum. */
 #define LOADS(bits)		(BLOCK * (bits) / 8 / VB)
 #define LOAD_COLS(bits)		(VB * 8 / (bits))
@@ -558,5 +552,5 @@ const struct sq_mm_level NAME = {
 	.extra = sizeof(struct head), .depth = DEPTH, .few = 12, .block = 512,
 	.in_order = 1, .order = order, .expand = expand, .pack = pack,
 	.arrange = arrange, .direct = direct, .finish = finish,
-	.total = total, TILE
+	.total = total, .tile = tile
 };

@@ -100,8 +100,10 @@ x_units(const struct sq_mm_x *x, size_t col, VF (*v)[PACK_VF])
 		memset(v[t], 0, sizeof(v[t]));
 }
 
-static void
-finish(const float *sums, size_t rows, size_t tokens, float *y, size_t stride)
+/* Sums as rows of y, each times its scale if there are any. */
+SQ_INLINE void
+finish_rows(const float *sums, size_t rows, size_t tokens, const float *scale,
+    float *y, size_t stride)
 {
 	VF r[VL];
 	size_t i;
@@ -113,13 +115,27 @@ finish(const float *sums, size_t rows, size_t tokens, float *y, size_t stride)
 		vf_transpose(r);
 		SQ_UNROLL for (j = 0; j < VL; j++)
 			if ((size_t)j < tokens)
-				vf_put(y + (size_t)j * stride + i, r[j],
-				    rows - i);
+				vf_put(y + (size_t)j * stride + i,
+				    scale == NULL ? r[j] : vf_mul(r[j],
+				    vf_set1(scale[j])), rows - i);
 	}
 }
 
+static inline void
+finish(const float *sums, size_t rows, size_t tokens, float *y, size_t stride)
+{
+	finish_rows(sums, rows, tokens, NULL, y, stride);
+}
+
+static inline void
+finish_scaled(const float *sums, size_t rows, size_t tokens,
+    const float *scale, float *y, size_t stride)
+{
+	finish_rows(sums, rows, tokens, scale, y, stride);
+}
+
 /* n sums of direct, each VL numbers, to one number each. */
-static void
+static inline void
 total(const float *sums, size_t n, float *out)
 {
 	size_t i;

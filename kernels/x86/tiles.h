@@ -1,4 +1,4 @@
-/* The tile registers of AMX: all eight as 16 rows of 64 bytes. */
+/* The tile registers of AMX: eight, of up to 16 rows of 64 bytes. */
 #ifndef SQ_X86_TILES_H
 #define SQ_X86_TILES_H
 
@@ -18,9 +18,9 @@ struct sq_tile_config {
 	uint8_t rows[16];
 };
 
-/* Gives the calling thread its tiles; _tile_release() ends it. */
-static inline void
-sq_tiles_begin(void)
+/* All of them whole. */
+static inline struct sq_tile_config
+sq_tiles_whole(void)
 {
 	struct sq_tile_config c = { .palette = 1 };
 	int i;
@@ -29,9 +29,24 @@ sq_tiles_begin(void)
 		c.bytes[i] = SQ_TILE_BYTES;
 		c.rows[i] = SQ_TILE_ROWS;
 	}
+	return c;
+}
+
+/* Gives the calling thread such tiles, zeroed; _tile_release() ends it. */
+static inline void
+sq_tiles_set(const struct sq_tile_config *c)
+{
 	/* GCC's intrinsic names only the first bytes of c as read. */
-	__asm__ volatile("" : : "r"(&c) : "memory");
-	_tile_loadconfig(&c);
+	__asm__ volatile("" : : "r"(c) : "memory");
+	_tile_loadconfig(c);
+}
+
+static inline void
+sq_tiles_begin(void)
+{
+	struct sq_tile_config c = sq_tiles_whole();
+
+	sq_tiles_set(&c);
 }
 
 #endif
