@@ -25,6 +25,7 @@ struct run {
 	int round;
 	const struct sq_sp_int *ints;	/* or NULL: in floats */
 	size_t width;			/* few: of integers, or 0 */
+	const struct sq_sp_few_int *few_ints;
 	size_t depth;			/* columns of a window */
 	size_t padded;			/* columns of x, filled up */
 	size_t row, rows, nvec;		/* tokens of this pass, and vectors */
@@ -225,7 +226,8 @@ static size_t
 few_stride(const struct run *r)
 {
 	return r->width == 0 ? r->padded * sizeof(float) :
-	    r->padded / r->width * sq_sp_few_int.bytes(r->width);
+	    r->padded / r->width * r->few_ints->bytes(r->width,
+	    sq_grid_bits(r->w->grid));
 }
 
 static void
@@ -238,7 +240,7 @@ do_arrange(void *arg, long task, int thread)
 
 	(void)thread;
 	if (r->width > 0) {
-		sq_sp_few_int.arrange(x.x, x.cols, r->padded, r->width,
+		r->few_ints->arrange(x.x, x.cols, r->padded, r->width,
 		    sq_grid_bits(r->w->grid), to);
 		return;
 	}
@@ -255,7 +257,7 @@ do_few(void *arg, long task, int thread)
 	float *scratch = (float *)(r->scratch + (size_t)thread * SCRATCH);
 
 	if (r->width > 0)
-		sq_sp_few_int.few(&r->few, r->width, first, end, scratch);
+		r->few_ints->few(&r->few, r->width, first, end, scratch);
 	else
 		r->lv->few(&r->few, first, end, scratch);
 }
@@ -397,7 +399,7 @@ few_width(const struct sq_weight *w)
 	if (g < w->cols && g % width != 0)
 		width = SQ_SP_WIDTH / 2;
 	if (w->m % width != 0 || (g < w->cols && g % width != 0) ||
-	    w->n * (2 * sq_groups_across(w->cols, g) + 8 * SQ_SP_TOKENS) *
+	    w->n * (2 * sq_groups_across(w->cols, g) + 16 * SQ_SP_TOKENS) *
 	    sizeof(float) > SQ_SP_SCRATCH)
 		return 0;
 	return w->grid == SQ_INT4 && width < SQ_SP_WIDTH ? 0 : width;
@@ -454,6 +456,8 @@ sq_sp_run(const struct sq_sp_level *lv, const struct sq_mm_level *many,
 	}
 	if (few) {
 		r.width = prec == SQ_PREC_BF16 ? few_width(w) : 0;
+		r.few_ints = w->layout == SQ_BLOCKS && w->n % 2 == 0 ?
+		    lv->few_ints : &sq_sp_few_int_avx2;
 		if (r.width == SQ_SP_NM)
 			r.padded = sq_sparse_div(w->cols, SQ_SP_NM) * SQ_SP_NM;
 		r.round = prec == SQ_PREC_BF16;

@@ -57,14 +57,16 @@ struct sq_sp_int {
  * the bytes of a token.
  */
 struct sq_sp_few_int {
-	size_t (*bytes)(size_t width);		/* of a window */
+	size_t (*bytes)(size_t width, int bits);	/* of a window */
 	void (*arrange)(const float *x, size_t cols, size_t padded,
 	    size_t width, int bits, void *to);
 	void (*few)(const struct sq_sp_few *, size_t width, size_t first,
 	    size_t end, float *scratch);
 };
 
-extern const struct sq_sp_few_int sq_sp_few_int;	/* AVX2 */
+/* Runs: AVX2 alone.  AVX-512: blocks of an even number of rows. */
+extern const struct sq_sp_few_int sq_sp_few_int_avx2, sq_sp_few_int_avx512,
+    sq_sp_few_int_avx512bf16;
 
 /*
  * Blocks by many tokens on tiles: a panel of 32 rows has the kept blocks side by
@@ -101,6 +103,7 @@ struct sq_sp_level {
 	 * products; the second, of a weight in rows */
 	const struct sq_mm_level *floats;
 	const struct sq_sp_int *ints;
+	const struct sq_sp_few_int *few_ints;
 	int (*matmul)(struct sq_ctx *, const struct sq_weight *,
 	    const struct sq_mat *x, enum sq_prec, const struct sq_mat *y);
 

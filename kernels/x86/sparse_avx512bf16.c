@@ -10,6 +10,7 @@ sq_sparse_matmul_avx512bf16(struct sq_ctx *c, const struct sq_weight *w,
 
 	lv.floats = &sq_mm_avx512bf16;
 	lv.ints = &sq_sp_int_avx512bf16;
+	lv.few_ints = &sq_sp_few_int_avx512bf16;
 	lv.matmul = sq_matmul_avx512bf16;
 	return sq_sp_run(&lv, prec == SQ_PREC_BF16 ? &sq_mm_avx512bf16 :
 	    &sq_mm_avx512, c, w, x, prec, y);

@@ -8,13 +8,9 @@
  *
  * A sum takes a group of columns, at most a window's, so that it is exact.
  */
-#include <math.h>
-#include <string.h>
-
-#include "base/half.h"
 #include "kernels/x86/codes.h"
-#include "kernels/x86/sparse.h"
-#include "kernels/x86/values.h"
+#include "kernels/x86/sparse_few_vec.h"
+#include "kernels/x86/sparse_token.h"
 
 #define WIDTH	SQ_SP_WIDTH		/* columns of a window, at most */
 #define STRIDE	(WIDTH + 32)		/* 64 bytes more: other cache sets */
@@ -40,48 +36,6 @@ struct panel {
 #define add_pairs(s, a, b)						\
 	__asm__("vpaddd %1, %0, %0" : "+v"(s) : "v"(vi_madd(a, b)))
 #endif
-
-/* Pairs of 32-bit integers as 16 bits, in order. */
-SQ_INLINE VI
-narrow(VI a, VI b)
-{
-#if VL == 16
-	return _mm512_permutexvar_epi64(_mm512_set_epi64(7, 5, 3, 1, 6, 4, 2,
-	    0), _mm512_packs_epi32(a, b));
-#else
-	return _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
-#endif
-}
-
-/* cols columns of a token as pairs of 16 bits, and their scale: the greatest
- * magnitude becomes 32767.  Not finite: NaN. */
-SQ_INLINE float
-token(const float *x, size_t have, size_t cols, VI *pairs)
-{
-	float copy[SQ_SP_NM] = { 0 };
-	VI most = vi_set1(0);
-	VF v[SQ_SP_NM / VL], by;
-	uint32_t top;
-	size_t i;
-	float s;
-
-	memcpy(copy, x, have * sizeof(*x));
-	for (i = 0; i < cols / VL; i++) {
-		v[i] = vf_load(copy + i * VL);
-		most = vi_maxu(most, vi_and(vi_bits(v[i]),
-		    vi_set1(0x7fffffff)));
-	}
-	top = vi_reduce_maxu(most);
-	if (top >= 0x7f800000)
-		return NAN;
-	s = sq_bits_f32(top) / 32767;
-	s = s < 0x1p-126f ? 0x1p-126f : s;
-	by = vf_set1(1 / s);
-	for (i = 0; i < cols / VL; i += 2)
-		pairs[i / 2] = narrow(vi_from_f(vf_mul(v[i], by)),
-		    vi_from_f(vf_mul(v[i + 1], by)));
-	return s;
-}
 
 static void
 pack_int(const struct sq_mm_x *x, size_t cols, void *packed)
@@ -252,179 +206,12 @@ tile_int(const void *panel, const void *packed, size_t rows, size_t nvec,
 }
 
 #if VL == 8
-/*
- * Few tokens.  A load is 32 bytes of a row; words of 16 bits have 2 or 4 codes,
- * each in a plane of its own, so a lane of the sums has columns that follow one
- * another.  A window of x: its scale, the sums of its codes lane by lane, and
- * the codes, plane after plane.  Wider registers would be no faster: memory is
- * what is waited for.
- */
-struct few_head {
-	float scale, none[VL - 1], sums[VL];
-};
-
-#define FEW_BYTES(width)	(sizeof(struct few_head) + 2 * (width))
-
-/* The same of runs: no sums. */
+/* A window of x for runs. */
 struct nm_head {
 	float scale, none[VL - 1];
 };
 
 #define NM_BYTES	(sizeof(struct nm_head) + 2 * SQ_SP_NM)
-
-static size_t
-few_bytes(size_t width)
-{
-	return width == SQ_SP_NM ? NM_BYTES : FEW_BYTES(width);
-}
-
-static void
-arrange_few(const float *x, size_t cols, size_t padded, size_t width,
-    int bits, void *to)
-{
-	size_t planes = 16 / (size_t)bits, unit = 16 * planes, col, have, i;
-	int16_t code[WIDTH], *out;
-	struct few_head *h;
-	int32_t sum[VL];
-
-	for (col = 0; col < padded; col += width) {
-		h = (struct few_head *)((char *)to + col / width *
-		    FEW_BYTES(width));
-		have = col >= cols ? 0 : cols - col < width ? cols - col :
-		    width;
-		memset(h, 0, sizeof(*h));
-		memset(sum, 0, sizeof(sum));
-		h->scale = token(x + col, have, width, (VI *)code);
-		out = (int16_t *)(h + 1);
-		for (i = 0; i < width; i++) {
-			out[i / unit * unit + i % planes * 16 + i % unit /
-			    planes] = code[i];
-			sum[i % unit / (unit / VL)] += code[i];
-		}
-		for (i = 0; i < VL; i++)
-			h->sums[i] = (float)sum[i];
-	}
-}
-
-/* A row of a window by nt tokens, whose windows are `next' bytes apart. */
-SQ_INLINE void
-few_row(const uint8_t *p, const char *x, size_t next, float scale, float zero,
-    float *sums, const int bits, const int width, const int nt)
-{
-	const int planes = 16 / bits, loads = width / 16 / planes;
-	const VI mask = vi_set1_16((short)((1 << bits) - 1));
-	VI a, w, d[SQ_SP_TOKENS];
-	const struct few_head *h;
-	const int16_t *c;
-	int i, k, t;
-	VF f;
-
-	SQ_UNROLL for (i = 0; i < loads; i++) {
-		a = vi_loadu(p + i * 32);
-		SQ_UNROLL for (k = 0; k < planes; k++) {
-			w = k == 0 ? a : _mm256_srli_epi16(a, k * bits);
-			if (k + 1 < planes)
-				w = vi_and(w, mask);
-			SQ_UNROLL for (t = 0; t < nt; t++) {
-				c = (const int16_t *)(x + (size_t)t * next +
-				    sizeof(*h)) + (i * planes + k) * 16;
-				if (i + k == 0)
-					d[t] = vi_madd(w, vi_loadu(c));
-				else
-					d[t] = vi_add(d[t], vi_madd(w,
-					    vi_loadu(c)));
-			}
-		}
-	}
-	SQ_UNROLL for (t = 0; t < nt; t++, sums += VL) {
-		h = (const struct few_head *)(x + (size_t)t * next);
-		f = vf_fma(vf_set1(-zero), vf_load(h->sums), vf_from_i(d[t]));
-		vf_store(sums, vf_fma(vf_set1(scale * h->scale), f,
-		    vf_load(sums)));
-	}
-}
-
-/* Scales and zero points of all groups of rows row .. row+n-1. */
-static void
-few_groups(const struct sq_weight *w, size_t row, size_t n, float *scale,
-    float *zero)
-{
-	size_t across = sq_groups_across(w->cols, w->group_cols), r, g, at;
-	float mid = (float)(1 << (sq_grid_bits(w->grid) - 1));
-
-	for (r = 0; r < n; r++, scale += across, zero += across) {
-		at = (row + r) / w->group_rows * across;
-		for (g = 0; g < across; g += VL)
-			vf_put(scale + g, vf_take(w->scales, w->scale_type,
-			    at + g, across - g), across - g);
-		for (g = 0; g < across; g++)
-			zero[g] = w->zeros != NULL ? w->zeros[at + g] : mid;
-	}
-}
-
-/* A row of blocks by nt tokens; scratch: scales, zero points and sums. */
-SQ_INLINE void
-few_line(const struct sq_sp_few *f, size_t line, size_t token, float *scratch,
-    const int bits, const int width, const int nt)
-{
-	const struct sq_weight *w = f->w;
-	const char *x = (const char *)f->x + token * f->stride;
-	size_t row = line * w->n, n = w->rows - row, b, c, r, g, col;
-	size_t wide = w->m * (size_t)bits / 8;
-	size_t across = sq_groups_across(w->cols, w->group_cols);
-	float *scale, *zero, *sums, *y;
-	const uint8_t *p;
-	int t;
-
-	n = n < w->n ? n : w->n;
-	scale = scratch;
-	zero = scale + w->n * across;
-	sums = zero + w->n * across;
-	memset(sums, 0, n * (size_t)nt * VL * sizeof(*sums));
-	few_groups(w, row, n, scale, zero);
-	for (b = sq_blocks_start(w)[line]; b < sq_blocks_start(w)[line + 1];
-	    b++)
-		for (c = 0; c < w->m; c += (size_t)width) {
-			col = sq_blocks_column(w)[b] * w->m + c;
-			g = col / w->group_cols;
-			g = g < across ? g : across - 1;
-			p = (const uint8_t *)w->data + b * sq_block_bytes(w) +
-			    c * (size_t)bits / 8;
-			for (r = 0; r < n; r++, p += wide)
-				few_row(p, x + col / (size_t)width *
-				    FEW_BYTES((size_t)width), f->stride,
-				    scale[r * across + g],
-				    zero[r * across + g], sums + r *
-				    (size_t)nt * VL, bits, width, nt);
-		}
-	for (t = 0; t < nt; t++) {
-		y = (float *)f->y->p + (token + (size_t)t) * f->y->stride +
-		    row;
-		for (r = 0; r < n; r++)
-			y[r] = vf_sum(vf_load(sums + (r * (size_t)nt +
-			    (size_t)t) * VL));
-	}
-}
-
-#define FEW(bits, width)						\
-static void								\
-few_##bits##_##width(const struct sq_sp_few *f, size_t first,		\
-    size_t end, float *scratch)						\
-{									\
-	size_t i, t;							\
-									\
-	for (i = first; i < end; i++) {					\
-		for (t = 0; t + SQ_SP_TOKENS <= f->tokens;		\
-		    t += SQ_SP_TOKENS)					\
-			few_line(f, i, t, scratch, bits, width,		\
-			    SQ_SP_TOKENS);				\
-		for (; t < f->tokens; t++)				\
-			few_line(f, i, t, scratch, bits, width, 1);	\
-	}								\
-}
-FEW(8, 64)
-FEW(8, 32)
-FEW(4, 64)
 
 /*
  * 2:4 of int8, few tokens.  Of the 16 columns of a step, 16 bits each, a byte
@@ -569,14 +356,29 @@ few_nm(const struct sq_sp_few *f, size_t first, size_t end)
 			nm_band(f, i, t, 1);
 	}
 }
+#endif
+
+static size_t
+few_bytes(size_t width, int bits)
+{
+#if VL == 8
+	if (width == SQ_SP_NM)
+		return NM_BYTES;
+#endif
+	return FEW_BYTES((size_t)bits, width);
+}
 
 static void
 few_ints(const struct sq_sp_few *f, size_t width, size_t first, size_t end,
     float *scratch)
 {
-	if (width == SQ_SP_NM)
+#if VL == 8
+	if (width == SQ_SP_NM) {
 		few_nm(f, first, end);
-	else if (f->w->grid == SQ_INT4)
+		return;
+	}
+#endif
+	if (f->w->grid == SQ_INT4)
 		few_4_64(f, first, end, scratch);
 	else if (width == 64)
 		few_8_64(f, first, end, scratch);
@@ -588,16 +390,18 @@ static void
 arrange(const float *x, size_t cols, size_t padded, size_t width, int bits,
     void *to)
 {
-	if (width == SQ_SP_NM)
+#if VL == 8
+	if (width == SQ_SP_NM) {
 		arrange_nm(x, cols, padded, to);
-	else
-		arrange_few(x, cols, padded, width, bits, to);
+		return;
+	}
+#endif
+	arrange_few(x, cols, padded, width, bits, to);
 }
 
-const struct sq_sp_few_int sq_sp_few_int = {
+const struct sq_sp_few_int LEVEL(sp_few_int) = {
 	.bytes = few_bytes, .arrange = arrange, .few = few_ints
 };
-#endif
 
 _Static_assert(sizeof(struct panel) <= SQ_SP_PANEL, "a panel is larger");
 

@@ -719,6 +719,7 @@ spread(const struct sq_sp_window *n, float *out, size_t stride)
 
 const struct sq_sp_level LEVEL(sp) = {
 	.plain = &LEVEL(mm), .floats = &LEVEL(mm), .ints = &LEVEL(sp_int),
+	.few_ints = &LEVEL(sp_few_int),
 	.matmul = LEVEL(matmul), .few = few, .spread = spread
 };
 
