@@ -108,14 +108,15 @@ options(const struct args *a)
 {
 	const struct sq_distill_config *c = &a->config;
 	json_t *o = json_pack("{s:s,s:s,s:I,s:I,s:I,s:f,s:f,s:f,s:f,s:f,"
-	    "s:f,s:f,s:f,s:b,s:s}",
+	    "s:f,s:f,s:f,s:f,s:b,s:s}",
 	    "train", sq_distill_trains()[c->train],
 	    "preset", sq_distill_presets()[c->preset],
 	    "steps", (json_int_t)c->steps, "batch", (json_int_t)c->batch,
 	    "warmup", (json_int_t)c->warmup, "lr", c->lr,
 	    "weight_decay", c->weight_decay, "temperature", c->temperature,
 	    "ce", c->ce, "hidden", c->hidden,
-	    "place", c->place, "scale", c->scale, "redraw", c->redraw,
+	    "place", c->place, "scale", c->scale, "norm", c->norm,
+	    "redraw", c->redraw,
 	    "f32", a->run.distill.prec == SQ_PREC_F32,
 	    "teacher", a->run.distill.teacher->source->files.h.model);
 	json_t *map = json_array();

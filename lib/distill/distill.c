@@ -7,6 +7,7 @@
 #include "distill/distill.h"
 #include "distill/distill_state.h"
 #include "distill/redraw.h"
+#include "distill/take.h"
 #include "model/head_back.h"
 
 #define ROWS		128		/* of logits at a time */
@@ -49,105 +50,6 @@ static int
 no_kernel(char *err, enum sq_op op)
 {
 	return sq_fail(err, "no kernel for this case of '%s'", sq_op_name(op));
-}
-
-/* A dense weight becomes a parameter. */
-static int
-take_linear(struct sq_distill *d, struct sq_linear *l,
-    struct sq_linear_grad *g, char *err)
-{
-	struct sq_mat m = { NULL, SQ_F32, l->w.rows, l->w.cols, l->w.cols };
-	size_t n = m.rows * m.cols;
-
-	if (l->w.data == NULL || l->w.grid != SQ_DENSE)
-		return 0;
-	if ((m.p = sq_params_add(&d->params, n, 1)) == NULL)
-		return sq_fail(err, "out of memory");
-	if (sq_dequantize(d->ctx, &l->w, 0, &m) != 0)
-		return no_kernel(err, SQ_OP_dequantize);
-	l->w.type = SQ_F32;
-	l->w.data = m.p;
-	g->w = (float *)m.p + n;
-	return 0;
-}
-
-/* A vector, too: *v was the model's own memory, and stays its copy. */
-static int
-take_vector(struct sq_distill *d, float **v, size_t n, float **g, char *err)
-{
-	float *p;
-
-	if (*v == NULL)
-		return 0;
-	if ((p = sq_params_add(&d->params, n, 0)) == NULL)
-		return sq_fail(err, "out of memory");
-	memcpy(p, *v, n * sizeof(*p));
-	free(*v);
-	*v = p;
-	*g = p + n;
-	return 0;
-}
-
-static int
-take_dense(struct sq_distill *d, struct sq_layer *l, struct sq_layer_grad *g,
-    char *err)
-{
-	const struct sq_config *c = &d->student->config;
-	struct sq_linear_grad *lg;
-	struct sq_linear *lin;
-	int i;
-
-	for (i = 0; i < SQ_LINEARS; i++) {
-		lin = sq_layer_linear(l, i);
-		lg = sq_layer_linear_grad(g, i);
-		if (take_linear(d, lin, lg, err) < 0 ||
-		    take_vector(d, &lin->bias, lin->w.rows, &lg->bias,
-		    err) < 0)
-			return -1;
-	}
-	if (take_vector(d, &l->attn_norm, (size_t)c->dim, &g->attn_norm,
-	    err) < 0 ||
-	    take_vector(d, &l->ffn_norm, (size_t)c->dim, &g->ffn_norm,
-	    err) < 0 ||
-	    take_vector(d, &l->q_norm, (size_t)c->head_dim, &g->q_norm,
-	    err) < 0)
-		return -1;
-	return take_vector(d, &l->k_norm, (size_t)c->head_dim, &g->k_norm,
-	    err);
-}
-
-static int
-take_codes(struct sq_distill *d, size_t layer, char *err)
-{
-	struct sq_layer *l = &d->student->layer[layer];
-	struct sq_layer *t = d->teacher->config.layers ==
-	    d->student->config.layers ? &d->teacher->layer[layer] : NULL;
-	int i;
-
-	for (i = 0; i < SQ_LINEARS; i++)
-		if (sq_codes_take(&d->codes, d->ctx, sq_layer_linear(l, i),
-		    t == NULL ? NULL : &sq_layer_linear(t, i)->w,
-		    sq_layer_linear_grad(&d->grad[layer], i), err) < 0)
-			return -1;
-	return 0;
-}
-
-static int
-take_all(struct sq_distill *d, char *err)
-{
-	struct sq_model *m = d->student;
-	size_t i;
-
-	for (i = 0; i < m->config.layers; i++)
-		if (d->config->train == SQ_TRAIN_CODES ?
-		    take_codes(d, i, err) < 0 :
-		    take_dense(d, &m->layer[i], &d->grad[i], err) < 0)
-			return -1;
-	if (d->config->train == SQ_TRAIN_CODES)
-		return d->codes.n > 0 ? 0 : sq_fail(err, "the student has no "
-		    "integers in groups of a row, which alone are trained");
-	return take_vector(d, &m->norm, (size_t)m->config.dim, &d->norm_grad,
-	    err);
 }
 
 /* Which of the teacher's layers each of the student's is held against. */
@@ -239,26 +141,9 @@ sq_distill_init(struct sq_distill *d, char *err)
 	    err) < 0 ||
 	    sq_head_back_init(&k->head, d->student, d->ctx, d->prec, err) < 0)
 		return -1;
-	if (take_all(d, err) < 0)
+	if (sq_distill_take(d, err) < 0)
 		return -1;
 	return sq_distill_load(d, err);
-}
-
-/* The student gives back the vectors that params own. */
-static void
-leave(struct sq_model *m)
-{
-	struct sq_layer *l;
-	size_t i;
-	int n;
-
-	for (i = 0; i < m->config.layers; i++) {
-		l = &m->layer[i];
-		l->attn_norm = l->ffn_norm = l->q_norm = l->k_norm = NULL;
-		for (n = 0; n < SQ_LINEARS; n++)
-			sq_layer_linear(l, n)->bias = NULL;
-	}
-	m->norm = NULL;
 }
 
 void
@@ -281,7 +166,7 @@ sq_distill_release(struct sq_distill *d)
 		free(k);
 	}
 	if (d->params.n > 0)
-		leave(d->student);
+		sq_distill_leave(d->student);
 	sq_params_release(&d->params);
 	sq_codes_release(&d->codes);
 	free(d->grad);
@@ -587,7 +472,8 @@ step(struct sq_distill *d, char *err)
 	codes = (struct sq_tune_rate){ (int)d->step, (float)c->place * left,
 	    (float)c->scale * left };
 	sq_codes_step(&d->codes, &codes);
-	sq_params_step(&d->params, d->ctx->pool, d->step, rate(c, d->step),
+	sq_params_step(&d->params, d->ctx->pool, d->step, c->train ==
+	    SQ_TRAIN_CODES ? c->norm * (double)left : rate(c, d->step),
 	    c->weight_decay);
 	return 0;
 }

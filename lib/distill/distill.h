@@ -7,7 +7,8 @@
  *
  * for each token on average.  What is trained are the dense weights, biases
  * and norms of the blocks and the last norm, or else the integers of the blocks
- * with their scales (codes.h); the embedding and the head stay.
+ * with their scales (codes.h), and norms and biases; the embedding and the head
+ * stay.
  * Every block is passed once more on the way back, so that only what goes
  * into it is kept.
  */

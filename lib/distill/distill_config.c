@@ -43,7 +43,7 @@ sq_distill_defaults(struct sq_distill_config *c)
 	*c = (struct sq_distill_config){ .preset = SQ_RESPONSE,
 	    .samples = 64, .length = 1024, .steps = 200, .batch = 4,
 	    .warmup = 10, .checkpoint = 50, .lr = 1e-4, .temperature = 1,
-	    .hidden = 1, .place = 1.5e-3, .scale = 1e-3, .redraw = -1 };
+	    .hidden = 1, .place = 1.5e-3, .scale = 1e-3, .norm = 3e-4, .redraw = -1 };
 }
 
 void
@@ -142,6 +142,7 @@ take(struct sq_distill_config *c, const char *key, const struct sq_yaml *v,
 		{ "hidden", &c->hidden, 0, 1e6 },
 		{ "place", &c->place, 0, 1 },
 		{ "scale", &c->scale, 0, 1 },
+		{ "norm", &c->norm, 0, 1 },
 		{ "redraw", &c->redraw, 0, 1 },
 	};
 	size_t i;

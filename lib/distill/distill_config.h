@@ -18,6 +18,7 @@
  *	train: codes		# or dense
  *	place: 1.5e-3		# rates: of a code's place,
  *	scale: 1e-3		# of the logarithm of a scale
+ *	norm: 3e-4		# of norms and biases; 0: they stay
  *	redraw: 0.3		# of the tokens, the teacher's own
  */
 #ifndef SQ_DISTILL_CONFIG_H
@@ -48,7 +49,8 @@ struct sq_distill_config {
 	char *text;			/* or NULL */
 	uint64_t samples, length, steps, batch, warmup, checkpoint;
 	double lr, weight_decay, temperature, ce, hidden;
-	double place, scale;		/* rates of codes and of ln scales */
+	double place, scale, norm;	/* rates of codes, of ln scales, of
+					   norms and biases beside them */
 	double redraw;			/* tokens that the teacher replaces;
 					   negative: as `train' has it */
 	size_t nlayers;			/* of the map; 0: by the preset */

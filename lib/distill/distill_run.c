@@ -109,11 +109,12 @@ set_key(struct sq_distill_run *r)
 
 	if (x == NULL)
 		return;
-	snprintf(text, sizeof(text), "%d %ju %ju %ju %g %g %g %g %g %d %g %g %g %d "
-	    "%s %s",
+	snprintf(text, sizeof(text), "%d %ju %ju %ju %g %g %g %g %g %d %g %g %g %g "
+	    "%d %s %s",
 	    (int)c->preset, (uintmax_t)c->steps, (uintmax_t)c->batch,
 	    (uintmax_t)c->warmup, c->lr, c->weight_decay, c->temperature,
-	    c->ce, c->hidden, (int)c->train, c->place, c->scale, c->redraw,
+	    c->ce, c->hidden, (int)c->train, c->place, c->scale, c->norm,
+	    c->redraw,
 	    (int)d->prec, d->ctx->kern->name,
 	    d->teacher->source->files.h.model);
 	XXH3_128bits_reset(x);
@@ -154,6 +155,13 @@ vector(const struct sq_layer *l, enum sq_role role)
 	    l->k_norm : NULL;
 }
 
+/* Whether what was learned with codes is better; without, it is always taken. */
+static int
+better(const struct sq_distill *d)
+{
+	return d->config->train == SQ_TRAIN_DENSE || d->kl < d->first;
+}
+
 /* The values that a held tensor has now, or NULL: as it came. */
 static const float *
 values(const struct sq_distill_run *r, const struct sq_distill_held *h)
@@ -162,18 +170,18 @@ values(const struct sq_distill_run *r, const struct sq_distill_held *h)
 	const struct sq_slot *s = h->slot;
 	const struct sq_linear *l;
 
-	if (r->distill.config->train != SQ_TRAIN_DENSE || s == NULL ||
-	    s->role == SQ_EMBED || s->role == SQ_HEAD ||
-	    h->t.grid != SQ_DENSE)
+	if (!better(&r->distill) || s == NULL || s->role == SQ_EMBED ||
+	    s->role == SQ_HEAD || h->t.grid != SQ_DENSE)
 		return NULL;
 	if (s->role == SQ_NORM)
 		return m->norm;
 	if ((l = sq_model_linear(m, s->role, (size_t)s->layer)) != NULL)
-		return s->bias ? l->bias : l->w.data;
+		return s->bias ? l->bias : l->w.grid == SQ_DENSE &&
+		    r->distill.config->train == SQ_TRAIN_DENSE ? l->w.data :
+		    NULL;
 	return vector(&m->layer[s->layer], s->role);
 }
 
-/* Codes stay as they came when what was learned is not better. */
 static int
 put_all(struct sq_distill_run *r)
 {
@@ -182,7 +190,7 @@ put_all(struct sq_distill_run *r)
 	unsigned char *p;
 	uint64_t n;
 
-	if (r->distill.kl < r->distill.first)
+	if (better(&r->distill))
 		sq_codes_put(&r->distill.codes);
 	for (h = r->held; h < r->held + r->n; h++) {
 		n = sq_tensor_count(&h->t);

@@ -8,7 +8,7 @@
 #include "base/outfile.h"
 #include "distill/distill_state.h"
 
-#define MAGIC	"sqdist2"
+#define MAGIC	"sqdist3"
 
 /* In the machine's own byte order; then for each parameter its values and
  * moments, for each weight of integers what it is learned by, last the hash of

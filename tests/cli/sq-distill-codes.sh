@@ -29,7 +29,7 @@ learn -j 3 -m q.sq | cmp - want.sq
 # At steps 0, 4 and 8: the divergence falls by a twentieth at least.
 divergence_falls .95 v
 
-# Codes and scales change, grids do not, and nothing else.
+# Codes, scales and norms change, grids do not, and nothing else.
 part() {
 	sq-cat -p "$1" "$2" model.layers.1.mlp.up_proj.weight
 }
@@ -38,14 +38,17 @@ for p in codes scales; do
 done
 sq-ls want.sq >list
 [ "$(grep -c ' int3 .* 1x64$' list)" -eq 14 ] || fail "$(cat list)"
-for t in model.norm model.layers.0.input_layernorm model.embed_tokens; do
-	cmp <(sq-cat want.sq $t.weight) <(sq-cat m.sq $t.weight)
+for t in model.norm model.layers.0.input_layernorm; do
+	cmp -s <(sq-cat want.sq $t.weight) <(sq-cat m.sq $t.weight) &&
+	    fail "$t is as it was"
 done
+cmp <(sq-cat want.sq model.embed_tokens.weight) \
+    <(sq-cat m.sq model.embed_tokens.weight)
 sq-ls -v want.sq | grep -qF '"train":"codes"'
 
 # Options that must count.
 learn --steps 1 <q.sq >one.sq
-for o in 'redraw: 0' 'scale: 0'; do
+for o in 'redraw: 0' 'scale: 0' 'norm: 0'; do
 	sed "s/^${o%:*}:.*/$o/; \$a $o" c.yaml | awk '!s[$1]++' >o.yaml
 	sq-distill -q --teacher two --config o.yaml --steps 1 <q.sq >o.sq
 	cmp -s o.sq one.sq && fail "$o changes nothing"
@@ -55,6 +58,7 @@ done
 sed 's/^place:.*/place: 1/' c.yaml >wild.yaml
 sq-distill -q --teacher two --config wild.yaml --steps 3 <q.sq >o.sq
 cmp <(part codes o.sq) <(part codes q.sq)
+cmp <(sq-cat o.sq model.norm.weight) <(sq-cat q.sq model.norm.weight)
 
 # It goes on from a checkpoint, and refuses another run's.
 {
