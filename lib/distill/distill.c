@@ -86,7 +86,7 @@ set_map(struct sq_distill *d, struct sq_distill_work *k, char *err)
 static int
 set_memory(struct sq_distill_work *k, char *err)
 {
-	size_t one = k->length * k->dim, v = ROWS * k->vocab, i;
+	size_t one = k->length * k->dim, v = ROWS * k->vocab;
 
 	k->entry = malloc((k->layers + 1) * one * sizeof(float));
 	k->want = malloc(k->layers * one * sizeof(float));
@@ -106,10 +106,17 @@ set_memory(struct sq_distill_work *k, char *err)
 	k->slse = k->tlse + ROWS;
 	k->kl = k->slse + ROWS;
 	k->nll = k->kl + ROWS;
-	for (i = 0; i < k->learned; i++)
-		k->order[i] = k->held + i;
 	k->epoch = UINT64_MAX;
 	return 0;
+}
+
+size_t
+sq_distill_held(const struct sq_tokens *t)
+{
+	size_t samples = (size_t)(t->count / t->length), n;
+
+	n = samples / HELD_OUT;
+	return n == 0 && samples > 1 ? 1 : n;
 }
 
 int
@@ -130,10 +137,9 @@ sq_distill_init(struct sq_distill *d, char *err)
 	k->layers = (size_t)c->layers;
 	k->dim = (size_t)c->dim;
 	k->vocab = (size_t)c->vocab;
-	k->held = samples / HELD_OUT;
-	if (k->held == 0 && samples > 1)
-		k->held = 1;
-	k->learned = samples - k->held;
+	k->held = sq_distill_held(d->tokens);
+	k->learned = d->own != NULL ? (size_t)d->config->own :
+	    samples - k->held;
 	if (set_memory(k, err) < 0 || set_map(d, k, err) < 0 ||
 	    sq_backward_init(&k->t, d->teacher, d->ctx, d->prec, 1, k->length,
 	    err) < 0 ||
@@ -380,12 +386,11 @@ vary(struct sq_distill *d, const uint32_t **ids, uint64_t round, char *err)
 	return teach(d, *ids, err);
 }
 
-/* Sample i; `round' counts those that are learned from, from 1. */
+/* A sample; `round' counts those that are learned from, from 1. */
 static int
-sample(struct sq_distill *d, size_t i, uint64_t round, double weight,
-    char *err)
+sample(struct sq_distill *d, const uint32_t *ids, uint64_t round,
+    double weight, char *err)
 {
-	const uint32_t *ids = d->tokens->id + i * d->work->length;
 	int learn = round > 0;
 
 	if (teach(d, ids, err) < 0)
@@ -410,7 +415,7 @@ judge(struct sq_distill *d, char *err)
 
 	k->kl_sum = k->nll_sum = 0;
 	for (i = 0; i < n; i++)
-		if (sample(d, i, 0, 0, err) < 0)
+		if (sample(d, d->tokens->id + i * k->length, 0, 0, err) < 0)
 			return -1;
 	d->kl = k->kl_sum / tokens;
 	d->nll = k->nll_sum / tokens;
@@ -426,19 +431,21 @@ judge(struct sq_distill *d, char *err)
 
 /* The n-th sample that is learned from: all of them in an order of each round's
  * own, so that a run that goes on needs to know n alone. */
-static size_t
-draw(struct sq_distill_work *k, uint64_t n)
+static const uint32_t *
+draw(const struct sq_distill *d, uint64_t n)
 {
+	struct sq_distill_work *k = d->work;
 	struct sq_rng rng = { n / k->learned + 1 };
-	size_t i;
+	size_t i, first = d->own != NULL ? 0 : k->held;
 
 	if (n / k->learned != k->epoch) {
 		k->epoch = n / k->learned;
 		for (i = 0; i < k->learned; i++)
-			k->order[i] = k->held + i;
+			k->order[i] = first + i;
 		sq_rng_shuffle(&rng, k->order, k->learned);
 	}
-	return k->order[n % k->learned];
+	return (d->own != NULL ? d->own : d->tokens->id) +
+	    k->order[n % k->learned] * k->length;
 }
 
 /* A warm-up, then half a cosine down to a tenth. */
@@ -464,7 +471,7 @@ step(struct sq_distill *d, char *err)
 	float left = (float)(c->steps - d->step) / (float)c->steps;
 
 	for (i = 0; i < c->batch; i++, n++) {
-		if (sample(d, draw(k, n), n + 1, weight, err) < 0)
+		if (sample(d, draw(d, n), n + 1, weight, err) < 0)
 			return -1;
 		sq_progress_add(d->progress, k->length);
 	}
@@ -485,6 +492,9 @@ sq_distill_run(struct sq_distill *d, char *err)
 
 	sq_progress_add(d->progress, d->step * c->batch * d->work->length);
 	if (judge(d, err) < 0)
+		return -1;
+	/* what the teacher wrote is not written again */
+	if (d->step == 0 && d->own != NULL && sq_distill_save(d, err) < 0)
 		return -1;
 	while (d->step < c->steps) {
 		if (step(d, err) < 0)

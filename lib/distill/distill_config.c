@@ -43,14 +43,19 @@ sq_distill_defaults(struct sq_distill_config *c)
 	*c = (struct sq_distill_config){ .preset = SQ_RESPONSE,
 	    .samples = 64, .length = 1024, .steps = 200, .batch = 4,
 	    .warmup = 10, .checkpoint = 50, .lr = 1e-4, .temperature = 1,
-	    .hidden = 1, .place = 1.5e-3, .scale = 1e-3, .norm = 3e-4, .redraw = -1 };
+	    .hidden = 1, .place = 1.5e-3, .scale = 1e-3, .norm = 3e-4,
+	    .own = SQ_DISTILL_OPEN, .redraw = -1 };
 }
 
 void
 sq_distill_settle(struct sq_distill_config *c)
 {
+	int codes = c->train == SQ_TRAIN_CODES;
+
+	if (c->own == SQ_DISTILL_OPEN)
+		c->own = codes && c->redraw <= 0 ? c->steps * c->batch : 0;
 	if (c->redraw < 0)
-		c->redraw = c->train == SQ_TRAIN_CODES ? 0.3 : 0;
+		c->redraw = codes && c->own == 0 ? 0.3 : 0;
 }
 
 void
@@ -130,6 +135,7 @@ take(struct sq_distill_config *c, const char *key, const struct sq_yaml *v,
 		{ "samples", &c->samples, 1, 1 << 24 },
 		{ "length", &c->length, 2, 1 << 20 },
 		{ "steps", &c->steps, 1, 1 << 30 },
+		{ "own", &c->own, 0, 1 << 24 },
 		{ "batch", &c->batch, 1, 1 << 16 },
 		{ "warmup", &c->warmup, 0, 1 << 30 },
 		{ "checkpoint", &c->checkpoint, 1, 1 << 30 },

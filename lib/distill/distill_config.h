@@ -19,6 +19,7 @@
  *	place: 1.5e-3		# rates: of a code's place,
  *	scale: 1e-3		# of the logarithm of a scale
  *	norm: 3e-4		# of norms and biases; 0: they stay
+ *	own: 400		# samples, all of the teacher's own text
  *	redraw: 0.3		# of the tokens, the teacher's own
  */
 #ifndef SQ_DISTILL_CONFIG_H
@@ -30,6 +31,7 @@
 #include "base/err.h"
 
 #define SQ_DISTILL_LAYERS	4096
+#define SQ_DISTILL_OPEN		UINT64_MAX
 
 enum sq_distill_preset {
 	SQ_RESPONSE,		/* the teacher's probabilities */
@@ -48,6 +50,9 @@ struct sq_distill_config {
 	enum sq_distill_train train;
 	char *text;			/* or NULL */
 	uint64_t samples, length, steps, batch, warmup, checkpoint;
+	uint64_t own;			/* samples that the teacher writes, to
+					   be learned from instead of the text;
+					   OPEN: as `train' has it */
 	double lr, weight_decay, temperature, ce, hidden;
 	double place, scale, norm;	/* rates of codes, of ln scales, of
 					   norms and biases beside them */

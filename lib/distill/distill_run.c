@@ -1,11 +1,13 @@
 /* Distillation in a stream; see distill_run.h. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/floats.h"
 #include "calib/block.h"
 #include "calib/text.h"
 #include "distill/distill_run.h"
+#include "distill/own.h"
 
 #define FIXED	((uint64_t)160 << 20)	/* the program and the kernels' space */
 
@@ -26,6 +28,7 @@ sq_distill_run_release(struct sq_distill_run *r)
 		free(r->held[i].payload);
 	free(r->held);
 	sq_tokens_release(&r->tokens);
+	free(r->distill.own);
 }
 
 /* ---- the text ---- */
@@ -109,13 +112,12 @@ set_key(struct sq_distill_run *r)
 
 	if (x == NULL)
 		return;
-	snprintf(text, sizeof(text), "%d %ju %ju %ju %g %g %g %g %g %d %g %g %g %g "
+	snprintf(text, sizeof(text), "%d %ju %ju %ju %g %g %g %g %g %d %g %g %g %g %ju "
 	    "%d %s %s",
 	    (int)c->preset, (uintmax_t)c->steps, (uintmax_t)c->batch,
 	    (uintmax_t)c->warmup, c->lr, c->weight_decay, c->temperature,
 	    c->ce, c->hidden, (int)c->train, c->place, c->scale, c->norm,
-	    c->redraw,
-	    (int)d->prec, d->ctx->kern->name,
+	    c->redraw, (uintmax_t)c->own, (int)d->prec, d->ctx->kern->name,
 	    d->teacher->source->files.h.model);
 	XXH3_128bits_reset(x);
 	XXH3_128bits_update(x, text, strlen(text));
@@ -205,6 +207,40 @@ put_all(struct sq_distill_run *r)
 	return 0;
 }
 
+/* Whether there is a checkpoint, which has the teacher's own text. */
+static int
+begun(const struct sq_distill *d)
+{
+	return d->state_path != NULL && access(d->state_path, F_OK) == 0;
+}
+
+/* The teacher writes while there is nothing else: what training takes later is
+ * what its keys and values may take. */
+static int
+write_own(struct sq_distill_run *r)
+{
+	struct sq_distill *d = &r->distill;
+	char *err = r->filter->err;
+	struct sq_own own = { .teacher = d->teacher, .ctx = d->ctx,
+	    .prec = d->prec, .text = &r->tokens, .progress = d->progress,
+	    .first = sq_distill_held(&r->tokens),
+	    .memory = sq_distill_bytes(d->config, &d->teacher->config,
+	    &r->filter->inv.config, (size_t)r->tokens.length) };
+
+	if (d->config->own == 0)
+		return 0;
+	d->own = calloc((size_t)(d->config->own * r->tokens.length),
+	    sizeof(*d->own));
+	if (d->own == NULL)
+		return sq_fail(err, "out of memory");
+	if (begun(d)) {
+		sq_progress_add(d->progress, d->config->own *
+		    r->tokens.length);
+		return 0;
+	}
+	return sq_own_write(&own, d->own, (size_t)d->config->own, err);
+}
+
 /* All tensors have come. */
 static int
 finish(struct sq_distill_run *r)
@@ -222,8 +258,10 @@ finish(struct sq_distill_run *r)
 	d->progress = f->progress;
 	d->progress->unit = "tokens";
 	d->progress->done = 0;
-	d->progress->bytes = d->config->steps * d->config->batch *
-	    r->tokens.length;
+	d->progress->bytes = (d->config->steps * d->config->batch +
+	    d->config->own) * r->tokens.length;
+	if (write_own(r) < 0)
+		return -1;
 	if (sq_distill_init(d, f->err) < 0 || sq_distill_run(d, f->err) < 0)
 		return -1;
 	return put_all(r);

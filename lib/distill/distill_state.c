@@ -11,7 +11,7 @@
 #define MAGIC	"sqdist3"
 
 /* In the machine's own byte order; then for each parameter its values and
- * moments, for each weight of integers what it is learned by, last the hash of
+ * moments, the teacher's own text, for each weight of integers what it is learned by, last the hash of
  * everything before it. */
 struct head {
 	char magic[8];
@@ -45,6 +45,12 @@ each(const struct sq_distill *d, int fd, XXH3_state_t *h,
 			XXH3_128bits_update(h, array(p, k),
 			    p->n * sizeof(float));
 		}
+	}
+	if (d->own != NULL) {
+		n = d->config->own * d->tokens->length * sizeof(*d->own);
+		if (fn(fd, d->own, n) < 0)
+			return -1;
+		XXH3_128bits_update(h, d->own, n);
 	}
 	for (i = 0; i < d->codes.n; i++) {
 		w = &d->codes.entry[i].weight;

@@ -89,6 +89,28 @@ keep(const struct sq_sampler *s, double *total)
 	return i;
 }
 
+/* Of all choices, none left out, which need not be sorted. */
+static uint32_t
+any(struct sq_sampler *s, const float *logits)
+{
+	float best = logits[greatest(logits, s->vocab)];
+	float cold = (float)(1 / s->s.temperature);
+	double total = 0, u;
+	size_t i;
+
+	for (i = 0; i < s->vocab; i++) {
+		s->choice[i].logit = expf((logits[i] - best) * cold);
+		total += (double)s->choice[i].logit;
+	}
+	u = sq_rng_uniform(&s->rng) * total;
+	for (i = 0; i + 1 < s->vocab; i++) {
+		u -= (double)s->choice[i].logit;
+		if (u < 0)
+			break;
+	}
+	return (uint32_t)i;
+}
+
 int
 sq_sampler_pick(struct sq_sampler *s, const float *logits, uint32_t *id,
     char *err)
@@ -100,6 +122,11 @@ sq_sampler_pick(struct sq_sampler *s, const float *logits, uint32_t *id,
 		return -1;
 	if (s->s.temperature == 0) {
 		*id = greatest(logits, s->vocab);
+		return 0;
+	}
+	if ((s->s.top_k == 0 || s->s.top_k >= s->vocab) && s->s.top_p >= 1 &&
+	    s->s.min_p <= 0) {
+		*id = any(s, logits);
 		return 0;
 	}
 	sort(s, logits);
