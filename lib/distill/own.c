@@ -1,104 +1,164 @@
 /* A text of the teacher's own; see own.h. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/rng.h"
 #include "distill/own.h"
-#include "engine/batcher.h"
+#include "distill/redraw.h"
 
 #define LEAD	16			/* tokens of the text, at most */
-#define SEQS	64			/* samples at work at a time */
+#define SEQS	64			/* samples that are written side by side */
+#define PAGE	64			/* tokens of a block of the cache */
 
 struct work {
 	const struct sq_own *own;
-	struct sq_batcher *batcher;
-	uint32_t *id;
-	size_t length, lead, samples;
-	size_t next;			/* to be begun */
-	size_t at[SEQS];		/* of a request: where its tokens go */
-	uint64_t request[SEQS];
-	char *err;
-	int failed;
+	size_t length, lead, vocab, seqs;
+	struct sq_forward f;
+	struct sq_kvcache cache;
+	struct sq_kvseq seq[SEQS];
+	struct sq_feed feed[SEQS];
+	float *logits, *lse;		/* [seqs][vocab], [seqs] */
+	uint32_t next[SEQS];
 };
 
-static void took(void *, const struct sq_event *);
+static int
+no_kernel(char *err, enum sq_op op)
+{
+	return sq_fail(err, "no kernel for this case of '%s'", sq_op_name(op));
+}
+
+/* As many side by side as the memory allows. */
+static size_t
+seqs_of(const struct sq_own *own, size_t samples)
+{
+	const struct sq_config *c = &own->teacher->config;
+	uint64_t one = 2 * c->layers * c->kv_heads * c->head_dim *
+	    (own->prec == SQ_PREC_F32 ? 4 : 2) * own->text->length;
+	uint64_t n = own->memory == 0 ? SEQS : own->memory / one;
+
+	n = n < 1 ? 1 : n < SEQS ? n : SEQS;
+	return samples < n ? samples : (size_t)n;
+}
+
+static int
+open_work(struct work *k, size_t samples, char *err)
+{
+	const struct sq_own *own = k->own;
+	const struct sq_config *c = &own->teacher->config;
+	struct sq_kv kv = { .type = sq_forward_kv_type(own->prec),
+	    .heads = (size_t)c->kv_heads, .dim = (size_t)c->head_dim,
+	    .page = PAGE };
+	size_t i, n = k->seqs = seqs_of(own, samples);
+	size_t tokens = (k->length + PAGE - 1) / PAGE * PAGE;
+
+	k->logits = malloc(n * (k->vocab + 1) * sizeof(*k->logits));
+	if (k->logits == NULL)
+		return sq_fail(err, "out of memory");
+	k->lse = k->logits + n * k->vocab;
+	if (sq_forward_init(&k->f, own->teacher, own->ctx, own->prec,
+	    n * k->lead, err) < 0 ||
+	    sq_kvcache_init(&k->cache, &kv, own->ctx->kern->mem,
+	    (size_t)c->layers, n * tokens, err) < 0)
+		return -1;
+	for (i = 0; i < n; i++)
+		if (sq_kvseq_init(&k->seq[i], &k->cache, k->length, err) < 0)
+			return -1;
+	return 0;
+}
+
+static void
+close_work(struct work *k)
+{
+	size_t i;
+
+	for (i = 0; i < k->seqs; i++)
+		sq_kvseq_release(&k->seq[i]);
+	sq_kvcache_release(&k->cache);
+	sq_forward_release(&k->f);
+	free(k->logits);
+}
 
 /* Somewhere in the text, but for its first samples. */
 static const uint32_t *
-lead(const struct work *k, struct sq_rng *rng)
+lead_of(const struct work *k, uint64_t sample)
 {
 	const struct sq_tokens *t = k->own->text;
+	struct sq_rng rng = { sample + 1 };
 	uint64_t first = k->own->first * t->length;
 	uint64_t places = t->count - first - k->lead + 1;
 
-	return t->id + first + sq_rng_next(rng) % places;
+	return t->id + first + sq_rng_next(&rng) % places;
 }
 
-/* The next sample, in a place that is free. */
-static void
-begin(struct work *k, size_t place)
+/* The tokens of n samples that follow those that were fed. */
+static int
+draw(struct work *k, size_t n, size_t fed, uint64_t seed, char *err)
 {
-	struct sq_rng rng = { k->next + 1 };
-	uint32_t *id = k->id + k->next * k->length;
-	struct sq_request q = { .ids = id, .n = k->lead,
-	    .max_tokens = k->length - k->lead, .ignore_eos = 1,
-	    .sampling = { .temperature = 1, .top_p = 1 }, .event = took,
-	    .arg = k };
+	struct sq_mat all = { k->logits, SQ_F32, n, k->vocab, k->vocab };
+	const struct sq_redraw how = { 1, seed };
+	struct sq_mat one;
+	size_t i;
 
-	memcpy(id, lead(k, &rng), k->lead * sizeof(*id));
-	q.sampling.seed = sq_rng_next(&rng);
-	k->at[place] = k->next++ * k->length + k->lead;
-	k->request[place] = sq_batcher_submit(k->batcher, &q, k->err);
-	k->failed |= k->request[place] == 0;
+	for (i = 0; i < n && fed > 1; i++) {
+		one = all;
+		one.p = k->logits + i * k->vocab;
+		one.rows = 1;
+		if (sq_forward_logits(&k->f, (i + 1) * fed - 1, 1, &one,
+		    err) < 0)
+			return -1;
+	}
+	if (fed == 1 && sq_forward_logits(&k->f, 0, n, &all, err) < 0)
+		return -1;
+	if (sq_nll(k->own->ctx, &all, NULL, k->lse, NULL) != 0)
+		return no_kernel(err, SQ_OP_nll);
+	sq_redraw(&how, k->own->ctx->pool, &all, k->lse, 0, k->next);
+	return 0;
 }
 
-static void
-took(void *arg, const struct sq_event *ev)
+/* n samples from the one of that number on, token by token. */
+static int
+write_some(struct work *k, uint32_t *id, size_t n, uint64_t sample, char *err)
 {
-	struct work *k = arg;
-	size_t i = 0;
+	size_t i, at, fed;
 
-	while (i < SEQS && k->request[i] != ev->id)
-		i++;
-	if (i == SEQS)
-		return;
-	if (ev->kind == SQ_EV_TOKEN) {
-		k->id[k->at[i]++] = ev->token;
-		return;
+	for (i = 0; i < n; i++) {
+		sq_kvseq_clear(&k->seq[i]);
+		memcpy(id + i * k->length, lead_of(k, sample + i),
+		    k->lead * sizeof(*id));
 	}
-	if (ev->kind != SQ_EV_END)
-		return;
-	k->request[i] = 0;
-	if (ev->finish == SQ_FAILED && !k->failed) {
-		k->failed = 1;
-		sq_fail(k->err, "the teacher's own text: %s", ev->why);
+	for (at = 0; at < k->length - 1; at += fed) {
+		fed = at == 0 ? k->lead : 1;
+		for (i = 0; i < n; i++) {
+			if (sq_kvseq_reserve(&k->seq[i], fed, err) < 0)
+				return -1;
+			k->feed[i] = (struct sq_feed){ &k->seq[i],
+			    id + i * k->length + at, fed };
+		}
+		if (sq_forward(&k->f, k->feed, n, err) < 0 || draw(k, n, fed,
+		    sample * k->length + at + fed, err) < 0)
+			return -1;
+		for (i = 0; i < n; i++)
+			id[i * k->length + at + fed] = k->next[i];
+		if (k->own->progress != NULL)
+			sq_progress_add(k->own->progress, n * fed);
 	}
-	if (k->own->progress != NULL)
-		sq_progress_add(k->own->progress, k->length);
-	if (!k->failed && k->next < k->samples)
-		begin(k, i);
+	return 0;
 }
 
 int
 sq_own_write(const struct sq_own *own, uint32_t *id, size_t samples, char *err)
 {
-	struct sq_batcher_how how = { .model = own->teacher, .ctx = own->ctx,
-	    .prec = own->prec, .seqs = samples < SEQS ? samples : SEQS,
-	    .context = (size_t)own->text->length, .memory = own->memory,
-	    .no_reuse = 1 };
-	struct work k = { .own = own, .id = id, .samples = samples,
-	    .length = (size_t)own->text->length, .err = err };
-	size_t i;
-	int r = 0;
+	struct work k = { .own = own, .length = (size_t)own->text->length,
+	    .vocab = (size_t)own->teacher->config.vocab };
+	size_t i, n;
+	int r;
 
 	k.lead = k.length > 2 * LEAD ? LEAD : 1;
-	sq_kv_policy_plain(&how.kv, own->prec == SQ_PREC_F32 ? SQ_F32 :
-	    SQ_BF16);
-	if ((k.batcher = sq_batcher_new(&how, err)) == NULL)
-		return -1;
-	for (i = 0; i < how.seqs && !k.failed; i++)
-		begin(&k, i);
-	if (!k.failed)
-		r = sq_batcher_run(k.batcher, err);
-	sq_batcher_free(k.batcher);
-	return k.failed ? -1 : r;
+	r = open_work(&k, samples, err);
+	for (i = 0; r == 0 && i < samples; i += n) {
+		n = samples - i < k.seqs ? samples - i : k.seqs;
+		r = write_some(&k, id + i * k.length, n, i, err);
+	}
+	close_work(&k);
+	return r;
 }

@@ -9,7 +9,7 @@
 
 #include "base/progress.h"
 #include "formats/fmt_stats.h"
-#include "model/model.h"
+#include "model/forward.h"
 
 struct sq_own {
 	const struct sq_model *teacher;	/* bound */
@@ -17,12 +17,13 @@ struct sq_own {
 	enum sq_prec prec;
 	const struct sq_tokens *text;
 	size_t first;			/* samples of it that are left alone */
-	uint64_t memory;		/* of keys and values, bytes; 0: any */
+	uint64_t memory;		/* of keys and values, about, bytes; 0:
+					   any; samples depend on it */
 	struct sq_progress *progress;	/* tokens, or NULL */
 };
 
-/* `samples' samples as long as those of the text.  Neither memory nor threads
- * change them. */
+/* `samples' samples as long as those of the text.  Threads do not change
+ * them. */
 int	 sq_own_write(const struct sq_own *, uint32_t *id, size_t samples,
 	    char *err);
 
