@@ -37,7 +37,8 @@ isa = $(foreach l,avx2 avx512 avx512bf16 amx,$(if \
 	$(filter %_$(l),$(basename $(1))),$(X86_$(l))))
 
 # For bin/ alone: they print and exit.
-TOOL_SRC = lib/base/tool.c lib/quant/stage.c lib/quant/smooth_stage.c
+TOOL_SRC = lib/base/tool.c lib/quant/stage.c lib/quant/smooth_stage.c \
+	lib/quant/learn_stage.c
 LIB_SRC = $(filter-out $(TOOL_SRC),$(wildcard lib/*/*.c)) \
 	$(wildcard formats/*.c kernels/*.c kernels/ref/*.c kernels/x86/*.c)
 

@@ -11,14 +11,15 @@
 
 static const char usage[] =
     "[-qvz] [-j N] [-k LEVEL] [-M SIZE] [-m STUDENT] [-t TEXT] "
-    "[--config FILE] [--f32] [--preset response|layer|self] [--state FILE] "
+    "[--batch N] [--config FILE] [--f32] [--preset response|layer|self] [--state FILE] "
     "[--steps N] [--train dense|codes] --teacher MODEL";
 
-enum { OPT_CONFIG = SQ_OPT(0), OPT_F32, OPT_PRESET, OPT_STATE, OPT_STEPS,
+enum { OPT_BATCH = SQ_OPT(0), OPT_CONFIG, OPT_F32, OPT_PRESET, OPT_STATE, OPT_STEPS,
 	OPT_TEACHER, OPT_TRAIN };
 
 static const struct option longopts[] = {
 	SQ_LONG,
+	{ "batch", required_argument, NULL, OPT_BATCH },
 	{ "config", required_argument, NULL, OPT_CONFIG },
 	{ "f32", no_argument, NULL, OPT_F32 },
 	{ "model", required_argument, NULL, 'm' },
@@ -39,7 +40,7 @@ struct args {
 	struct sq_distill_config config;
 	const char *file, *text, *teacher;
 	int preset, train;		/* -1: the file's */
-	uint64_t steps;			/* 0: the file's */
+	uint64_t steps, batch;		/* 0: the file's */
 };
 
 static int
@@ -92,6 +93,8 @@ read_config(struct args *a)
 		c->train = (enum sq_distill_train)a->train;
 	if (a->steps > 0)
 		c->steps = a->steps;
+	if (a->batch > 0)
+		c->batch = a->batch;
 	sq_distill_settle(c);
 	if (a->text == NULL)
 		a->text = c->text;
@@ -143,6 +146,10 @@ option(struct args *a, int c)
 		break;
 	case 'z':
 		a->f.compress = 1;
+		break;
+	case OPT_BATCH:
+		a->batch = (uint64_t)sq_arg_long("--batch", optarg, 1,
+		    1 << 16);
 		break;
 	case OPT_CONFIG:
 		a->file = optarg;

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "quant/gptq_run.h"
+#include "quant/learn_stage.h"
 #include "quant/levels.h"
 #include "quant/stage.h"
 
@@ -12,12 +13,14 @@ static const char usage[] =
     "[--grids LIST] "
     "[--mask PATTERN] [--no-sequential | --sequential] [--only GLOB]... "
     "[--order natural|act] [--scale absmax|mse|weighted] [--sparsity RATIO] "
-    "[--state FILE] [--sweeps N] [--tune STEPS] [--tune-batch SAMPLES]";
+    "[--state FILE] [--sweeps N] [--tune STEPS | --tune-blocks STEPS] "
+    "[--tune-batch SAMPLES]";
 
 enum {
 	OPT_BUDGET = SQ_OPT(0), OPT_DAMP, OPT_DROP, OPT_F32,
 	OPT_FIXED, OPT_GRID, OPT_GRIDS, OPT_MASK, OPT_NOT, OPT_ORDER, OPT_SEQUENTIAL,
-	OPT_SPARSITY, OPT_STATE, OPT_SWEEPS, OPT_TUNE, OPT_BATCH
+	OPT_SPARSITY, OPT_STATE, OPT_SWEEPS, OPT_TUNE, OPT_BLOCKS,
+	OPT_BATCH
 };
 
 static const struct option longopts[] = {
@@ -38,12 +41,15 @@ static const struct option longopts[] = {
 	{ "state", required_argument, NULL, OPT_STATE },
 	{ "sweeps", required_argument, NULL, OPT_SWEEPS },
 	{ "tune", required_argument, NULL, OPT_TUNE },
+	{ "tune-blocks", required_argument, NULL, OPT_BLOCKS },
 	{ "tune-batch", required_argument, NULL, OPT_BATCH },
 	{ NULL, 0, NULL, 0 }
 };
 
 static int said_sequential;		/* by an option: not the profile's */
 static const char *grids;		/* that a budget may choose among */
+static struct sq_learn_stage learn;
+static long batch;			/* samples of a step; 0: the default */
 static json_t *described;		/* the options, for the provenance */
 
 static const char *const orders[] = { "natural", "act", NULL };
@@ -149,7 +155,7 @@ options(const struct sq_gptq_run *g)
 		json_object_set_new(o, "grids", json_string(grids));
 	if (g->tune.tune.steps == 0)
 		return o;
-	json_object_set_new(o, "tune", json_integer(g->tune.tune.steps));
+	json_object_set_new(o, "tune-blocks", json_integer(g->tune.tune.steps));
 	json_object_set_new(o, "tune-batch",
 	    json_integer((json_int_t)g->tune.tune.batch));
 	return o;
@@ -208,12 +214,14 @@ option(struct sq_gptq_run *g, int c)
 		g->state_path = optarg;
 		break;
 	case OPT_TUNE:
-		g->tune.tune.steps = (int)sq_arg_long("--tune", optarg, 1,
-		    1000000);
+		learn.steps = sq_arg_long("--tune", optarg, 1, 1000000);
+		break;
+	case OPT_BLOCKS:
+		g->tune.tune.steps = (int)sq_arg_long("--tune-blocks", optarg,
+		    1, 1000000);
 		break;
 	case OPT_BATCH:
-		g->tune.tune.batch = (size_t)sq_arg_long("--tune-batch",
-		    optarg, 1, 1 << 20);
+		batch = sq_arg_long("--tune-batch", optarg, 1, 1 << 16);
 		break;
 	case OPT_FIXED:
 		l->refit = 0;
@@ -241,6 +249,20 @@ option(struct sq_gptq_run *g, int c)
 	}
 }
 
+/* Behind this tool, for --tune. */
+static void
+begin_learning(struct sq_gptq_run *g)
+{
+	g->tune.tune.batch = batch > 0 ? (size_t)batch : 4;
+	if (learn.steps == 0)
+		return;
+	learn.batch = batch > 0 ? batch : 2;
+	learn.f32 = g->tune.prec == SQ_PREC_F32;
+	learn.state_path = g->state_path;
+	g->state_path = NULL;
+	sq_learn_begin(&learn, &g->f);
+}
+
 int
 main(int argc, char *argv[])
 {
@@ -248,7 +270,7 @@ main(int argc, char *argv[])
 	    .sweeps = 4, .refit = 1, .sparsity = 0.5 },
 	    .f.rules.usual = { .grid = SQ_INT4, .scale = SQ_WEIGHTED, .symmetric = 1, .group_rows = 1,
 	    .group_cols = 128 },
-	    .tune = { .prec = SQ_PREC_BF16, .tune = { .batch = 4 } } };
+	    .tune = { .prec = SQ_PREC_BF16 } };
 	struct sq_gptq_layer *l = &g.layer;
 	struct sq_ctx ctx;
 	char err[SQ_ERR];
@@ -267,7 +289,10 @@ main(int argc, char *argv[])
 	if (sq_budget_allow(&g.budget, grids, err) < 0)
 		sq_die(SQ_EUSAGE, "--grids: %s", err);
 	if (g.budget.bits > 0 && g.tune.tune.steps > 0)
-		sq_die(SQ_EUSAGE, "--budget does not go with --tune");
+		sq_die(SQ_EUSAGE, "--budget does not go with --tune-blocks");
+	if (learn.steps > 0 && g.tune.tune.steps > 0)
+		sq_die(SQ_EUSAGE, "--tune does not go with --tune-blocks");
+	begin_learning(&g);
 	sq_stage_open(&g.f, &ctx);
 	if (!said_sequential && g.f.profile.sequential)
 		g.sequential = SQ_SEQ_WHERE;
@@ -292,5 +317,5 @@ main(int argc, char *argv[])
 	described = options(&g);
 	sq_stage_run(&g.f, "sq-gptq", described, &ctx);
 	sq_gptq_run_release(&g);
-	return SQ_OK;
+	return sq_learn_end(&learn);
 }

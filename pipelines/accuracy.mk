@@ -82,20 +82,19 @@ row.q4_0-statistics = sq-gptq $q -p q4_0 --no-sequential
 row.iq4_nl-statistics = sq-gptq $q -p iq4_nl --no-sequential
 row.iq4_xs-statistics = sq-gptq $q -p iq4_xs --no-sequential
 row.q4_k-statistics = sq-gptq $q -p q4_k --no-sequential
-row.w4-tune = sq-gptq $q -p w4a16 --sequential --tune $(STEPS) --state $@.state
-row.w3-tune = sq-gptq $q -p w3a16 --sequential --tune $(STEPS) --state $@.state
-learn = sq-distill $q --train codes --teacher $(MODEL) --steps $(STEPS) \
-	--state $@.state
-row.w4-learn = sq-gptq $q -p w4a16 | $(learn)
-row.w3-learn = sq-gptq $q -p w3a16 | $(learn)
+row.w4-tune = sq-gptq $q -p w4a16 --tune $(STEPS) --state $@.state
+row.w3-tune = sq-gptq $q -p w3a16 --tune $(STEPS) --state $@.state
+blocks = --sequential --tune-blocks $(STEPS) --state $@.state
+row.w4-blocks = sq-gptq $q -p w4a16 $(blocks)
+row.w3-blocks = sq-gptq $q -p w3a16 $(blocks)
 weights = rtn-w8 rtn-w4 rtn-w3 rtn-w2 w8 w6 w5 w4 w4-asym w4-g64 w4-g32 w3 \
 	w3-g64 w3-g32 w2-g64 w2-g32 w4-mixed fp8 q4_0 iq4_nl iq4_xs q4_k \
 	q4_k-mixed q5_k q6_k mxfp4 budget-3.25 budget-4.25 budget-5.25 \
 	budget-4.25-sequential budget-4.25-int w4-g64-sequential \
 	w4-statistics w3-statistics q4_0-statistics iq4_nl-statistics \
 	iq4_xs-statistics q4_k-statistics w4-tune w3-tune \
-	w4-learn w3-learn
-light = w4-tune w3-tune w4-learn w3-learn
+	w4-blocks w3-blocks
+light = w4-tune w3-tune w4-blocks w3-blocks
 
 # The parts of the default, one changed at a time; each of what can stand
 # before it, alone and added to it.

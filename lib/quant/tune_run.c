@@ -345,12 +345,12 @@ with_values(struct sq_tune_run *r, struct sq_tune_tensor *h,
 	r->layer->rule = sq_filter_rule(r->filter, &h->t, h->slot);
 	if (!sq_grid_is_int(r->layer->rule.grid) ||
 	    r->layer->rule.group_rows > 1)
-		return sq_fail(err, "tensor '%s': --tune is for integers in "
-		    "groups of a row", h->t.name);
+		return sq_fail(err, "tensor '%s': --tune-blocks is for "
+		    "integers in groups of a row", h->t.name);
 	if (sq_tensor_part(&h->t, "mask") != NULL ||
 	    r->layer->choose.kind != SQ_MASK_NONE)
-		return sq_fail(err, "tensor '%s': has a mask, which --tune "
-		    "would fill", h->t.name);
+		return sq_fail(err, "tensor '%s': has a mask, which "
+		    "--tune-blocks would fill", h->t.name);
 	if (sq_weight_init(&w, &h->t, h->payload, err) < 0)
 		return -1;
 	if ((m.p = malloc(m.rows * m.cols * sizeof(float))) == NULL)

@@ -60,7 +60,7 @@ done
 exits 1 sq-rotate -q -m m.sq
 exits 1 sq-gptq -q --grid q4_k $only -m m.sq
 grep -q 'has a mask' err || fail "$(cat err)"
-exits 1 sq-gptq -q --tune 2 -m m.sq
+exits 1 sq-gptq -q --tune-blocks 2 -m m.sq
 exits 1 sq-mask -q $only -m m.sq
 grep -q 'masked already' err || fail "$(cat err)"
 
