@@ -297,8 +297,8 @@ run_direct(struct run *r, struct sq_ctx *c, size_t threads, size_t room)
 	return 0;
 }
 
-static int
-allowed(const struct sq_weight *w, const struct sq_mat *x,
+int
+sq_mm_allows(const struct sq_weight *w, const struct sq_mat *x,
     const struct sq_mat *y)
 {
 	if (!sq_weight_allows(w) || w->cols == 0 || x->type != SQ_F32 ||
@@ -405,7 +405,7 @@ sq_mm_run(const struct sq_mm_level *lv, struct sq_ctx *c,
     const struct sq_weight *w, const struct sq_mat *x, enum sq_prec prec,
     const struct sq_mat *y)
 {
-	if (!allowed(w, x, y))
+	if (!sq_mm_allows(w, x, y))
 		return SQ_UNSUP;
 	return expands(w) ? run(lv, c, w, x, prec, y) :
 	    run_dense(lv, c, w, x, prec, y);

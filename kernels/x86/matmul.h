@@ -167,6 +167,10 @@ int	 sq_mm_run_int8(const struct sq_mm_level *integers,
 /* The columns of an order, from its unit and spread. */
 void	 sq_mm_set_columns(struct sq_mm_order *);
 
+/* Whether that is a product at all. */
+int	 sq_mm_allows(const struct sq_weight *, const struct sq_mat *x,
+	    const struct sq_mat *y);
+
 /* Whether the integer levels take such a weight. */
 int	 sq_mm_int_fits(const struct sq_weight *);
 

@@ -5,10 +5,12 @@
 #include <immintrin.h>
 
 #include "kernels/x86/matmul.h"
+#include "kernels/x86/step_amx.h"
 #include "kernels/x86/strip_amx.h"
 #include "kernels/x86/x86.h"
 
-#define FEW	2
+#define FEW	2		/* tokens that wait for memory anyway; */
+#define STEP	16		/* those that step_amx.h is for */
 
 /* Rows that the weight does not have are computed from whatever lies in the
  * panel, and left out of y. */
@@ -48,10 +50,14 @@ sq_matmul_amx(struct sq_ctx *c, const struct sq_weight *w,
     const struct sq_mat *x, enum sq_prec prec, const struct sq_mat *y)
 {
 	struct sq_mm_level level = sq_mm_amx();
+	int steps = sq_mm_allows(w, x, y) && sq_step_allows(w);
 
-	/* One token or two wait for memory, not for products. */
-	if (prec != SQ_PREC_BF16 || c->batch == SQ_BATCH_STEP ||
-	    (c->batch == SQ_BATCH_AUTO && x->rows <= FEW))
-		return sq_matmul_avx512(c, w, x, prec, y);
-	return sq_mm_run(&level, c, w, x, prec, y);
+	level.few = steps ? STEP : FEW;
+	if (prec == SQ_PREC_BF16 && !sq_mm_is_few(&level, c, x->rows)) {
+		level.few = 0;
+		return sq_mm_run(&level, c, w, x, prec, y);
+	}
+	if (prec == SQ_PREC_BF16 && steps)
+		return sq_step_matmul(c, w, x, y);
+	return sq_matmul_avx512(c, w, x, prec, y);
 }
