@@ -90,6 +90,8 @@ struct sq_mm_level {
 	size_t depth;		/* columns of a panel, a multiple of WIDE */
 	size_t few;		/* tokens for which direct is used, at most */
 	size_t block;		/* tokens packed at a time, at most */
+	size_t at_once;		/* vectors of tokens whose sums become rows
+				   of y at once; 0: all, in the end */
 	int in_order;		/* direct: row after row, not in streams */
 
 	/* kind, unit and spread for w: for direct or not. */

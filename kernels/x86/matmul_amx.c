@@ -39,6 +39,7 @@ sq_mm_amx(void)
 	struct sq_mm_level level = sq_mm_avx512bf16;
 
 	level.few = 0;
+	level.at_once = 2;
 	level.tile = tile;
 	level.begin = sq_tiles_begin;
 	level.end = release;

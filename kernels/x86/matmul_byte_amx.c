@@ -14,14 +14,13 @@
 #include "kernels/x86/tiles.h"
 #include "kernels/x86/x86.h"
 
-#define DEEP	1024			/* columns of a panel, not int_vec.h's */
 #define WIDE	SQ_TILE_BYTES		/* columns of a tile */
 #define HALF	SQ_TILE_ROWS		/* rows of a panel, half of them */
 #define LEAST	SQ_MM_UNIT		/* columns of a span */
 
 struct panel {
-	_Alignas(64) int8_t w[2][DEEP / WIDE][HALF][WIDE];
-	float scale[DEEP / LEAST][SQ_MM_PANEL];
+	_Alignas(64) int8_t w[2][DEPTH / WIDE][HALF][WIDE];
+	float scale[DEPTH / LEAST][SQ_MM_PANEL];
 	size_t span;
 };
 
@@ -52,7 +51,7 @@ order(const struct sq_weight *w, int direct, struct sq_mm_order *o)
 static size_t
 span_of(const struct sq_weight *w)
 {
-	size_t n = DEEP;
+	size_t n = DEPTH;
 
 	while (w->group_cols < w->cols && w->group_cols % n != 0)
 		n /= 2;
@@ -68,7 +67,7 @@ nibbles(__m256i v)
 	return vi_and(vi_or(w, _mm512_slli_epi16(w, 4)), vi_set1_8(15));
 }
 
-/* The zero points of 64 columns, from -z of their groups. */
+/* -z of 64 columns, from those of their groups. */
 SQ_INLINE VI
 zeros_of(const float *z, size_t group)
 {
@@ -78,32 +77,46 @@ zeros_of(const float *z, size_t group)
 	    _mm256_set1_epi8((char)z[1]), 1);
 }
 
-/* n codes of row r to a panel, up to a whole tile: what is behind them meets
- * zeros. */
-static void
-put_row(const uint8_t *from, const struct groups *g, size_t group, size_t n,
-    int bits, struct panel *p, size_t r)
+/* n codes of a row to a panel, up to a whole tile: what is behind them meets
+ * zeros.  bits: 4 or 8; even: all zero points are one. */
+SQ_INLINE void
+put_codes(const uint8_t *from, const float *zero, size_t group, size_t n,
+    int8_t *to, const int bits, const int even)
 {
-	uint8_t u[DEEP + SQ_CODES_BLOCK], copy[WIDE] = { 0 };
-	int8_t *to = p->w[r / HALF][0][r % HALF];
+	VI z = zeros_of(zero, WIDE), v;
+	uint8_t copy[WIDE] = { 0 };
 	size_t i;
-	VI v;
 
-	if (bits != 4 && bits != 8) {
-		sq_codes_unpack(from, n, bits, u);
-		memset(u + n, 0, WIDE);
-		from = u;
-		bits = 8;
-	}
 	for (i = 0; i < n; i += WIDE, from += WIDE * bits / 8,
 	    to += HALF * WIDE) {
 		if (n - i < WIDE)
 			from = memcpy(copy, from, ((n - i) * bits + 7) / 8);
 		v = bits == 8 ? vi_loadu(from) :
 		    nibbles(_mm256_loadu_si256((const void *)from));
-		vi_storeu(to, _mm512_add_epi8(v, zeros_of(g->zero + i / group,
-		    group)));
+		if (!even)
+			z = zeros_of(zero + i / group, group);
+		vi_storeu(to, _mm512_add_epi8(v, z));
 	}
+}
+
+/* The codes of row r. */
+static void
+put_row(const uint8_t *from, const float *zero, size_t group, size_t n,
+    int bits, int even, struct panel *p, size_t r)
+{
+	uint8_t u[DEPTH + SQ_CODES_BLOCK];
+	int8_t *to = p->w[r / HALF][0][r % HALF];
+
+	if (bits != 4 && bits != 8) {
+		sq_codes_unpack(from, n, bits, u);
+		from = u;
+	}
+	if (bits == 4 && even)
+		put_codes(from, zero, group, n, to, 4, 1);
+	else if (bits == 4)
+		put_codes(from, zero, group, n, to, 4, 0);
+	else
+		put_codes(from, zero, group, n, to, 8, even);
 }
 
 /* Of n columns; 0 where the weight has none. */
@@ -138,7 +151,8 @@ expand(const struct sq_mm_part *part, void *to)
 			_mm_prefetch((const char *)from + part->ahead + i,
 			    _MM_HINT_T0);
 		load_groups(w, row, part->col, n, &g);
-		put_row(from, &g, part->order->group, n, (int)bits, p, r);
+		put_row(from, g.zero, part->order->group, n, (int)bits,
+		    w->zeros == NULL, p, r);
 		put_scales(&g, part->order->group, part->cols, p, r);
 	}
 }
@@ -204,12 +218,12 @@ products(const struct panel *p, const int8_t *w, const char *x, size_t next,
 	for (; steps > 0; steps--, w += SQ_TILE_SIZE, x += SQ_TILE_SIZE) {
 		_tile_loadd(6, x, SQ_TILE_BYTES);
 		_tile_loadd(4, w, SQ_TILE_BYTES);
-		_tile_dpbssd(0, 4, 6);
-		if (nv > 1) {
+		if (nv > 1)
 			_tile_loadd(7, x + next, SQ_TILE_BYTES);
-			_tile_dpbssd(1, 4, 7);
-		}
 		_tile_loadd(5, w + sizeof(p->w[0]), SQ_TILE_BYTES);
+		_tile_dpbssd(0, 4, 6);
+		if (nv > 1)
+			_tile_dpbssd(1, 4, 7);
 		_tile_dpbssd(2, 5, 6);
 		if (nv > 1)
 			_tile_dpbssd(3, 5, 7);
@@ -288,9 +302,9 @@ release(void)
 }
 
 const struct sq_mm_level sq_mm_byte_amx = {
-	.lanes = VL, .size = 1, .whole = BLOCK, .depth = DEEP, .block = 512,
-	.order = order, .expand = expand, .pack = pack, .tile = tile,
-	.scaled = finish_scaled, .begin = sq_tiles_begin, .end = release
+	.lanes = VL, .size = 1, .whole = BLOCK,
+	.depth = DEPTH, .block = 512, .at_once = 2, .order = order,
+	.expand = expand, .pack = pack, .tile = tile, .scaled = finish_scaled, .begin = sq_tiles_begin, .end = release
 };
 
 /* Does u - z always fit a byte? */

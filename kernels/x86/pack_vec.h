@@ -100,25 +100,44 @@ x_units(const struct sq_mm_x *x, size_t col, VF (*v)[PACK_VF])
 		memset(v[t], 0, sizeof(v[t]));
 }
 
-/* Sums as rows of y, each times its scale if there are any. */
+/* VL x VL sums as VL columns of `tokens' rows of y, n of them wanted; each row
+ * times its scale if there are any. */
+SQ_INLINE void
+finish_square(const float *sums, size_t n, size_t tokens, const float *scale,
+    float *y, size_t stride)
+{
+	VF r[VL];
+	int j;
+
+	SQ_UNROLL for (j = 0; j < VL; j++)
+		r[j] = vf_load(sums + j * VL);
+	vf_transpose(r);
+	SQ_UNROLL for (j = 0; j < VL; j++) {
+		if (scale != NULL)
+			r[j] = vf_mul(r[j], vf_set1(scale[j]));
+		if (n == VL && tokens == VL)
+			vf_store(y + (size_t)j * stride, r[j]);
+		else if ((size_t)j < tokens)
+			vf_put(y + (size_t)j * stride, r[j], n);
+	}
+}
+
 SQ_INLINE void
 finish_rows(const float *sums, size_t rows, size_t tokens, const float *scale,
     float *y, size_t stride)
 {
-	VF r[VL];
-	size_t i;
-	int j;
+	float copy[VL] = { 0 };
+	size_t i = 0;
 
-	for (i = 0; i < rows; i += VL) {
-		SQ_UNROLL for (j = 0; j < VL; j++)
-			r[j] = vf_load(sums + (i + (size_t)j) * VL);
-		vf_transpose(r);
-		SQ_UNROLL for (j = 0; j < VL; j++)
-			if ((size_t)j < tokens)
-				vf_put(y + (size_t)j * stride + i,
-				    scale == NULL ? r[j] : vf_mul(r[j],
-				    vf_set1(scale[j])), rows - i);
-	}
+	if (tokens < VL && scale != NULL)
+		scale = memcpy(copy, scale, tokens * sizeof(*scale));
+	if (tokens == VL)
+		for (; i + VL <= rows; i += VL)
+			finish_square(sums + i * VL, VL, VL, scale, y + i,
+			    stride);
+	for (; i < rows; i += VL)
+		finish_square(sums + i * VL, rows - i < VL ? rows - i : VL,
+		    tokens, scale, y + i, stride);
 }
 
 static inline void

@@ -81,10 +81,10 @@ two_vectors(const struct strip *s, float *sums, int first)
 		b = strip_x(s, i);
 		_tile_loadd(6, b, SQ_TILE_BYTES);
 		_tile_loadd(4, a, s->stride);
-		_tile_dpbf16ps(0, 4, 6);
 		_tile_loadd(7, b + s->next, SQ_TILE_BYTES);
-		_tile_dpbf16ps(1, 4, 7);
 		_tile_loadd(5, a + SQ_TILE_ROWS * s->stride, s->stride);
+		_tile_dpbf16ps(0, 4, 6);
+		_tile_dpbf16ps(1, 4, 7);
 		_tile_dpbf16ps(2, 5, 6);
 		_tile_dpbf16ps(3, 5, 7);
 	}
