@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "base/io.h"
 #include "formats/fmt_gguf.h"
 
 #define START		24		/* bytes before the first key */
@@ -340,8 +341,7 @@ map(struct sq_gguf *g, const char *path, char *err)
 	if (!S_ISREG(st.st_mode) || st.st_size < START)
 		return sq_fail(err, "'%s': not a GGUF file", path);
 	g->size = (uint64_t)st.st_size;
-	p = mmap(NULL, (size_t)g->size, PROT_READ, MAP_SHARED, g->fd, 0);
-	if (p == MAP_FAILED)
+	if ((p = sq_map_file(g->fd, (size_t)g->size)) == NULL)
 		return sq_fail_errno(err, "'%s': cannot map", path);
 	g->map = p;
 	return memcmp(g->map, "GGUF", 4) == 0 ? 0 :

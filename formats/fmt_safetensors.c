@@ -773,9 +773,7 @@ sq_st_map(struct sq_st *st, const struct sq_st_tensor *t, char *err)
 	void *p;
 
 	if (s->map == NULL) {
-		p = mmap(NULL, (size_t)s->size, PROT_READ, MAP_SHARED, s->fd,
-		    0);
-		if (p == MAP_FAILED) {
+		if ((p = sq_map_file(s->fd, (size_t)s->size)) == NULL) {
 			sq_fail_errno(err, "'%s': cannot be mapped", s->name);
 			return NULL;
 		}

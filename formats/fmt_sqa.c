@@ -22,6 +22,7 @@
 #define MAX_MEMBERS	((size_t)1 << 22)
 #define HEADER_MAX	(1 << 16)	/* a member's headers, padding included */
 #define TAR_BLOCK	512
+#define PIECE		((size_t)2 << 20)	/* a huge page */
 
 /* ---- SHA-256 ---- */
 
@@ -76,7 +77,9 @@ member_name_ok(const char *s)
 
 struct sq_sqa_out {
 	int fd;
-	uint64_t pos;			/* bytes written */
+	uint64_t pos;			/* bytes put out */
+	char *piece;			/* the last of them, not yet written */
+	size_t have;
 	int failed;			/* errno of a write that failed */
 	struct archive *a;
 	EVP_MD_CTX *sha;
@@ -87,15 +90,35 @@ struct sq_sqa_out {
 	size_t text_len;
 };
 
+static int
+write_piece(struct sq_sqa_out *o)
+{
+	if (sq_write_full(o->fd, o->piece, o->have) < 0) {
+		o->failed = errno;
+		return -1;
+	}
+	o->have = 0;
+	return 0;
+}
+
+/*
+ * Whole pieces at their multiples: where the system keeps what is written in
+ * huge pages, a mapping of the file has these, and reads faster.
+ */
 static la_ssize_t
 write_bytes(struct archive *a, void *arg, const void *buf, size_t n)
 {
 	struct sq_sqa_out *o = arg;
+	size_t done, m;
 
-	if (sq_write_full(o->fd, buf, n) < 0) {
-		o->failed = errno;
-		archive_set_error(a, errno, "write");
-		return -1;
+	for (done = 0; done < n; done += m) {
+		m = PIECE - o->have < n - done ? PIECE - o->have : n - done;
+		memcpy(o->piece + o->have, (const char *)buf + done, m);
+		o->have += m;
+		if (o->have == PIECE && write_piece(o) < 0) {
+			archive_set_error(a, o->failed, "write");
+			return -1;
+		}
 	}
 	o->pos += n;
 	return (la_ssize_t)n;
@@ -127,7 +150,8 @@ sq_sqa_create(int fd, char *err)
 	o->a = new_writer();
 	o->sha = EVP_MD_CTX_new();
 	o->manifest = open_memstream(&o->text, &o->text_len);
-	if (o->a == NULL || o->sha == NULL || o->manifest == NULL ||
+	o->piece = malloc(PIECE);
+	if (o->piece == NULL || o->a == NULL || o->sha == NULL || o->manifest == NULL ||
 	    archive_write_open(o->a, o, NULL, write_bytes, NULL) != ARCHIVE_OK)
 		goto err;
 	return o;
@@ -150,6 +174,7 @@ sq_sqa_out_free(struct sq_sqa_out *o)
 		fclose(o->manifest);
 	free(o->text);
 	free(o->name);
+	free(o->piece);
 	free(o);
 }
 
@@ -311,7 +336,9 @@ sq_sqa_finish(struct sq_sqa_out *o, char *err)
 	free(text);
 	if (r < 0)
 		return -1;
-	return archive_write_close(o->a) == ARCHIVE_OK ? 0 : fail(o, err);
+	if (archive_write_close(o->a) != ARCHIVE_OK || write_piece(o) < 0)
+		return fail(o, err);
+	return 0;
 }
 
 /* ---- reading ---- */
@@ -500,8 +527,7 @@ map_file(struct sq_sqa *s, const char *path, char *err)
 	}
 	if (fstat(s->fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
 		return sq_fail(err, "empty, or not a regular file");
-	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, s->fd, 0);
-	if (p == MAP_FAILED)
+	if ((p = sq_map_file(s->fd, (size_t)st.st_size)) == NULL)
 		return sq_fail_errno(err, "cannot map");
 	s->map = p;
 	s->size = (uint64_t)st.st_size;

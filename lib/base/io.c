@@ -1,15 +1,18 @@
 /* Whole reads and writes; see io.h. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "base/err.h"
 #include "base/io.h"
 
 #define PIPE_SIZE	(1 << 20)
+#define HUGE_PAGE	((size_t)2 << 20)
 
 ssize_t
 sq_read_full(int fd, void *buf, size_t n)
@@ -112,6 +115,31 @@ sq_temp_file(void)
 		unlink(name);
 	free(name);
 	return fd;
+}
+
+void *
+sq_map_file(int fd, size_t n)
+{
+	size_t all = n + HUGE_PAGE, before, page = (size_t)getpagesize(), end;
+	char *room, *p;
+
+	room = mmap(NULL, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
+	    MAP_NORESERVE, -1, 0);
+	if (room == MAP_FAILED)
+		return NULL;
+	before = -(uintptr_t)room % HUGE_PAGE;
+	p = mmap(room + before, n, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
+	if (p == MAP_FAILED) {
+		munmap(room, all);
+		return NULL;
+	}
+	if (before > 0)
+		munmap(room, before);
+	end = (before + n + page - 1) / page * page;
+	if (end < all)
+		munmap(room + end, all - end);
+	(void)madvise(p, n, MADV_HUGEPAGE);
+	return p;
 }
 
 char *

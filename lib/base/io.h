@@ -23,6 +23,14 @@ void	 sq_widen_pipe(int fd);
 /* A file without a name in TMPDIR, for reading and writing; -1 with errno. */
 int	 sq_temp_file(void);
 
+/*
+ * n > 0 bytes of a file, to be read, until munmap(p, n); NULL with errno.  Huge
+ * pages are asked for, and the address suits them: memory is read up to half as
+ * fast again through these.  Where the file is in memory in small pages
+ * already, it stays so.
+ */
+void	*sq_map_file(int fd, size_t n);
+
 /* A whole small file: malloc'd, the caller's, with a zero after the end; NULL
  * with the reason in err, also when it is larger than max. */
 char	*sq_read_file(int dirfd, const char *path, size_t max, size_t *len,

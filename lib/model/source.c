@@ -249,8 +249,7 @@ sq_source_map(struct sq_source *s, const struct sq_source_tensor *t, int part,
 		return s->sqa->map + t->offset[part];
 	if (s->map == NULL) {
 		if (fstat(s->fd, &st) < 0 ||
-		    (p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED,
-		    s->fd, 0)) == MAP_FAILED) {
+		    (p = sq_map_file(s->fd, (size_t)st.st_size)) == NULL) {
 			sq_fail_errno(err, "cannot map");
 			return NULL;
 		}
