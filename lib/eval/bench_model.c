@@ -9,6 +9,7 @@
 #include "eval/bench_model.h"
 #include "eval/energy.h"
 #include "eval/series.h"
+#include "kernels/limits.h"
 #include "model/forward.h"
 
 #define ROWS	512			/* tokens of a pass */
@@ -147,6 +148,34 @@ spread(struct sq_series *s, const char *name, sq_bench_figure_fn *put,
 	}
 }
 
+/* Bytes that a step of decoding reads of the weights: all but the rows of the
+ * embedding. */
+static double
+step_bytes(const struct sq_model *m)
+{
+	const struct sq_source_tensor *t;
+	double n = (double)sq_source_bytes(m->source);
+
+	t = sq_source_find(m->source, "model.embed_tokens.weight");
+	return t == NULL || m->config.tied ? n : n - (double)t->t.length;
+}
+
+/* How fast weights are read, at the median step, and how fast memory can be. */
+static void
+report_reading(struct job *j, sq_bench_figure_fn *put, void *arg)
+{
+	const struct sq_bench_model *b = j->b;
+	double limit;
+
+	if (j->itl.n == 0 || b->ctx->kern->mem->device ||
+	    b->model->config.experts > 0 ||
+	    sq_limit_read(b->ctx->pool, &limit) < 0)
+		return;
+	put(arg, "weights_read", step_bytes(b->model) /
+	    (1e-3 * sq_series_rank(&j->itl, .5)), "bytes/s");
+	put(arg, "read_limit", limit, "bytes/s");
+}
+
 static void
 report(struct job *j, sq_bench_figure_fn *put, void *arg)
 {
@@ -167,6 +196,7 @@ report(struct job *j, sq_bench_figure_fn *put, void *arg)
 	    "bytes");
 	getrusage(RUSAGE_SELF, &u);
 	put(arg, "memory_peak", (double)u.ru_maxrss * 1024, "bytes");
+	report_reading(j, put, arg);
 	if (j->joules.n > 0)
 		put(arg, "energy", sq_series_mean(&j->joules), "J/token");
 }

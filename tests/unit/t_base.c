@@ -2,10 +2,13 @@
 #include <check.h>
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
+#include <sys/mman.h>
 
 #include "base/dtype.h"
 #include "base/err.h"
 #include "base/grid.h"
+#include "base/io.h"
 #include "base/utf8.h"
 
 static char err[SQ_ERR];
@@ -145,6 +148,33 @@ START_TEST(row_bytes)
 }
 END_TEST
 
+START_TEST(maps)
+{
+	static const size_t sizes[] = { 1, 4096, 5000, (2 << 20) - 1, 2 << 20,
+	    (4 << 20) + 3 };
+	static char buf[(4 << 20) + 3];
+	size_t i, n;
+	void *p;
+	int fd;
+
+	for (i = 0; i < sizeof(buf); i++)
+		buf[i] = (char)(i * 7 + i / 4096);
+	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		n = sizes[i];
+		fd = sq_temp_file();
+		ck_assert_int_ge(fd, 0);
+		ck_assert_int_eq(sq_write_full(fd, buf, n), 0);
+		p = sq_map_file(fd, n);
+		ck_assert_ptr_nonnull(p);
+		ck_assert_int_eq(memcmp(p, buf, n), 0);
+		ck_assert_int_eq(munmap(p, n), 0);
+		close(fd);
+	}
+	ck_assert_ptr_null(sq_map_file(-1, 4096));
+	ck_assert_int_eq(errno, EBADF);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -160,6 +190,7 @@ main(void)
 	tcase_add_test(tc, dtypes);
 	tcase_add_test(tc, grids);
 	tcase_add_test(tc, row_bytes);
+	tcase_add_test(tc, maps);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);

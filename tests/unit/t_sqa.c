@@ -295,6 +295,35 @@ START_TEST(no_room)
 }
 END_TEST
 
+/* More than is written at a time. */
+START_TEST(large)
+{
+	const size_t n = ((size_t)5 << 20) + 3;
+	const struct sq_sqa_member *m;
+	int fd = new_file();
+	unsigned char *p = malloc(n);
+	struct sq_sqa_out *o;
+	struct sq_sqa *s;
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		p[i] = byte_of(i >> 16, i);
+	o = sq_sqa_create(fd, err);
+	ck_assert_int_eq(sq_sqa_begin(o, "weights/w", n, 1, err), 0);
+	ck_assert_int_eq(sq_sqa_write(o, p, n, err), 0);
+	ck_assert_int_eq(sq_sqa_end(o, err), 0);
+	ck_assert_int_eq(sq_sqa_finish(o, err), 0);
+	sq_sqa_out_free(o);
+	ck_assert_msg(verdict(fd_path(fd)) == 0, "%s", err);
+	s = sq_sqa_open(fd_path(fd), err);
+	m = sq_sqa_find(s, "weights/w");
+	ck_assert_int_eq(memcmp(s->map + m->offset, p, n), 0);
+	sq_sqa_close(s);
+	free(p);
+	close(fd);
+}
+END_TEST
+
 START_TEST(through_a_pipe)
 {
 	struct sq_sqa_out *o;
@@ -437,6 +466,7 @@ main(void)
 	tcase_add_test(tc, same_bytes);
 	tcase_add_test(tc, misuse);
 	tcase_add_test(tc, no_room);
+	tcase_add_test(tc, large);
 	tcase_add_test(tc, through_a_pipe);
 	tcase_add_test(tc, truncations);
 	tcase_add_test(tc, changed_bytes);
