@@ -6,6 +6,7 @@
 #include "calib/block.h"
 #include "prune/analyze.h"
 #include "prune/movement.h"
+#include "prune/permute.h"
 #include "prune/spread.h"
 #include "quant/sequential.h"
 #include "quant/stage.h"
@@ -19,12 +20,15 @@ static const char usage[] =
     "[--sparsity RATIO] [--sweeps N]\n"
     "--analyze [-qv] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] [--csv] "
     "[--damp FRACTION] [--except GLOB]... [--only GLOB]... "
-    "[--sparsity RATIO]";
+    "[--sparsity RATIO]\n"
+    "--permute [-qvz] [-j N] [-k LEVEL] [-m MODEL] "
+    "[--criterion magnitude|wanda|sparsegpt] [--except GLOB]... "
+    "[--only GLOB]... [--pattern N:M]";
 
 enum {
 	OPT_ALLOCATE = SQ_OPT(0), OPT_ANALYZE, OPT_CRITERION, OPT_CSV,
-	OPT_DAMP, OPT_DROP, OPT_KEEP, OPT_ORDER, OPT_PATTERN, OPT_ROUNDS,
-	OPT_SEQUENTIAL, OPT_SPARSITY, OPT_SWEEPS
+	OPT_DAMP, OPT_DROP, OPT_KEEP, OPT_ORDER, OPT_PATTERN, OPT_PERMUTE,
+	OPT_ROUNDS, OPT_SEQUENTIAL, OPT_SPARSITY, OPT_SWEEPS
 };
 
 static const struct option longopts[] = {
@@ -38,6 +42,7 @@ static const struct option longopts[] = {
 	{ "keep-mask", no_argument, NULL, OPT_KEEP },
 	{ "order", required_argument, NULL, OPT_ORDER },
 	{ "pattern", required_argument, NULL, OPT_PATTERN },
+	{ "permute", no_argument, NULL, OPT_PERMUTE },
 	{ "rounds", required_argument, NULL, OPT_ROUNDS },
 	{ "sequential", no_argument, NULL, OPT_SEQUENTIAL },
 	{ "sparsity", required_argument, NULL, OPT_SPARSITY },
@@ -57,7 +62,8 @@ struct filter {
 	struct sq_spread spread;
 	struct sq_movement movement;
 	struct sq_analysis analysis;
-	int analyze, csv, by_sensitivity, drop, sequential;
+	struct sq_permute permute;
+	int analyze, csv, by_sensitivity, drop, sequential, permutes;
 	double asked;			/* --sparsity, before the spread */
 	struct sq_sequential *seq;
 };
@@ -97,6 +103,8 @@ record(struct sq_filter *s)
 {
 	struct filter *f = (struct filter *)s;
 
+	if (f->permutes)
+		return sq_permute_record(&f->permute);
 	if (f->seq != NULL && s->in.type == SQ_TOKENS)
 		return sq_sequential_tokens(f->seq);
 	if (s->in.type == SQ_STATS)
@@ -131,6 +139,14 @@ say_input(void *arg, double strength)
 {
 	(void)arg;
 	sq_note("target at %.3f", strength);
+}
+
+static void
+say_order(const char *tensor, const struct sq_permutation *p)
+{
+	sq_note("%s: %.5f of the scores kept, %.5f before", tensor,
+	    p->all > 0 ? p->after / p->all : 1,
+	    p->all > 0 ? p->before / p->all : 1);
 }
 
 /* How a tensor is masked. */
@@ -190,9 +206,11 @@ tensor(struct sq_filter *s, const struct sq_tensor *t,
     const struct sq_slot *slot)
 {
 	struct filter *f = (struct filter *)s;
-	int r = wants(s, t, slot);
+	int r;
 
-	if (r < 0)
+	if (f->permutes)
+		return sq_permute_tensor(&f->permute, t, slot);
+	if ((r = wants(s, t, slot)) < 0)
 		return -1;
 	if (f->seq != NULL)
 		return sq_sequential_tensor(f->seq, t, slot);
@@ -211,6 +229,8 @@ end(struct sq_filter *s)
 {
 	struct filter *f = (struct filter *)s;
 
+	if (f->permutes)
+		return sq_permute_end(&f->permute);
 	return f->seq == NULL ? 0 : sq_sequential_end(f->seq);
 }
 
@@ -232,6 +252,10 @@ options(const struct filter *f)
 	const struct sq_gptq_layer *l = &f->layer;
 	char text[SQ_SPARSE_TEXT];
 
+	if (f->permutes)
+		return json_pack("{s:b,s:s,s:s}", "permute", 1,
+		    "criterion", criteria[k->criterion],
+		    "pattern", sq_sparse_text(&k->pattern, text));
 	return json_pack("{s:s,s:s,s:f,s:b,s:b,s:s,s:s,s:i,s:b,s:f,s:i}",
 	    "allocate", allocations[f->by_sensitivity],
 	    "criterion", criteria[k->criterion], "damp", l->damp,
@@ -305,6 +329,9 @@ option(struct filter *f, int c)
 			sq_die(SQ_EUSAGE, "--pattern %s: not N:M, RxC or "
 			    "unstructured", optarg);
 		break;
+	case OPT_PERMUTE:
+		f->permutes = 1;
+		break;
 	case OPT_ROUNDS:
 		f->movement.rounds = (int)sq_arg_long("--rounds", optarg, 1,
 		    1000);
@@ -337,6 +364,10 @@ check(struct filter *f)
 	if (runs && f->by_sensitivity)
 		sq_die(SQ_EUSAGE, "--allocate: %u:%u drops as much of every "
 		    "tensor", k->pattern.n, k->pattern.m);
+	if (f->permutes && (!runs || k->criterion == SQ_BY_MOVEMENT ||
+	    f->analyze || f->sequential))
+		sq_die(SQ_EUSAGE, "--permute: takes N:M by magnitude, wanda "
+		    "or sparsegpt, and nothing is masked");
 	if (k->criterion == SQ_BY_MOVEMENT && f->sequential)
 		sq_die(SQ_EUSAGE, "--sequential: movement takes the whole "
 		    "model's gradient");
@@ -358,7 +389,7 @@ survey(struct filter *f)
 {
 	struct sq_masking *k = &f->masking;
 
-	if (f->analyze)
+	if (f->analyze || f->permutes)
 		return;
 	f->movement.masking = k;
 	f->movement.ctx = f->layer.ctx;
@@ -399,6 +430,10 @@ main(int argc, char *argv[])
 	sq_stage_open(&f.f, &ctx);
 	if ((l->lapack = sq_lapack_open(ctx.kern->name, err)) == NULL)
 		sq_die(SQ_EDATA, "%s", err);
+	f.permute = (struct sq_permute){ .f = &f.f, .ctx = &ctx,
+	    .keep = f.masking.pattern.n, .run = f.masking.pattern.m,
+	    .weighs = f.masking.criterion != SQ_BY_MAGNITUDE,
+	    .said = say_order };
 	f.masking.layer = f.analysis.masking.layer = l;
 	f.analysis.sparsity = f.masking.sparsity;
 	f.f.begin = begin;
@@ -416,6 +451,7 @@ main(int argc, char *argv[])
 	sq_stage_run(&f.f, "sq-mask", options(&f), &ctx);
 	if (f.analyze)
 		print_table(&f, table);
+	sq_permute_release(&f.permute);
 	sq_movement_release(&f.movement);
 	sq_spread_release(&f.spread);
 	sq_sequential_free(f.seq);

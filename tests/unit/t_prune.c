@@ -1,6 +1,7 @@
 /* lib/prune: masks from scores, sparsity by sensitivity, layers with less
  * input. */
 #include "base/mask.h"
+#include "prune/permute.h"
 #include "prune/score.h"
 #include "prune/shrink.h"
 #include "tests/unit/gptq_case.h"
@@ -77,6 +78,72 @@ START_TEST(spread)
 }
 END_TEST
 
+/* What 2:4 keeps of 8 channels of 24 rows whose first run is `set', naively. */
+static double
+naive_kept(const float *score, unsigned set)
+{
+	double sum = 0, v[2][4], t;
+	size_t r, c, i, j, k, n[2];
+
+	for (r = 0; r < 24; r++) {
+		for (n[0] = n[1] = c = 0; c < 8; c++) {
+			k = set >> c & 1;
+			v[k][n[k]++] = score[c * 24 + r];
+		}
+		for (k = 0; k < 2; k++)
+			for (i = 0; i < 2; i++)
+				for (j = i + 1; j < 4; j++)
+					if (v[k][j] > v[k][i]) {
+						t = v[k][i];
+						v[k][i] = v[k][j];
+						v[k][j] = t;
+					}
+		sum += v[0][0] + v[0][1] + v[1][0] + v[1][1];
+	}
+	return sum;
+}
+
+/* The search against all 70 ways to make two runs: what it says is so, it is
+ * never worse than before, and close to the best. */
+START_TEST(permutation)
+{
+	struct sq_rng rng = { 7 };
+	float score[8 * 24];
+	uint32_t perm[8];
+	struct sq_permutation p = { .n = 8, .len = 24, .keep = 2, .run = 4,
+	    .tries = 20, .score = score, .perm = perm };
+	double best, v, gained = 0, possible = 0;
+	unsigned set, seen, first;
+	size_t i, t, c;
+
+	for (t = 0; t < 50; t++) {
+		for (i = 0; i < 8 * 24; i++) {
+			v = sq_rng_uniform(&rng);
+			c = i / 24;
+			score[i] = (float)(v * v * v * (c < 4 ? 3 : 1));
+		}
+		ck_assert_int_eq(sq_permutation_find(&p, err), 0);
+		for (i = 0, seen = first = 0; i < 8; i++) {
+			seen |= 1u << perm[i];
+			first |= i < 4 ? 1u << perm[i] : 0;
+		}
+		ck_assert_uint_eq(seen, 0xff);
+		ck_assert_double_eq_tol(p.before, naive_kept(score, 0xf),
+		    1e-4);
+		ck_assert_double_eq_tol(p.after, naive_kept(score, first),
+		    1e-4);
+		for (set = 0, best = 0; set < 256; set++)
+			if (__builtin_popcount(set) == 4)
+				best = fmax(best, naive_kept(score, set));
+		ck_assert_double_ge(p.after, p.before);
+		ck_assert_double_le(p.after, best + 1e-4);
+		gained += p.after - p.before;
+		possible += best - p.before;
+	}
+	ck_assert_double_ge(gained, 0.9 * possible);
+}
+END_TEST
+
 /* Channels that are the sum of others cost nothing, and they are what goes: one
  * by one, and in units. */
 START_TEST(free_columns)
@@ -131,6 +198,7 @@ main(void)
 	}
 	tcase_add_test(t, from_scores);
 	tcase_add_test(t, spread);
+	tcase_add_test(t, permutation);
 	tcase_add_loop_test(t, free_columns, 0, 2);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
