@@ -41,8 +41,7 @@ struct one {
  * tiles that the products take: four columns of x to each 32 bits. */
 struct many {
 	int8_t codes[2][16][64];
-	int32_t start[SLOTS][16];	/* -z times the sum of the codes */
-	float sum[SLOTS][16];
+	float sum[SLOTS][16];		/* of the codes */
 	float scale[16];
 };
 

@@ -191,7 +191,6 @@ static void
 pack_many(const struct job *j, size_t octet, size_t block, struct many *to)
 {
 	size_t tokens = least(TOKENS, j->tokens - octet * TOKENS), t;
-	int32_t mid = 1 << (j->bits - 1);
 	struct bytes b;
 	VF all[2][VL];
 	int i, k;
@@ -205,8 +204,6 @@ pack_many(const struct job *j, size_t octet, size_t block, struct many *to)
 			all[i][TOKENS + t] = (VF)b.lo[i];
 		}
 		for (i = 0; i < j->groups; i++) {
-			to->start[i][t] = -mid * b.hi_sum[i];
-			to->start[i][TOKENS + t] = -mid * b.lo_sum[i];
 			to->sum[i][t] = (float)b.hi_sum[i];
 			to->sum[i][TOKENS + t] = (float)b.lo_sum[i];
 		}

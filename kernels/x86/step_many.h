@@ -38,46 +38,51 @@ begin_tiles(int groups)
 	_tile_loadconfig(&c);
 }
 
-/* Bytes of a row's block: of each 32 columns those of even places first. */
+/*
+ * Bytes of a row's block: of each 32 columns those of even places first.  They
+ * are less the middle of the codes where there are no zero points.  Four bits
+ * are found by the low six of a byte, of which two mean nothing.
+ */
 SQ_INLINE void
-spread(const uint8_t *p, uint8_t *to, const int bits)
+spread(const uint8_t *p, uint8_t *to, const int bits, const int zeros)
 {
-	const VI low = vi_set1_8(15), by = _mm512_set_epi64(0x4000400040004,
-	    0x4000400040004, 0, 0, 0x4000400040004, 0x4000400040004, 0, 0);
+	const VI by = _mm512_set_epi64(0x4000400040004, 0x4000400040004, 0, 0,
+	    0x4000400040004, 0x4000400040004, 0, 0);
+	const VI plain = _mm512_broadcast_i32x4(_mm_set_epi8(15, 14, 13, 12, 11,
+	    10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0));
+	const VI table = zeros ? plain : _mm512_sub_epi8(plain, vi_set1_8(8));
+	const VI top = vi_set1_8(zeros ? 0 : (char)0x80);
 	VI v = vi_loadu(p);
 
 	if (bits == 8) {
-		vi_storeu(to, v);
-		vi_storeu(to + VB, vi_loadu(p + VB));
+		vi_storeu(to, _mm512_xor_si512(v, top));
+		vi_storeu(to + VB, _mm512_xor_si512(vi_loadu(p + VB), top));
 		return;
 	}
-	vi_storeu(to, vi_and(_mm512_srlv_epi16(_mm512_shuffle_i64x2(v, v,
-	    0x50), by), low));
-	vi_storeu(to + VB, vi_and(_mm512_srlv_epi16(_mm512_shuffle_i64x2(v, v,
-	    0xfa), by), low));
+	vi_storeu(to, _mm512_permutexvar_epi8(_mm512_srlv_epi16(
+	    _mm512_shuffle_i64x2(v, v, 0x50), by), table));
+	vi_storeu(to + VB, _mm512_permutexvar_epi8(_mm512_srlv_epi16(
+	    _mm512_shuffle_i64x2(v, v, 0xfa), by), table));
 }
 
-/* The sums of group i start where its zero point has them. */
-#define START(i)							\
-	if (zeros)							\
-		_tile_zero(i);						\
-	else								\
-		_tile_loadd(i, x->start[i], 0)
 #define ADD(i, a, b, from, of)						\
 	_tile_loadd(a, from, BLOCK);					\
 	_tile_loadd(b, of, 64);						\
-	_tile_dpbusd(i, a, b)
+	if (zeros)							\
+		_tile_dpbusd(i, a, b);					\
+	else								\
+		_tile_dpbssd(i, a, b)
 #define STORE(i)	_tile_stored(i, sums[i], 64)
 
 SQ_INLINE void
 many_products(const uint8_t *codes, const struct many *x,
     int32_t (*sums)[ROWS][16], const int groups, const int zeros)
 {
-	START(0);
+	_tile_zero(0);
 	if (groups == SLOTS) {
-		START(1);
-		START(2);
-		START(3);
+		_tile_zero(1);
+		_tile_zero(2);
+		_tile_zero(3);
 		ADD(0, 4, 6, codes, x->codes[0][0]);
 		ADD(1, 5, 7, codes + 32, x->codes[0][8]);
 		STORE(0);
@@ -87,7 +92,7 @@ many_products(const uint8_t *codes, const struct many *x,
 		STORE(2);
 		STORE(3);
 	} else if (groups == 2) {
-		START(1);
+		_tile_zero(1);
 		ADD(0, 4, 6, codes, x->codes[0][0]);
 		ADD(1, 5, 7, codes + 64, x->codes[1][0]);
 		STORE(0);
@@ -125,13 +130,13 @@ many_scaled(const int32_t (*sums)[ROWS][16], const struct many *x,
 
 SQ_INLINE void
 spread_rows(const struct strip *s, size_t at, uint8_t (*to)[BLOCK],
-    const int bits)
+    const int bits, const int zeros)
 {
 	int r;
 
 	SQ_UNROLL for (r = 0; r < ROWS; r++) {
 		fetch(s->row[r] + at + s->ahead, bits);
-		spread(s->row[r] + at, to[r], bits);
+		spread(s->row[r] + at, to[r], bits, zeros);
 	}
 }
 
@@ -148,14 +153,15 @@ many_blocks(const struct strip *s, const struct many *x, size_t n,
 
 	SQ_UNROLL for (r = 0; r < ROWS; r++)
 		acc[r] = sums[r];
-	spread_rows(s, at, room->codes[0], bits);
+	spread_rows(s, at, room->codes[0], bits, zeros);
 	for (b = 0; b < n; b++, x++) {
 		__asm__ volatile("" : : "r"(room) : "memory");
 		many_products(room->codes[b & 1][0], x, room->sums, groups,
 		    zeros);
 		at += BLOCK * (size_t)bits / 8;
 		if (b + 1 < n)
-			spread_rows(s, at, room->codes[(b + 1) & 1], bits);
+			spread_rows(s, at, room->codes[(b + 1) & 1], bits,
+			    zeros);
 		__asm__ volatile("" : : "r"(room) : "memory");
 		many_scaled((const void *)room->sums, x, s->scales, g, acc,
 		    groups, zeros);

@@ -125,7 +125,7 @@ sq_pays_avx512bf16(void)
 int
 sq_init_amx(struct sq_kern *k)
 {
-	if (!has_amx())
+	if (!has_amx() || !__builtin_cpu_supports("avx512vbmi"))
 		return -1;
 	k->matmul = sq_matmul_amx;
 	k->sparse_matmul = sq_sparse_matmul_amx;
