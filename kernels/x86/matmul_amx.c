@@ -9,8 +9,7 @@
 #include "kernels/x86/strip_amx.h"
 #include "kernels/x86/x86.h"
 
-#define FEW	2		/* tokens that wait for memory anyway; */
-#define STEP	16		/* those that step_amx.h is for */
+#define FEW	2		/* tokens that wait for memory anyway */
 
 /* Rows that the weight does not have are computed from whatever lies in the
  * panel, and left out of y. */
@@ -53,7 +52,7 @@ sq_matmul_amx(struct sq_ctx *c, const struct sq_weight *w,
 	struct sq_mm_level level = sq_mm_amx();
 	int steps = sq_mm_allows(w, x, y) && sq_step_allows(w);
 
-	level.few = steps ? STEP : FEW;
+	level.few = steps ? SQ_STEP_TOKENS : FEW;
 	if (prec == SQ_PREC_BF16 && !sq_mm_is_few(&level, c, x->rows)) {
 		level.few = 0;
 		return sq_mm_run(&level, c, w, x, prec, y);

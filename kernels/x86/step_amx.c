@@ -34,6 +34,7 @@ struct scratch {
 struct job {
 	const struct sq_weight *w;
 	const struct sq_mat *x, *y;
+	const struct sq_qmat *q;	/* instead of x, or NULL */
 	int bits, groups;		/* of a block; 1: it may be longer */
 	size_t blocks, block_bytes, row_bytes;
 	size_t run;			/* blocks of a group, if it is longer */
@@ -125,6 +126,20 @@ cut(const float *x, size_t n, struct bytes *to)
 	sum_bytes(to);
 }
 
+/* The block of codes at x likewise: they are lo. */
+static void
+take(const int8_t *x, size_t n, float scale, struct bytes *to)
+{
+	int i;
+
+	for (i = 0; i < 2; i++, n -= least(n, VB)) {
+		to->hi[i] = vi_set1(0);
+		to->lo[i] = _mm512_maskz_loadu_epi8(MASK(n), x + i * VB);
+	}
+	to->scale = scale;
+	sum_bytes(to);
+}
+
 /* Of each 32 columns those of even places first. */
 SQ_INLINE VI
 even_first(VI a)
@@ -140,9 +155,15 @@ static void
 cut_token(const struct job *j, size_t token, size_t block, struct bytes *to)
 {
 	size_t col = block * BLOCK, i, per = SLOTS / (size_t)j->groups, k;
+	size_t n = least(BLOCK, j->w->cols - col);
 
-	cut((const float *)j->x->p + (j->first + token) * j->x->stride + col,
-	    least(BLOCK, j->w->cols - col), to);
+	token += j->first;
+	if (j->q != NULL)
+		take((const int8_t *)j->q->codes + token * j->q->stride + col,
+		    n, j->q->scale[token], to);
+	else
+		cut((const float *)j->x->p + token * j->x->stride + col, n,
+		    to);
 	for (i = 0; j->bits == 4 && i < 2; i++) {
 		to->hi[i] = even_first(to->hi[i]);
 		to->lo[i] = even_first(to->lo[i]);
@@ -480,41 +501,60 @@ sq_step_allows(const struct sq_weight *w)
 	return (w->grid == SQ_INT4 || w->grid == SQ_INT8) && sq_mm_int_fits(w);
 }
 
+static int
+run(struct sq_ctx *c, struct job *j)
+{
+	size_t threads = (size_t)sq_pool_threads(c->pool), octets, most;
+	size_t rows = j->y->rows;
+	const struct sq_weight *w = j->w;
+
+	j->run = 1;
+	if (rows == 0 || w->rows == 0)
+		return 0;
+	j->bits = sq_grid_bits(w->grid);
+	j->groups = w->group_cols >= w->cols || w->group_cols >= BLOCK ? 1 :
+	    BLOCK / (int)w->group_cols;
+	j->blocks = up(w->cols, BLOCK);
+	if (w->group_cols >= w->cols)
+		j->run = j->blocks;
+	else if (j->groups == 1)
+		j->run = w->group_cols / BLOCK;
+	j->across = sq_groups_across(w->cols, w->group_cols);
+	j->row_bytes = sq_row_bytes(w->cols, j->bits);
+	j->block_bytes = BLOCK * (size_t)j->bits / 8;
+	j->nslices = least(threads, THREADS);
+	octets = up(rows, TOKENS);
+	j->scratch_size = up(sizeof(struct scratch) + octets * ROWS *
+	    sizeof(VF), 4096) * 4096;
+	if (threads * j->scratch_size > c->work_size / 2)
+		return SQ_UNSUP;
+	j->scratch = c->work;
+	j->packed = j->scratch + threads * j->scratch_size;
+	most = c->work_size / 2 / (j->blocks * sizeof(struct many));
+	if (most == 0)
+		return SQ_UNSUP;
+	for (; j->first < rows; j->first += j->tokens) {
+		j->tokens = least(rows - j->first, most * TOKENS);
+		j->octets = up(j->tokens, TOKENS);
+		run_pass(j, c);
+	}
+	return 0;
+}
+
 int
 sq_step_matmul(struct sq_ctx *c, const struct sq_weight *w,
     const struct sq_mat *x, const struct sq_mat *y)
 {
-	size_t threads = (size_t)sq_pool_threads(c->pool), octets, most;
-	struct job j = { .w = w, .x = x, .y = y, .run = 1 };
+	struct job j = { .w = w, .x = x, .y = y };
 
-	if (x->rows == 0 || w->rows == 0)
-		return 0;
-	j.bits = sq_grid_bits(w->grid);
-	j.groups = w->group_cols >= w->cols || w->group_cols >= BLOCK ? 1 :
-	    BLOCK / (int)w->group_cols;
-	j.blocks = up(w->cols, BLOCK);
-	if (w->group_cols >= w->cols)
-		j.run = j.blocks;
-	else if (j.groups == 1)
-		j.run = w->group_cols / BLOCK;
-	j.across = sq_groups_across(w->cols, w->group_cols);
-	j.row_bytes = sq_row_bytes(w->cols, j.bits);
-	j.block_bytes = BLOCK * (size_t)j.bits / 8;
-	j.nslices = least(threads, THREADS);
-	octets = up(x->rows, TOKENS);
-	j.scratch_size = up(sizeof(struct scratch) + octets * ROWS *
-	    sizeof(VF), 4096) * 4096;
-	if (threads * j.scratch_size > c->work_size / 2)
-		return SQ_UNSUP;
-	j.scratch = c->work;
-	j.packed = j.scratch + threads * j.scratch_size;
-	most = c->work_size / 2 / (j.blocks * sizeof(struct many));
-	if (most == 0)
-		return SQ_UNSUP;
-	for (; j.first < x->rows; j.first += j.tokens) {
-		j.tokens = least(x->rows - j.first, most * TOKENS);
-		j.octets = up(j.tokens, TOKENS);
-		run_pass(&j, c);
-	}
-	return 0;
+	return run(c, &j);
+}
+
+int
+sq_step_matmul_int8(struct sq_ctx *c, const struct sq_weight *w,
+    const struct sq_qmat *q, const struct sq_mat *y)
+{
+	struct job j = { .w = w, .q = q, .y = y };
+
+	return run(c, &j);
 }

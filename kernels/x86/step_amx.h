@@ -4,6 +4,8 @@
 
 #include "kernels/kern.h"
 
+#define SQ_STEP_TOKENS	16	/* it is for, at most */
+
 /* Does it take such a weight? */
 int	 sq_step_allows(const struct sq_weight *);
 
@@ -11,5 +13,9 @@ int	 sq_step_allows(const struct sq_weight *);
  * workspace is too small.  A token's result does not depend on the others. */
 int	 sq_step_matmul(struct sq_ctx *, const struct sq_weight *,
 	    const struct sq_mat *x, const struct sq_mat *y);
+
+/* The same of rows quantized to int8, exactly. */
+int	 sq_step_matmul_int8(struct sq_ctx *, const struct sq_weight *,
+	    const struct sq_qmat *x, const struct sq_mat *y);
 
 #endif
