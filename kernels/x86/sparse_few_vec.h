@@ -93,6 +93,15 @@ few_lanes(const float *p, size_t apart, const int rows)
 	return v;
 }
 
+/* What is read some kilobytes on comes to the second cache, what is next to the
+ * first, which waits for few lines at once. */
+SQ_INLINE void
+few_fetch(const uint8_t *p)
+{
+	_mm_prefetch((const char *)p + 8192, _MM_HINT_T1);
+	_mm_prefetch((const char *)p + 1024, _MM_HINT_T0);
+}
+
 /* Where the rows of a line of blocks find what they need. */
 struct few_line {
 	const float *scale, *zero;	/* [row][across]; zero: or NULL */
@@ -186,8 +195,6 @@ few_totals(const float *sums, const int rows, float *out)
 	out[0] = vf_sum(vf_load(sums));
 }
 
-#define FEW_AHEAD	1024		/* bytes read ahead */
-
 /* A row of blocks by nt tokens; scratch: scales, zero points and sums. */
 SQ_INLINE void
 few_line(const struct sq_sp_few *f, size_t line, size_t token, float *scratch,
@@ -220,8 +227,7 @@ few_line(const struct sq_sp_few *f, size_t line, size_t token, float *scratch,
 			    c * (size_t)bits / 8;
 			for (r = 0; r < n; r += (size_t)rows, g += (size_t)
 			    rows * across, p += (size_t)rows * wide) {
-				_mm_prefetch((const char *)p + FEW_AHEAD,
-				    _MM_HINT_T0);
+				few_fetch(p);
 				few_rows(&l, g, p, x + col / (size_t)width *
 				    FEW_BYTES((size_t)bits, (size_t)width),
 				    f->stride, sums + r / (size_t)rows *

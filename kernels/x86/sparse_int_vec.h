@@ -323,8 +323,8 @@ nm_band(const struct sq_sp_few *f, size_t band, size_t token, const int nt)
 	SQ_UNROLL for (t = 0; t < nt; t++)
 		sum[t] = vf_zero();
 	for (s = 0; s < steps; s += 8, p += 8 * SQ_NM_LANES, x += NM_BYTES) {
-		_mm_prefetch((const char *)p + 1024, _MM_HINT_T0);
-		_mm_prefetch((const char *)p + 1088, _MM_HINT_T0);
+		few_fetch(p);
+		few_fetch(p + 64);
 		nm_window(p, nm_words(line + s / 16 * SQ_NM_LANES,
 		    s / 8 % 2 != 0), steps - s, x, f->stride, d, nt);
 		if (w->group_cols < w->cols)
