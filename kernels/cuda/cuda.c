@@ -305,6 +305,87 @@ op_matmul(struct sq_ctx *c, const struct sq_weight *w, const struct sq_mat *x,
 	return sqc_call_end(&k, r);
 }
 
+/* ---- activations of eight bits ---- */
+
+/* The codes where the device reaches them. */
+static struct sq_qmat
+qmat(struct sqc_call *k, const struct sq_qmat *q, int how)
+{
+	struct sq_qmat d = *q;
+
+	if (q->rows == 0)
+		return d;
+	d.codes = sqc_bytes(k, q->codes, (q->rows - 1) * q->stride + q->cols,
+	    how);
+	d.scale = sqc_bytes(k, q->scale, q->rows * sizeof(*q->scale), how);
+	return d;
+}
+
+static int
+op_quantize_act(struct sq_ctx *c, const struct sq_mat *x,
+    const struct sq_act *a, const struct sq_qmat *q)
+{
+	struct sqc_call k;
+	struct sq_mat d;
+	struct sq_qmat dq;
+
+	(void)c;
+	if (!sq_act_allows(x, a->kind, q))
+		return SQ_UNSUP;
+	sqc_call_begin(&k);
+	d = sqc_mat(&k, x, SQC_IN);
+	/* between rows, what is there stays */
+	dq = qmat(&k, q, q->stride > q->cols ? SQC_INOUT : SQC_OUT);
+	if (!k.failed && x->rows > 0)
+		sqc_quantize_act(sqc.stream, d, a->scale, dq);
+	return sqc_call_end(&k, 0);
+}
+
+static int
+op_dequantize_act(struct sq_ctx *c, const struct sq_qmat *q,
+    const struct sq_mat *y)
+{
+	struct sqc_call k;
+	struct sq_qmat dq;
+	struct sq_mat d;
+
+	(void)c;
+	if (!sq_act_allows(y, q->kind, q))
+		return SQ_UNSUP;
+	sqc_call_begin(&k);
+	dq = qmat(&k, q, SQC_IN);
+	d = sqc_mat(&k, y, SQC_OUT);
+	if (!k.failed)
+		sqc_dequantize_act(sqc.stream, dq, d);
+	return sqc_call_end(&k, 0);
+}
+
+/* In float32, of what the codes stand for. */
+static int
+op_matmul_int8(struct sq_ctx *c, const struct sq_weight *w,
+    const struct sq_qmat *x, const struct sq_mat *y)
+{
+	struct sq_mat values = { NULL, SQ_F32, x->rows, x->cols, x->cols }, d;
+	struct sqc_call k;
+	struct sq_weight dw;
+	struct sq_qmat dx;
+	int r = 0;
+
+	(void)c;
+	if (!sq_matmul_int8_allows(w, x, y))
+		return SQ_UNSUP;
+	sqc_call_begin(&k);
+	dw = sqc_weight(&k, w);
+	dx = qmat(&k, x, SQC_IN);
+	d = sqc_mat(&k, y, SQC_OUT);
+	values.p = sqc_temp(&k, x->rows * x->cols * sizeof(float));
+	if (!k.failed && x->rows > 0) {
+		sqc_dequantize_act(sqc.stream, dx, values);
+		r = product(&k, &dw, &values, SQ_F32, &d);
+	}
+	return sqc_call_end(&k, r);
+}
+
 /* ---- attention ---- */
 
 #define MAX_PAGES	((size_t)1 << 24)
@@ -689,6 +770,9 @@ sq_plugin_init(struct sq_kern *k, char *err)
 	k->dequantize = op_dequantize;
 	k->embed = op_embed;
 	k->matmul = op_matmul;
+	k->matmul_int8 = op_matmul_int8;
+	k->quantize_act = op_quantize_act;
+	k->dequantize_act = op_dequantize_act;
 	k->rmsnorm = op_rmsnorm;
 	k->add_bias = op_add_bias;
 	k->add = op_add;

@@ -101,6 +101,10 @@ int	 sqc_tables(void);
 void	 sqc_dequantize(gpu_stream, struct sq_weight w, const uint32_t *ids,
 	    size_t first, struct sq_mat out);
 void	 sqc_to_bf16(gpu_stream, struct sq_mat x, void *out);
+/* scale 0: each row has its own */
+void	 sqc_quantize_act(gpu_stream, struct sq_mat x, float scale,
+	    struct sq_qmat q);
+void	 sqc_dequantize_act(gpu_stream, struct sq_qmat q, struct sq_mat y);
 void	 sqc_nll(gpu_stream, struct sq_mat x, const uint32_t *target,
 	    float *nll, uint32_t *top);
 void	 sqc_kl(gpu_stream, struct sq_mat a, struct sq_mat b, float *kl);

@@ -23,23 +23,30 @@
 extern "C" {
 #endif
 
-/* The form of what a product takes. */
-enum dec_form { DEC_PLAIN, DEC_E4M3 };
+/* The form of what a product takes.  Panels are what dec_mid() takes: for each
+ * 64 columns, in its order, `pad' rows of 128 bytes. */
+enum dec_form { DEC_PLAIN, DEC_E4M3, DEC_PANELS };
 
 struct dec_x {
 	enum dec_form form;
 	void *p;
 	float *scale;			/* [rows], E4M3 only */
+	uint32_t pad;			/* PANELS only */
 };
 
 /* What a product of many tokens leaves, bf16.  Of e4m3 and up to DEC_BARE tokens
  * these are the bare sums, to be multiplied by the scales of both: the vendor's
- * products with scales are few, and slow for such numbers. */
+ * products with scales are few, and slow for such numbers.  Of dec_mid(), where
+ * there are shares, pieces of tiles of DEC_PIECE columns, to be added up; gate
+ * and up in turns. */
 #define DEC_BARE	512
+#define DEC_PIECE	256
+#define DEC_MID		64		/* tokens that dec_mid() takes */
 
 struct dec_y {
 	const void *p;
 	const float *row, *col;		/* [rows], [cols], or NULL */
+	uint32_t shares, tiles, chunks, pad;
 };
 
 /* Everything that a step's kernels know about its tokens. */
@@ -52,7 +59,7 @@ struct dec_step {
 	uint32_t max_pages;
 	uint32_t heads, kv_heads, dim;	/* dim: of a head */
 	const float *angles;
-	const float *row, *col;		/* scales of qkv, or NULL */
+	struct dec_y y;			/* what makes qkv; p NULL: it itself */
 	int fp8;			/* the cache */
 	void *k, *v;			/* of one layer */
 };
@@ -70,7 +77,7 @@ void	 dec_silu(gpu_stream, struct dec_y gate_up, size_t n, size_t ffn,
 /* bf16 [n][dim] to another form. */
 void	 dec_form(gpu_stream, const void *in, size_t n, size_t dim,
 	    struct dec_x x);
-/* Rotates q and k in place, and puts k and v into their pages.  Prompts, from 0
+/* Takes qkv from y, rotates q and k, and puts k and v into their pages.  Prompts, from 0
  * on: tokens first[i] .. first[i + 1] - 1. */
 void	 dec_rope(gpu_stream, struct dec_step, void *qkv,
 	    const uint32_t *first, size_t prompts, size_t longest);
@@ -118,17 +125,47 @@ int	 dec_few_knows(enum dec_format, size_t rows, size_t cols, size_t n);
 int	 dec_few_norms(size_t cols, size_t n);
 void	 dec_few(gpu_stream, struct dec_few);
 /* Codes of rows, with f16 scales, into units of a weight of `all' rows; the
- * first goes to row `first'.  turns: eight rows go in, eight are left out. */
+ * first goes to row `first'.  turns: eight rows go in, eight are left out; else
+ * the first half of a unit has its even rows. */
 void	 dec_pack_w4(gpu_stream, const void *codes, const void *scales,
 	    size_t rows, size_t cols, size_t group, size_t first, int turns,
 	    size_t all, void *out);
 
+/* Up to 64 tokens times a weight of 4 bits: y has dec_mid_bytes(). */
+struct dec_mid {
+	const void *w;
+	uint32_t rows, cols, pad;
+	const void *x;			/* panels */
+	void *y;			/* pieces */
+};
+
+/* The rows of panels for n tokens; 0: too many. */
+uint32_t dec_mid_pad(size_t n);
+int	 dec_mid_knows(size_t rows, size_t cols, size_t n);
+void	 dec_mid(gpu_stream, struct dec_mid);
+
+/* The shares of a step's pages: see dec_ring.cu. */
+struct dec_plan {
+	uint32_t units;
+	uint32_t *before;		/* [n + 1]: pages of the sequences */
+	uint4 *start;			/* [units] */
+};
+
+/* How many units there are; 0: dec_ring() does not run. */
+uint32_t dec_ring_units(uint32_t dim, int fp8);
+/* Of up to 1024 sequences. */
+void	 dec_ring_plan(gpu_stream, struct dec_step, struct dec_plan);
+/* sums: room for n * kv_heads + units pieces of a group. */
+void	 dec_ring(gpu_stream, struct dec_step, struct dec_plan,
+	    const void *qkv, float *sums);
+
 size_t	 dec_attn_floats(const struct dec_step *, size_t splits);
 void	 dec_attn(gpu_stream, struct dec_step, const void *qkv, size_t splits,
 	    float *sums);
-/* Puts the splits together: [n][heads * dim] in the form of x. */
+/* Puts the splits, or the pieces of a plan (splits 0), together:
+ * [n][heads * dim] in the form of x. */
 void	 dec_merge(gpu_stream, struct dec_step, const float *sums,
-	    size_t splits, struct dec_x x);
+	    size_t splits, struct dec_plan, struct dec_x x);
 
 /* Causal attention within prompts: tokens first[i] .. first[i + 1] - 1. */
 /* The same where it runs (Hopper, heads of 128), else -1; rows: of all. */

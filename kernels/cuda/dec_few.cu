@@ -10,8 +10,9 @@
  *		on nobody, ahead of the kernel before this one.
  *
  *	w4	a unit is 16 rows x 128 columns, as dec_pack_w4() has put
- *		them: for the rows g and g + 8 of each lane (g, t) 16 bytes,
- *		the columns 32t ..; and the scales of the two.  A lane brings
+ *		them: for the rows 2g and 2g + 1 (of gate and up in turns: g
+ *		and g + 8) of each lane (g, t) 16 bytes, the columns 32t ..;
+ *		and the scales of the two.  A lane brings
  *		what it takes, so that it waits for nobody.
  *	e4m3	16 rows x 256 columns, bf16 16 rows x 128 columns, of rows as
  *		they are: bulk copies of 256 bytes
@@ -399,7 +400,8 @@ finish(const struct dec_few &f, const struct place &p,
 
 #pragma unroll
 	for (i = 0; i < 4; i++)
-		mine[(2 * t + (i & 1)) * TILE + g + 8 * (i >> 1)] = sum[i];
+		mine[(2 * t + (i & 1)) * TILE + (FORMAT == DEC_W4 && END !=
+		    DEC_SILU ? 2 * g + (i >> 1) : g + 8 * (i >> 1))] = sum[i];
 	__syncthreads();
 	if (!p.any)
 		return;
@@ -485,7 +487,7 @@ pack(const uint4 *codes, const uint16_t *scales, uint32_t rows, uint32_t cols,
     uint8_t *out)
 {
 	uint32_t c = blockIdx.x, per = cols / 128, lane = threadIdx.x % 32;
-	uint32_t r = threadIdx.x / 32 * 8 + lane / 4, row, to, tile;
+	uint32_t r = threadIdx.x / 32 * 8 + lane / 4, row, to, tile, at;
 	uint16_t *pair;
 	size_t unit;
 
@@ -493,12 +495,13 @@ pack(const uint4 *codes, const uint16_t *scales, uint32_t rows, uint32_t cols,
 		to = first + row / 8 * stride + row % 8;
 		tile = to / TILE;
 		unit = (size_t)tile * per + c;
-		((uint4 *)out)[unit * 64 + to % TILE / 8 * 32 + to % 8 * 4 +
+		at = stride > 8 ? to % TILE : to % 2 * 8 + to % TILE / 2;
+		((uint4 *)out)[unit * 64 + at / 8 * 32 + at % 8 * 4 +
 		    lane % 4] = codes[(size_t)row * (cols / 32) + c * 4 +
 		    lane % 4];
 		pair = (uint16_t *)(out + all * (size_t)(cols / 2)) + unit * 16;
 		if (lane % 4 == 0)
-			pair[to % 8 * 2 + to % TILE / 8] = scales[(size_t)row *
+			pair[at % 8 * 2 + at / 8] = scales[(size_t)row *
 			    (cols / group) + c * 128 / group];
 	}
 }

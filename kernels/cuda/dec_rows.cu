@@ -1,8 +1,8 @@
 /* The decoder's operations on rows, fused with what follows; see dec.h. */
 #include <cuda_fp8.h>
 
-#include "kernels/cuda/dec.h"
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/dec_page.h"
+#include "kernels/cuda/dec_pieces.h"
 #include "kernels/cuda/launch.h"
 
 #define THREADS	256
@@ -47,6 +47,10 @@ put_row(const float4 *v, size_t n, size_t row, const struct dec_x &x,
 			((uint2 *)h)[j] = make_uint2(two_bf16(a.x, a.y),
 			    two_bf16(a.z, a.w));
 		}
+	for (j = threadIdx.x; x.form == DEC_PANELS && j < n / 8; j +=
+	    blockDim.x)
+		put_panel(x, row, j / 16, j % 16, (const float *)v + j / 16 *
+		    128);
 	if (x.form != DEC_E4M3)
 		return;
 	for (j = threadIdx.x; j < n / 4; j += blockDim.x) {
@@ -84,14 +88,6 @@ allow(const void *kernel, size_t bytes)
 		    GPU(FuncAttributeMaxDynamicSharedMemorySize), (int)bytes);
 }
 
-static __device__ float4
-four_bf16(uint2 u)
-{
-	return make_float4(__uint_as_float(u.x << 16),
-	    __uint_as_float(u.x & 0xffff0000), __uint_as_float(u.y << 16),
-	    __uint_as_float(u.y & 0xffff0000));
-}
-
 static __global__ void
 embed(const uint16_t *table, size_t dim, const uint32_t *ids,
     const uint32_t *slot, float *h)
@@ -112,21 +108,6 @@ dec_embed(gpu_stream s, const void *table, size_t dim, const uint32_t *ids,
 {
 	launch(embed, dim3((unsigned)n), THREADS, 0, s,
 	    (const uint16_t *)table, dim, ids, slot, h);
-}
-
-/* Four of a row of y. */
-static __device__ float4
-four_of(const struct dec_y &y, size_t row, size_t n, size_t j)
-{
-	float4 v = four_bf16(((const uint2 *)y.p)[row * (n / 4) + j]), c;
-	float r;
-
-	if (y.row == NULL)
-		return v;
-	r = y.row[row];
-	c = ((const float4 *)y.col)[j];
-	return make_float4(v.x * r * c.x, v.y * r * c.y, v.z * r * c.z,
-	    v.w * r * c.w);
 }
 
 static __global__ void
@@ -208,8 +189,16 @@ silu(struct dec_y gu, size_t ffn, struct dec_x x)
 	wait_for_others();
 #pragma unroll 4
 	for (j = threadIdx.x; j < ffn / 4; j += blockDim.x) {
-		a = four_of(gu, blockIdx.x, 2 * ffn, j);
-		b = four_of(gu, blockIdx.x, 2 * ffn, j + ffn / 4);
+		if (gu.shares > 0) {
+			float4 c = four_of(gu, blockIdx.x, 2 * ffn, 2 * j);
+			float4 d = four_of(gu, blockIdx.x, 2 * ffn, 2 * j + 1);
+
+			a = make_float4(c.x, c.z, d.x, d.z);
+			b = make_float4(c.y, c.w, d.y, d.w);
+		} else {
+			a = four_of(gu, blockIdx.x, 2 * ffn, j);
+			b = four_of(gu, blockIdx.x, 2 * ffn, j + ffn / 4);
+		}
 		v[j] = make_float4(silu_of(a.x, b.x), silu_of(a.y, b.y),
 		    silu_of(a.z, b.z), silu_of(a.w, b.w));
 	}
@@ -258,6 +247,13 @@ cache_put(const struct dec_step &d, void *to, size_t at, float v)
 		((uint16_t *)to)[at] = to_bf16(v);
 }
 
+/* Element e of row r of a page whose rows have n of them. */
+static __device__ size_t
+in_page(const struct dec_step &d, uint32_t n, uint32_t r, uint32_t e)
+{
+	return d.fp8 ? page_at(n, r, e) : page_at(2 * n, r, 2 * e) / 2;
+}
+
 /* What the attention of a step takes for q: f16 beside an e4m3 cache. */
 static __device__ uint16_t
 query(const struct dec_step &d, int prefill, float v)
@@ -282,7 +278,7 @@ rope(struct dec_step d, uint32_t *qkv, unsigned some, int prefill)
 {
 	uint32_t half = d.dim / 2, i = blockIdx.x, lanes = half / 2;
 	uint32_t head = blockIdx.y * some + threadIdx.x / lanes;
-	uint32_t e = 2 * (threadIdx.x % lanes), slot, pos, page, x, y;
+	uint32_t e = 2 * (threadIdx.x % lanes), slot, pos, page;
 	uint32_t width = (d.heads + 2 * d.kv_heads) * d.dim;
 	uint32_t *p = qkv + ((size_t)i * width + head * d.dim + e) / 2;
 	float2 c, s;
@@ -295,21 +291,12 @@ rope(struct dec_step d, uint32_t *qkv, unsigned some, int prefill)
 		return;
 	slot = d.slot[i];
 	pos = d.pos != NULL ? d.pos[i] : d.length[slot];
-	x = p[0];
-	y = p[half / 2];
-	a0 = __uint_as_float(x << 16);
-	a1 = __uint_as_float(x & 0xffff0000);
-	b0 = __uint_as_float(y << 16);
-	b1 = __uint_as_float(y & 0xffff0000);
-	if (d.row != NULL) {
-		c = *(const float2 *)(d.col + head * d.dim + e);
-		s = *(const float2 *)(d.col + head * d.dim + e + half);
-		r0 = d.row[i];
-		a0 *= r0 * c.x;
-		a1 *= r0 * c.y;
-		b0 *= r0 * s.x;
-		b1 *= r0 * s.y;
-	}
+	c = two_of(d.y, i, width, head * d.dim + e);
+	s = two_of(d.y, i, width, head * d.dim + e + half);
+	a0 = c.x;
+	a1 = c.y;
+	b0 = s.x;
+	b1 = s.y;
 	if (prefill && head >= d.heads + d.kv_heads) {
 		p[0] = two_bf16(a0, a1);
 		p[half / 2] = two_bf16(b0, b1);
@@ -318,12 +305,14 @@ rope(struct dec_step d, uint32_t *qkv, unsigned some, int prefill)
 	page = head < d.heads ? 0 :
 	    d.table[(size_t)slot * d.max_pages + pos / SQ_DEC_PAGE];
 	if (head >= d.heads + d.kv_heads) {
-		at = ((page * (size_t)d.kv_heads + head - d.heads -
-		    d.kv_heads) * d.dim + e) * SQ_DEC_PAGE + pos % SQ_DEC_PAGE;
-		cache_put(d, d.v, at, a0);
-		cache_put(d, d.v, at + SQ_DEC_PAGE, a1);
-		cache_put(d, d.v, at + half * SQ_DEC_PAGE, b0);
-		cache_put(d, d.v, at + (half + 1) * SQ_DEC_PAGE, b1);
+		at = (page * (size_t)d.kv_heads + head - d.heads -
+		    d.kv_heads) * d.dim * PAGE;
+		cache_put(d, d.v, at + in_page(d, PAGE, e, pos % PAGE), a0);
+		cache_put(d, d.v, at + in_page(d, PAGE, e + 1, pos % PAGE), a1);
+		cache_put(d, d.v, at + in_page(d, PAGE, e + half, pos % PAGE),
+		    b0);
+		cache_put(d, d.v, at + in_page(d, PAGE, e + half + 1,
+		    pos % PAGE), b1);
 		return;
 	}
 	c = *(const float2 *)(d.angles + (size_t)pos * d.dim + e);
@@ -341,10 +330,10 @@ rope(struct dec_step d, uint32_t *qkv, unsigned some, int prefill)
 	}
 	p[0] = two_bf16(r0, r1);
 	p[half / 2] = two_bf16(t0, t1);
-	at = ((page * (size_t)d.kv_heads + head - d.heads) * SQ_DEC_PAGE +
-	    pos % SQ_DEC_PAGE) * d.dim + e;
-	cache_put2(d, d.k, at, r0, r1);
-	cache_put2(d, d.k, at + half, t0, t1);
+	at = (page * (size_t)d.kv_heads + head - d.heads) * PAGE * d.dim;
+	cache_put2(d, d.k, at + in_page(d, d.dim, pos % PAGE, e), r0, r1);
+	cache_put2(d, d.k, at + in_page(d, d.dim, pos % PAGE, e + half), t0,
+	    t1);
 }
 
 /* A page of a prompt's values, turned: [token][dim] to [dim][token]. */
@@ -371,9 +360,9 @@ values(struct dec_step d, const uint16_t *qkv, const uint32_t *first)
 	at = (page * (size_t)d.kv_heads + head) * d.dim * SQ_DEC_PAGE;
 	for (i = threadIdx.x; i < SQ_DEC_PAGE / 2 * d.dim; i += blockDim.x) {
 		k = 2 * (i % (SQ_DEC_PAGE / 2));
-		cache_put2(d, d.v, at + 2 * i, from_bf16(tile[k * step +
-		    i / (SQ_DEC_PAGE / 2)]), from_bf16(tile[(k + 1) * step +
-		    i / (SQ_DEC_PAGE / 2)]));
+		cache_put2(d, d.v, at + in_page(d, PAGE, i / (PAGE / 2), k),
+		    from_bf16(tile[k * step + i / (PAGE / 2)]),
+		    from_bf16(tile[(k + 1) * step + i / (PAGE / 2)]));
 	}
 }
 
@@ -382,10 +371,12 @@ dec_rope(gpu_stream s, struct dec_step d, void *qkv, const uint32_t *first,
     size_t prompts, size_t longest)
 {
 	unsigned some = THREADS / (d.dim / 4), heads = d.heads + d.kv_heads *
-	    (prompts > 0 && d.row == NULL ? 1 : 2);
+	    (prompts > 0 && d.y.p == NULL ? 1 : 2);
 	dim3 pages((unsigned)((longest + SQ_DEC_PAGE - 1) / SQ_DEC_PAGE),
 	    d.kv_heads, (unsigned)prompts);
 
+	if (d.y.p == NULL)
+		d.y.p = qkv;
 	launch(rope, dim3(d.n, (heads + some - 1) / some), THREADS, 0, s, d,
 	    (uint32_t *)qkv, some, prompts > 0);
 	if (prompts > 0)
@@ -591,7 +582,7 @@ void
 dec_rows_e4m3(gpu_stream s, const void *bf16, size_t rows, size_t cols,
     void *out, float *scale)
 {
-	struct dec_x x = { DEC_E4M3, out, scale };
+	struct dec_x x = { DEC_E4M3, out, scale, 0 };
 
 	dec_form(s, bf16, rows, cols, x);
 }

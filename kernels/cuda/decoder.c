@@ -13,6 +13,7 @@
 
 #define SPREAD		0.02f		/* of random weights */
 #define MOST_SPLITS	16
+#define RING_RUNS	128		/* sequences x KV heads */
 #define RESERVE		((size_t)4 << 30)	/* not for the cache */
 
 /* One product of a block: of some roles, one below the other. */
@@ -50,6 +51,7 @@ struct sq_decoder {
 	uint32_t *next, *length, *table, *made, *nmade, *active;
 	uint32_t *ids, *pos, *slot, *first, *row;
 	uint32_t max_pages;
+	struct dec_plan plan;		/* units 0: dec_ring() does not run */
 	/* on the host */
 	uint32_t *host_table, *unused;
 	size_t nunused, *slot_pages, *host_made;
@@ -161,6 +163,25 @@ greatest(size_t a, size_t b)
 	return a > b ? a : b;
 }
 
+/* Bytes of what a product leaves of n tokens, in pieces or not. */
+static size_t
+left_bytes(size_t n, size_t cols)
+{
+	return greatest(n * cols * 2, (cols / DEC_PIECE + (size_t)sqc.units) *
+	    DEC_MID * DEC_PIECE * 2);
+}
+
+/* Floats of what the attention of a step leaves. */
+static size_t
+left_sums(const struct sq_decoder *d)
+{
+	const struct sq_dec_shape *s = &d->s;
+
+	return greatest((s->slots + 16) * s->heads * MOST_SPLITS,
+	    ((s->slots + 64) * s->kv_heads + d->plan.units) * (s->heads /
+	    s->kv_heads)) * (s->head_dim + 2);
+}
+
 static void
 activations(struct sq_decoder *d, int *bad)
 {
@@ -173,16 +194,20 @@ activations(struct sq_decoder *d, int *bad)
 	d->last = room((s->slots + 16) * s->dim * sizeof(float), bad);
 	d->logits = room((greatest(s->slots, DEC_LOGITS) + 16) * s->vocab *
 	    sizeof(float), bad);
-	d->sums = room((s->slots + 16) * s->heads * MOST_SPLITS *
-	    (s->head_dim + 2) * sizeof(float), bad);
+	d->plan.units = dec_ring_units((uint32_t)s->head_dim,
+	    s->kv == SQ_DEC_KV_FP8);
+	d->plan.before = room((s->slots + 66) * 4, bad);
+	d->plan.start = room(d->plan.units * sizeof(*d->plan.start), bad);
+	d->sums = room(left_sums(d) * sizeof(float), bad);
 	d->best = room((greatest(s->slots, DEC_LOGITS) + 16) * DEC_PARTS * 8,
 	    bad);
 	d->scale = room(n * sizeof(float), bad);
 	d->x = room(n * widest * 2, bad);
 	d->y = room(n * widest * 2, bad);
 	d->qkv = room(n * qkv_rows(s) * 2, bad);
-	d->gu = room(n * 2 * s->ffn * 2, bad);
-	d->out = room(n * s->dim * 2, bad);
+	d->gu = room(greatest(left_bytes(n, 2 * s->ffn), left_bytes(n,
+	    qkv_rows(s))), bad);
+	d->out = room(left_bytes(n, s->dim), bad);
 	d->att = room(n * q * 2, bad);
 	d->ids = room(n * 4, bad);
 	d->pos = room(n * 4, bad);
@@ -233,7 +258,8 @@ dec_close(struct sq_decoder *d)
 	void *all[] = { d->embed, d->norm, d->angles, d->h, d->last,
 	    d->logits, d->sums, d->scale, d->x, d->y, d->qkv, d->gu, d->out,
 	    d->att, d->best, d->next, d->length, d->table, d->made, d->nmade,
-	    d->active, d->ids, d->pos, d->slot, d->first, d->row };
+	    d->active, d->ids, d->pos, d->slot, d->first, d->row,
+	    d->plan.before, d->plan.start };
 	struct layer *l;
 	size_t i;
 
@@ -530,18 +556,33 @@ are_few(const struct sq_decoder *d, size_t n)
 	    knows(&l->down, n);
 }
 
+/* Whether they are the work of dec_mid(). */
+static int
+are_mid(const struct sq_decoder *d, size_t n)
+{
+	const struct layer *l = &d->layer[0];
+	const struct lin *all[] = { &l->qkv, &l->o, &l->gu, &l->down };
+	int i;
+
+	for (i = 0; i < 4; i++)
+		if (all[i]->w4 == NULL || !dec_mid_knows(all[i]->rows,
+		    all[i]->cols, n))
+			return 0;
+	return 1;
+}
+
 /* Which form products of n tokens take. */
 static enum dec_form
 form_of(const struct sq_decoder *d, size_t n)
 {
 	return d->s.mode == SQ_DEC_BF16 || are_few(d, n) ? DEC_PLAIN :
-	    DEC_E4M3;
+	    are_mid(d, n) ? DEC_PANELS : DEC_E4M3;
 }
 
 static struct dec_x
-x_of(const struct sq_decoder *d, void *p, enum dec_form f)
+x_of(const struct sq_decoder *d, void *p, enum dec_form f, size_t n)
 {
-	return (struct dec_x){ f, p, d->scale };
+	return (struct dec_x){ f, p, d->scale, dec_mid_pad(n) };
 }
 
 static int
@@ -550,6 +591,11 @@ product(struct sq_decoder *d, const struct lin *l, struct dec_x x, size_t n,
 {
 	int bare = x.form != DEC_E4M3 || n <= DEC_BARE;
 
+	if (x.form == DEC_PANELS) {
+		dec_mid(sqc.stream, (struct dec_mid){ l->w4,
+		    (uint32_t)l->rows, (uint32_t)l->cols, x.pad, x.p, y });
+		return 0;
+	}
 	return dec_gemm(d->gemm, x.form == DEC_E4M3 ? l->w8 : l->w16,
 	    bare ? NULL : l->s8, l->rows, l->cols, x, n, y, f32);
 }
@@ -558,9 +604,13 @@ product(struct sq_decoder *d, const struct lin *l, struct dec_x x, size_t n,
 static struct dec_y
 made_of(const struct lin *l, struct dec_x x, size_t n, const void *y)
 {
+	if (x.form == DEC_PANELS)
+		return (struct dec_y){ .p = y, .shares = (uint32_t)sqc.units,
+		    .tiles = (uint32_t)(l->rows / DEC_PIECE),
+		    .chunks = (uint32_t)(l->cols / 128), .pad = x.pad };
 	if (x.form != DEC_E4M3 || n > DEC_BARE)
-		return (struct dec_y){ y, NULL, NULL };
-	return (struct dec_y){ y, x.scale, l->s8 };
+		return (struct dec_y){ .p = y };
+	return (struct dec_y){ .p = y, .row = x.scale, .col = l->s8 };
 }
 
 /* Few tokens: of x, or of rmsnorm(h) when there is a norm. */
@@ -579,8 +629,8 @@ few(struct sq_decoder *d, const struct lin *l, const void *x, float *h,
 		f.h = h;
 		f.norm = norm;
 	} else if (norm != NULL) {
-		dec_norm(sqc.stream, h, (struct dec_y){ NULL, NULL, NULL },
-		    norm, d->s.eps, n, l->cols, x_of(d, d->x, DEC_PLAIN));
+		dec_norm(sqc.stream, h, (struct dec_y){ .p = NULL }, norm,
+		    d->s.eps, n, l->cols, x_of(d, d->x, DEC_PLAIN, n));
 		f.x = d->x;
 	}
 	dec_few(sqc.stream, f);
@@ -595,6 +645,13 @@ splits(const struct sq_decoder *d, size_t n)
 
 	want = want > MOST_SPLITS ? MOST_SPLITS : want < 1 ? 1 : want;
 	return want > most ? most : want;
+}
+
+/* Whether n sequences are enough for dec_ring(): a run for each unit. */
+static int
+rings(const struct sq_decoder *d, size_t n)
+{
+	return d->plan.units > 0 && n * d->s.kv_heads >= RING_RUNS;
 }
 
 struct prompts {
@@ -612,9 +669,12 @@ look(struct sq_decoder *d, struct dec_step s, const struct prompts *p,
 	dec_rope(sqc.stream, s, d->qkv, d->first, p == NULL ? 0 : p->n,
 	    p == NULL ? 0 : p->longest);
 	if (p == NULL) {
-		cut = splits(d, s.n);
-		dec_attn(sqc.stream, s, d->qkv, cut, d->sums);
-		dec_merge(sqc.stream, s, d->sums, cut, x);
+		cut = rings(d, s.n) ? 0 : splits(d, s.n);
+		if (cut == 0)
+			dec_ring(sqc.stream, s, d->plan, d->qkv, d->sums);
+		else
+			dec_attn(sqc.stream, s, d->qkv, cut, d->sums);
+		dec_merge(sqc.stream, s, d->sums, cut, d->plan, x);
 		return;
 	}
 	if (s.dim != 128 || dec_prompts_wg(sqc.stream, d->qkv, d->first, p->n,
@@ -629,7 +689,7 @@ look(struct sq_decoder *d, struct dec_step s, const struct prompts *p,
 static struct dec_y
 last_of(const struct sq_decoder *d, size_t i, size_t n)
 {
-	return made_of(&d->layer[i].down, x_of(d, NULL, form_of(d, n)), n,
+	return made_of(&d->layer[i].down, x_of(d, NULL, form_of(d, n), n), n,
 	    d->out);
 }
 
@@ -638,7 +698,7 @@ few_block(struct sq_decoder *d, struct layer *l, struct dec_step s,
     const struct prompts *p)
 {
 	few(d, &l->qkv, NULL, d->h, l->attn_norm, s.n, DEC_BF16, d->qkv);
-	look(d, s, p, x_of(d, d->y, DEC_PLAIN));
+	look(d, s, p, x_of(d, d->y, DEC_PLAIN, s.n));
 	few(d, &l->o, d->y, NULL, NULL, s.n, DEC_ADD, d->h);
 	few(d, &l->gu, NULL, d->h, l->ffn_norm, s.n, DEC_SILU, d->y);
 	few(d, &l->down, d->y, NULL, NULL, s.n, DEC_ADD, d->h);
@@ -650,9 +710,10 @@ block(struct sq_decoder *d, size_t i, struct dec_step s,
 {
 	struct layer *l = &d->layer[i];
 	enum dec_form f = form_of(d, s.n);
-	struct dec_x x = x_of(d, d->x, f), y = x_of(d, d->y, f);
-	const struct dec_y none = { NULL, NULL, NULL };
+	struct dec_x x = x_of(d, d->x, f, s.n), y = x_of(d, d->y, f, s.n);
+	const struct dec_y none = { .p = NULL };
 	float eps = d->s.eps;
+	void *qkv = f == DEC_PANELS ? d->gu : d->qkv;
 
 	s.k = l->k;
 	s.v = l->v;
@@ -660,13 +721,12 @@ block(struct sq_decoder *d, size_t i, struct dec_step s,
 		few_block(d, l, s, p);
 		return 0;
 	}
-	dec_norm(sqc.stream, d->h, i == 0 ? none : last_of(d, i - 1, s.n), l->attn_norm, eps, s.n, d->s.dim, x);
-	if (product(d, &l->qkv, x, s.n, d->qkv, 0) < 0)
+	dec_norm(sqc.stream, d->h, i == 0 ? none : last_of(d, i - 1, s.n),
+	    l->attn_norm, eps, s.n, d->s.dim, x);
+	if (product(d, &l->qkv, x, s.n, qkv, 0) < 0)
 		return -1;
-	if (f == DEC_E4M3 && s.n <= DEC_BARE) {
-		s.row = x.scale;
-		s.col = l->qkv.s8;
-	}
+	if (f == DEC_PANELS || (f == DEC_E4M3 && s.n <= DEC_BARE))
+		s.y = made_of(&l->qkv, x, s.n, qkv);
 	look(d, s, p, y);
 	if (product(d, &l->o, y, s.n, d->out, 0) < 0)
 		return -1;
@@ -683,7 +743,7 @@ static int
 logits(struct sq_decoder *d, float *h, struct dec_y add, size_t n)
 {
 	struct dec_x x = x_of(d, d->x, d->s.mode == SQ_DEC_BF16 ? DEC_PLAIN :
-	    DEC_E4M3);
+	    DEC_E4M3, n);
 
 	dec_norm(sqc.stream, h, add, d->norm, d->s.eps, n, d->s.dim, x);
 	if (!d->short_logits && product(d, &d->head, x, n, d->logits, 1) < 0)
@@ -703,8 +763,8 @@ tokens(struct sq_decoder *d, float *h, struct dec_y add, const uint32_t *slot,
 	else if (logits(d, h, add, n) < 0)
 		return -1;
 	dec_pick(sqc.stream, d->logits, !is_few && d->short_logits,
-	    is_few || n > DEC_BARE ? NULL : d->head.s8, d->s.vocab, slot, n, d->best, d->next, d->made, d->nmade,
-	    d->s.context, d->length, grow);
+	    is_few || n > DEC_BARE ? NULL : d->head.s8, d->s.vocab, slot, n,
+	    d->best, d->next, d->made, d->nmade, d->s.context, d->length, grow);
 	return 0;
 }
 
@@ -713,7 +773,7 @@ static struct dec_y
 left_over(const struct sq_decoder *d, size_t n)
 {
 	if (are_few(d, n))
-		return (struct dec_y){ NULL, NULL, NULL };
+		return (struct dec_y){ .p = NULL };
 	return last_of(d, d->s.layers - 1, n);
 }
 
@@ -735,6 +795,8 @@ one_step(struct sq_decoder *d, size_t n)
 	size_t i;
 
 	dec_embed(sqc.stream, d->embed, d->s.dim, d->next, d->active, n, d->h);
+	if (rings(d, n))
+		dec_ring_plan(sqc.stream, s, d->plan);
 	for (i = 0; i < d->s.layers; i++)
 		if (block(d, i, s, NULL) < 0)
 			return -1;
@@ -901,7 +963,7 @@ static int
 run_prompts(struct sq_decoder *d, const struct pack *k, size_t n)
 {
 	struct dec_step s = step_of(d, k->rows);
-	const struct dec_y none = { NULL, NULL, NULL };
+	const struct dec_y none = { .p = NULL };
 	struct prompts p = { n, k->longest };
 	size_t i, m, q = d->s.dim;
 
@@ -914,7 +976,7 @@ run_prompts(struct sq_decoder *d, const struct pack *k, size_t n)
 	/* what the last block adds is taken in by a norm of all rows */
 	if (!are_few(d, k->rows))
 		dec_norm(sqc.stream, d->h, left_over(d, k->rows), d->norm,
-		    d->s.eps, k->rows, q, x_of(d, d->x, DEC_PLAIN));
+		    d->s.eps, k->rows, q, x_of(d, d->x, DEC_PLAIN, k->rows));
 	dec_gather(sqc.stream, d->h, d->row, n, q, d->last);
 	for (i = 0; i < n; i += m) {
 		m = n - i < DEC_LOGITS ? n - i : DEC_LOGITS;

@@ -111,14 +111,14 @@ sq_forward_release(struct sq_forward *f)
 		f->ctx->kern->mem->free(f->kept);
 		f->ctx->kern->mem->free(f->pos);
 		f->ctx->kern->mem->free(f->angles);
+		f->ctx->kern->mem->free(f->qx.codes);
+		f->ctx->kern->mem->free(f->qx.scale);
+		f->ctx->kern->mem->free(f->qx_values);
 	}
 	free(f->place);
 	free(f->seq);
 	sq_attn_plan_release(&f->sparse);
 	free(f->moe);
-	free(f->qx.codes);
-	free(f->qx.scale);
-	free(f->qx_values);
 	memset(f, 0, sizeof(*f));
 }
 
@@ -148,14 +148,14 @@ static int
 init_act(struct sq_forward *f, char *err)
 {
 	const struct sq_config *c = &f->model->config;
+	const struct sq_mem *mem = f->ctx->kern->mem;
 	size_t n = (size_t)(c->heads * c->head_dim), rows = f->max_rows;
 
 	n = n < c->dim ? (size_t)c->dim : n;
 	n = n < c->ffn ? (size_t)c->ffn : n;
-	f->qx.codes = malloc(rows * n);
-	f->qx.scale = malloc(rows * sizeof(*f->qx.scale));
-	f->qx_values = aligned_alloc(64,
-	    (rows * n + 15) / 16 * 16 * sizeof(float));
+	f->qx.codes = mem->alloc(rows * n);
+	f->qx.scale = mem->alloc(rows * sizeof(*f->qx.scale));
+	f->qx_values = mem->alloc(rows * n * sizeof(float));
 	if (f->qx.codes == NULL || f->qx.scale == NULL || f->qx_values == NULL)
 		return sq_fail(err, "out of memory");
 	return 0;

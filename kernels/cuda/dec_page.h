@@ -1,0 +1,240 @@
+/*
+ * A page of 64 tokens of one KV head for all query heads of the group, by one
+ * warp.  Both products have an order of summation that is free, so each lane
+ * reads what is contiguous and the other operand follows:
+ *
+ *	scores	q [16 rows, of which `group' count] x keys^T.  Lane (g, t)
+ *		reads a quarter, t, of the key 16(g/2) + 2j + g%2 for
+ *		j = 0 .. 7; so its sums are of keys 16t + 2j and the next:
+ *		sixteen neighbours.
+ *	output	p x values: the page has values as [dim][token], so the lane
+ *		reads sixteen neighbours, 16t .., of the dimension 8d + g.
+ *
+ * Pieces of 16 bytes of a row are exchanged, by page_piece(), so that lanes
+ * meet other banks where the page lies in shared memory.
+ */
+#ifndef SQ_KERNELS_CUDA_DEC_PAGE_H
+#define SQ_KERNELS_CUDA_DEC_PAGE_H
+
+#include <cuda_fp8.h>
+
+#include "kernels/cuda/dec.h"
+#include "kernels/cuda/device.h"
+
+#define PAGE		SQ_DEC_PAGE
+
+/* Where piece c of row r is, in rows of `bytes'. */
+static __device__ inline uint32_t
+page_piece(uint32_t bytes, uint32_t r, uint32_t c)
+{
+	return bytes == 64 ? c : bytes == 128 ? c ^ (r & 1) :
+	    c ^ (c >> 3 & 1) ^ (r & 1) << 1;
+}
+
+/* The place of a byte of a row, from the page's begin. */
+static __device__ inline uint32_t
+page_at(uint32_t bytes, uint32_t r, uint32_t byte)
+{
+	return r * bytes + page_piece(bytes, r, byte / 16) * 16 + byte % 16;
+}
+
+#if GPU_MMA
+
+/* d += a b with rows 8 .. 15 of a all zero: half the sums are of no use. */
+template <bool FP8>
+static __device__ void
+mma_half(float &d0, float &d1, uint32_t a0, uint32_t a2, uint32_t b0,
+    uint32_t b1)
+{
+	float x, y;
+
+	if (FP8)
+		asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16"
+		    ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%5}, {%7,%8}, {%0,%1,%9,"
+		    "%9};" : "+f"(d0), "+f"(d1), "=f"(x), "=f"(y) : "r"(a0),
+		    "r"(0), "r"(a2), "r"(b0), "r"(b1), "f"(0.f));
+	else
+		asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16"
+		    ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%5}, {%7,%8}, {%0,%1,%9,"
+		    "%9};" : "+f"(d0), "+f"(d1), "=f"(x), "=f"(y) : "r"(a0),
+		    "r"(0), "r"(a2), "r"(b0), "r"(b1), "f"(0.f));
+}
+
+/* Two e4m3 of the low or high half of w, as f16. */
+static __device__ inline uint32_t
+halves(uint32_t w, int high)
+{
+	__half2_raw h = __nv_cvt_fp8x2_to_halfraw2(
+	    (__nv_fp8x2_storage_t)(high ? w >> 16 : w & 0xffff), __NV_E4M3);
+
+	return (uint32_t)h.x | (uint32_t)h.y << 16;
+}
+
+static __device__ inline uint32_t
+word_of(const uint4 &v, int i)
+{
+	return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
+}
+
+/* Operand i of what a lane has read: four elements of its row, in order. */
+template <bool FP8>
+static __device__ void
+operand(const uint4 *v, int i, uint32_t &b0, uint32_t &b1)
+{
+	uint32_t w;
+
+	if (FP8) {
+		w = word_of(v[i / 4], i % 4);
+		b0 = halves(w, 0);
+		b1 = halves(w, 1);
+	} else {
+		b0 = word_of(v[i / 2], 2 * (i % 2));
+		b1 = word_of(v[i / 2], 2 * (i % 2) + 1);
+	}
+}
+
+template <bool FP8>
+static __device__ uint32_t
+pack(float a, float b)
+{
+	__nv_bfloat162 v;
+	__half2 h;
+
+	if (FP8) {
+		h = __floats2half2_rn(a, b);
+		return *(uint32_t *)&h;
+	}
+	v = __floats2bfloat162_rn(a, b);
+	return *(uint32_t *)&v;
+}
+
+template <int DIM>
+struct state {
+	float max, sum, o[DIM / 8][2];
+};
+
+/* Where pages are: far in memory, whose values are asked for before the scores
+ * need their keys, or near. */
+struct far_page {
+	static const bool early = true;
+	const uint8_t *p;
+
+	__device__ uint4
+	get(uint32_t at) const
+	{
+		return __ldg((const uint4 *)(p + at));
+	}
+};
+
+struct near_page {
+	static const bool early = false;
+	uint32_t p;
+
+	__device__ uint4
+	get(uint32_t at) const
+	{
+		uint4 v;
+
+		asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];" :
+		    "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(p + at)
+		    : "memory");
+		return v;
+	}
+};
+
+/* The query heads of a group as the first operand: rows of `DIM' of f16 (fp8)
+ * or bf16, zeros beyond the group. */
+template <int DIM>
+static __device__ void
+take_queries(uint32_t q[DIM / 16][2], const uint16_t *from, unsigned group)
+{
+	int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, j;
+	const uint4 *p = (const uint4 *)(from + (size_t)g * DIM +
+	    t * (DIM / 4));
+	uint4 v;
+
+#pragma unroll
+	for (j = 0; j < DIM / 32; j++) {
+		v = g < (int)group ? __ldcg(p + j) : make_uint4(0, 0, 0, 0);
+		q[2 * j][0] = v.x;
+		q[2 * j][1] = v.y;
+		q[2 * j + 1][0] = v.z;
+		q[2 * j + 1][1] = v.w;
+	}
+}
+
+/* One page: n of its tokens count. */
+template <int DIM, bool FP8, typename WHERE>
+static __device__ void
+page(struct state<DIM> &st, const uint32_t q[DIM / 16][2], WHERE k, WHERE v,
+    int n, float scale)
+{
+	const int size = FP8 ? 1 : 2, kv4 = DIM / 4 * size / 16,
+	    vv4 = 16 * size / 16;
+	const bool early = WHERE::early && FP8;
+	int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, i, j, d;
+	float s[8][2], max = -INFINITY, fade;
+	uint4 kk[kv4], vv[early ? DIM / 8 : 1][vv4];
+	uint32_t b0, b1, p[4][2];
+
+#pragma unroll
+	for (d = 0; early && d < DIM / 8; d++)
+#pragma unroll
+		for (i = 0; i < vv4; i++)
+			vv[d][i] = v.get(page_at(PAGE * size, 8 * d + g,
+			    16 * t * size + 16 * i));
+#pragma unroll
+	for (j = 0; j < 8; j++) {
+#pragma unroll
+		for (i = 0; i < kv4; i++)
+			kk[i] = k.get(page_at(DIM * size, 16 * (g / 2) +
+			    2 * j + g % 2, t * (DIM / 4) * size + 16 * i));
+		s[j][0] = s[j][1] = 0;
+#pragma unroll
+		for (i = 0; i < DIM / 16; i++) {
+			operand<FP8>(kk, i, b0, b1);
+			mma_half<FP8>(s[j][0], s[j][1], q[i][0], q[i][1], b0,
+			    b1);
+		}
+#pragma unroll
+		for (i = 0; i < 2; i++) {
+			s[j][i] = 16 * t + 2 * j + i < n ? s[j][i] * scale :
+			    -INFINITY;
+			max = fmaxf(max, s[j][i]);
+		}
+	}
+	max = fmaxf(max, gpu_shfl_xor(max, 1));
+	max = fmaxf(max, gpu_shfl_xor(max, 2));
+	max = fmaxf(max, st.max);
+	fade = exp2f(st.max - max);
+	st.max = max;
+	st.sum *= fade;
+#pragma unroll
+	for (j = 0; j < 8; j++) {
+		s[j][0] = exp2f(s[j][0] - max);
+		s[j][1] = exp2f(s[j][1] - max);
+		st.sum += s[j][0] + s[j][1];
+		p[j / 2][j % 2] = pack<FP8>(s[j][0], s[j][1]);
+	}
+#pragma unroll
+	for (d = 0; d < DIM / 8; d++) {
+		uint4 *w = vv[early ? d : 0];
+
+		if (!early)
+#pragma unroll
+			for (i = 0; i < vv4; i++)
+				w[i] = v.get(page_at(PAGE * size, 8 * d + g,
+				    16 * t * size + 16 * i));
+		st.o[d][0] *= fade;
+		st.o[d][1] *= fade;
+#pragma unroll
+		for (i = 0; i < 4; i++) {
+			operand<FP8>(w, i, b0, b1);
+			mma_half<FP8>(st.o[d][0], st.o[d][1], p[i][0],
+			    p[i][1], b0, b1);
+		}
+	}
+}
+
+#endif
+#endif
