@@ -465,7 +465,8 @@ int
 main(int argc, char *argv[])
 {
 	static const char *const modes[] = { "bf16", "fp8", "w4", NULL };
-	static const char *const caches[] = { "bf16", "fp8", NULL };
+	static const char *const caches[] = { "bf16", "fp8", "int4",
+	    NULL };
 	struct sq_load_all load = { 0 };
 	struct sq_bench_kernels b = { .seconds = .3, .row = print_row,
 	    .limit = print_limit };

@@ -25,8 +25,9 @@ enum sq_dec_mode {
 				   tokens, the same weights in fp8 for many */
 };
 
-/* What the cache holds. */
-enum sq_dec_kv { SQ_DEC_KV_BF16, SQ_DEC_KV_FP8 };
+/* What the cache holds; int4: with a scale and a minimum for each head of a
+ * token, f16. */
+enum sq_dec_kv { SQ_DEC_KV_BF16, SQ_DEC_KV_FP8, SQ_DEC_KV_INT4 };
 
 struct sq_dec_shape {
 	size_t layers, dim, ffn, heads, kv_heads, head_dim, vocab;

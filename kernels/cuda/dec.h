@@ -8,6 +8,8 @@
  *	keys    [page][head][token][dim]
  *	values  [page][head][dim][token]	so that tensor cores take them
  *						as they are
+ *	both are followed, page by page and head by head, where they are int4
+ *	by the scale and the minimum of each token, f16
  */
 #ifndef SQ_KERNELS_CUDA_DEC_H
 #define SQ_KERNELS_CUDA_DEC_H
@@ -22,6 +24,11 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* Bytes that a page has for one head, of keys or values. */
+#define DEC_PAGE_BYTES(kv, dim)						\
+	((kv) == SQ_DEC_KV_INT4 ? SQ_DEC_PAGE * (dim) / 2 + SQ_DEC_PAGE * 4 : \
+	SQ_DEC_PAGE * (dim) * ((kv) == SQ_DEC_KV_FP8 ? 1 : 2))
 
 /* The form of what a product takes.  Panels are what dec_mid() takes: for each
  * 64 columns, in its order, `pad' rows of 128 bytes. */
@@ -60,7 +67,7 @@ struct dec_step {
 	uint32_t heads, kv_heads, dim;	/* dim: of a head */
 	const float *angles;
 	struct dec_y y;			/* what makes qkv; p NULL: it itself */
-	int fp8;			/* the cache */
+	enum sq_dec_kv kv;		/* the cache */
 	void *k, *v;			/* of one layer */
 };
 
@@ -131,7 +138,7 @@ void	 dec_pack_w4(gpu_stream, const void *codes, const void *scales,
 	    size_t rows, size_t cols, size_t group, size_t first, int turns,
 	    size_t all, void *out);
 
-/* Up to 64 tokens times a weight of 4 bits: y has dec_mid_bytes(). */
+/* Up to DEC_MID tokens times a weight of 4 bits. */
 struct dec_mid {
 	const void *w;
 	uint32_t rows, cols, pad;
@@ -142,24 +149,40 @@ struct dec_mid {
 /* The rows of panels for n tokens; 0: too many. */
 uint32_t dec_mid_pad(size_t n);
 int	 dec_mid_knows(size_t rows, size_t cols, size_t n);
+/* How many blocks share the work. */
+uint32_t dec_mid_shares(size_t rows, size_t cols);
 void	 dec_mid(gpu_stream, struct dec_mid);
+
+/* What a unit of dec_ring() does: `left' pages from page `page' of a run on,
+ * which has `pages' and belongs to `slot'. */
+struct dec_unit {
+	uint32_t run, page, pages, slot, left, unused[3];
+};
+
+/* Which units have a run's pages. */
+struct dec_run {
+	uint32_t first, n;
+};
 
 /* The shares of a step's pages: see dec_ring.cu. */
 struct dec_plan {
 	uint32_t units;
-	uint32_t *before;		/* [n + 1]: pages of the sequences */
-	uint4 *start;			/* [units] */
+	struct dec_unit *unit;		/* [units] */
+	struct dec_run *run;		/* [n * kv_heads] */
 };
 
+/* Floats of a piece for each head: its sums, and from [dim] on the greatest
+ * score and the sum of the exponentials. */
+#define DEC_SUMS(dim)	((dim) + 4)
+
 /* How many units there are; 0: dec_ring() does not run. */
-uint32_t dec_ring_units(uint32_t dim, int fp8);
+uint32_t dec_ring_units(uint32_t dim, enum sq_dec_kv);
 /* Of up to 1024 sequences. */
 void	 dec_ring_plan(gpu_stream, struct dec_step, struct dec_plan);
 /* sums: room for n * kv_heads + units pieces of a group. */
 void	 dec_ring(gpu_stream, struct dec_step, struct dec_plan,
 	    const void *qkv, float *sums);
 
-size_t	 dec_attn_floats(const struct dec_step *, size_t splits);
 void	 dec_attn(gpu_stream, struct dec_step, const void *qkv, size_t splits,
 	    float *sums);
 /* Puts the splits, or the pieces of a plan (splits 0), together:

@@ -7,8 +7,9 @@
  *		which is a unit of the weight by 128 columns: a chunk
  *	block	one of each multiprocessor.  The chunks of all tiles, one
  *		after the other, are cut into as many shares as there are
- *		blocks; a further warp keeps copies of the chunks coming, ahead
- *		of the kernel before this one where they are the weight's.
+ *		blocks.  A warp brings its own codes, ahead of the kernel before
+ *		this one, since weights depend on nobody; the first thread
+ *		brings the tokens for all.
  *	piece	what a block has of a tile, bf16 [token][256]; piece
  *		tile + block is nobody else's.  Who reads them adds them up:
  *		dec_pieces.h.
@@ -25,15 +26,14 @@
 
 #define ROWS		DEC_PIECE
 #define WARPS		(ROWS / 16)
-#define CODES		(WARPS * 1024)	/* bytes of a chunk */
-#define SCALES		(WARPS * 32)
+#define UNIT		(1024 + 4 * 32)	/* codes, each lane's scales */
 
 template <int N>
 struct mid {
 	static const int TOKENS = N * 256;	/* bytes of a chunk */
 	static const int STAGES = N <= 16 ? 9 : N <= 32 ? 8 : 6;
-	static const size_t SHARED = (size_t)STAGES * (CODES + TOKENS +
-	    SCALES) + 1024;
+	static const size_t SHARED = (size_t)STAGES * (WARPS * UNIT + TOKENS) +
+	    1024;
 };
 
 struct bars {
@@ -46,53 +46,40 @@ struct range {
 };
 
 static __device__ void
-bring_weight(const struct dec_mid &m, uint32_t to, uint32_t scales,
-    uint32_t tile, uint32_t chunk, uint32_t bar)
+copy16(uint32_t to, const void *from)
 {
-	uint32_t lane = threadIdx.x % 32, l = lane % WARPS;
-	const uint8_t *w = (const uint8_t *)m.w;
-	size_t unit = (size_t)(tile * WARPS + l) * (m.cols / 128) + chunk;
+	asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(to),
+	    "l"(from) : "memory");
+}
 
-	if (lane < WARPS)
-		bulk(to + l * 1024, w + unit * 1024, 1024, bar);
-	else
-		bulk(scales + l * 32, w + (size_t)m.rows * (m.cols / 2) +
-		    unit * 32, 32, bar);
+/* The lane's codes and scales of a chunk, if it is one of the block's. */
+static __device__ void
+ask(const struct dec_mid &m, const struct range &r, uint32_t at, uint32_t to)
+{
+	uint32_t lane = threadIdx.x % 32;
+	size_t unit = (size_t)(at / r.chunks * WARPS + threadIdx.x / 32) *
+	    r.chunks + at % r.chunks;
+	const uint8_t *w = (const uint8_t *)m.w + unit * 1024 + lane * 16;
+
+	if (at < r.to) {
+		copy16(to + lane * 16, w);
+		copy16(to + 512 + lane * 16, w + 512);
+		asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::
+		    "r"(to + 1024 + lane * 4), "l"((const uint8_t *)m.w +
+		    (size_t)m.rows * (m.cols / 2) + unit * 32 + lane / 4 * 4) :
+		    "memory");
+	}
+	asm volatile("cp.async.commit_group;" ::: "memory");
 }
 
 template <int N>
 static __device__ void
-produce(const struct dec_mid &m, const struct range &r, struct bars *b,
-    uint32_t codes, uint32_t tokens, uint32_t scales)
+ask_tokens(const struct dec_mid &m, const struct range &r, uint32_t at,
+    uint32_t to, uint32_t bar)
 {
-	typedef struct mid<N> M;
-	uint32_t i, stage, n = r.to - r.from, pre = n < M::STAGES ? n :
-	    M::STAGES, at, full;
-	int lead = threadIdx.x % 32 == 0;
-
-	for (i = 0; i < n + pre; i++) {
-		/* the weight's first chunks depend on nobody */
-		at = i < pre ? i : i - pre;
-		stage = at % M::STAGES;
-		full = shared_at(&b->full[stage]);
-		if (i == pre)
-			wait_for_others();
-		if (i >= 2 * pre)
-			bar_wait(shared_at(&b->empty[stage]), at / M::STAGES &
-			    1 ^ 1);
-		if (i < pre || i >= 2 * pre) {
-			if (lead)
-				bar_expect(full, CODES + SCALES + M::TOKENS);
-			__syncwarp();
-			bring_weight(m, codes + stage * CODES, scales + stage *
-			    SCALES, (r.from + at) / r.chunks, (r.from + at) %
-			    r.chunks, full);
-		}
-		if (i >= pre && lead)
-			bulk(tokens + stage * M::TOKENS, (const uint8_t *)m.x +
-			    (size_t)((r.from + at) % r.chunks) * M::TOKENS,
-			    M::TOKENS, full);
-	}
+	bar_expect(bar, mid<N>::TOKENS);
+	bulk(to, (const uint8_t *)m.x + (size_t)(at % r.chunks) *
+	    mid<N>::TOKENS, mid<N>::TOKENS, bar);
 }
 
 static __device__ uint4
@@ -127,9 +114,8 @@ unpack(uint32_t lo, uint32_t hi, uint32_t (&a)[8])
 
 template <int N>
 static __device__ void
-times(float (&part)[N / 2], uint32_t codes, uint32_t tokens)
+times(float (&part)[N / 2], const uint4 &lo, const uint4 &hi, uint32_t tokens)
 {
-	uint4 lo = near_at(codes), hi = near_at(codes + 512);
 	uint32_t a[2][8];
 	int j, k;
 
@@ -171,32 +157,67 @@ put_piece(const float (&sum)[N / 2], uint32_t *to)
 }
 
 template <int N>
-static __device__ void
-consume(const struct dec_mid &m, const struct range &r, struct bars *b,
-    uint32_t codes, uint32_t tokens, uint32_t scales)
+static __global__ void __launch_bounds__(WARPS * 32, 1)
+products(struct dec_mid m)
 {
 	typedef struct mid<N> M;
-	uint32_t w = threadIdx.x / 32, lane = threadIdx.x % 32, stage = 0;
-	uint32_t parity = 0, at, pair, chunk = r.from % r.chunks;
-	uint32_t tile = r.from / r.chunks;
+	extern __shared__ uint8_t shared[];
+	__shared__ struct bars b;
+	uint32_t all = m.rows / ROWS * (m.cols / 128), i, at, late;
+	struct range r = { all * blockIdx.x / gridDim.x, all *
+	    (blockIdx.x + 1) / gridDim.x, m.cols / 128 };
+	uint32_t tokens = (shared_at(shared) + 1023) & ~1023u;
+	uint32_t w = threadIdx.x / 32, lane = threadIdx.x % 32;
+	uint32_t units = tokens + M::STAGES * M::TOKENS + w * M::STAGES *
+	    UNIT, stage = 0, parity = 0, pair, chunk = r.from % r.chunks;
+	uint32_t tile = r.from / r.chunks, unit;
 	float sum[N / 2], part[N / 2], lo, hi;
-	int i;
 
+	if (threadIdx.x == 0) {
+		for (i = 0; i < M::STAGES; i++) {
+			bar_init(shared_at(&b.full[i]), 1);
+			bar_init(shared_at(&b.empty[i]), WARPS);
+		}
+		bars_made();
+	}
+	__syncthreads();
+	let_next_start();
+	for (i = 0; i < M::STAGES; i++)
+		ask(m, r, r.from + i, units + i * UNIT);
+	wait_for_others();
+	if (threadIdx.x == 0)
+		for (i = 0; i < M::STAGES && r.from + i < r.to; i++)
+			ask_tokens<N>(m, r, r.from + i, tokens + i *
+			    M::TOKENS, shared_at(&b.full[i]));
 #pragma unroll
 	for (i = 0; i < N / 2; i++)
 		sum[i] = part[i] = 0;
 	for (at = r.from; at < r.to; at++) {
-		bar_wait(shared_at(&b->full[stage]), parity);
-		asm volatile("ld.shared.u32 %0, [%1];" : "=r"(pair) :
-		    "r"(scales + stage * SCALES + w * 32 + lane / 4 * 4) :
+		/* tokens for the place of the chunk before the last */
+		late = at - 2 + M::STAGES;
+		if (threadIdx.x == 0 && at >= r.from + 2 && late < r.to) {
+			i = (stage + M::STAGES - 2) % M::STAGES;
+			bar_wait(shared_at(&b.empty[i]), (at - 2 - r.from) /
+			    M::STAGES & 1);
+			ask_tokens<N>(m, r, late, tokens + i * M::TOKENS,
+			    shared_at(&b.full[i]));
+		}
+		unit = units + stage * UNIT;
+		asm volatile("cp.async.wait_group %0;" :: "n"(M::STAGES - 1) :
 		    "memory");
-		times<N>(part, codes + stage * CODES + w * 1024 + lane * 16,
-		    tokens + stage * M::TOKENS);
+		asm volatile("ld.shared.u32 %0, [%1];" : "=r"(pair) :
+		    "r"(unit + 1024 + lane * 4) : "memory");
+		uint4 cl = near_at(unit + lane * 16);
+		uint4 ch = near_at(unit + 512 + lane * 16);
+
+		ask(m, r, at + M::STAGES, unit);
+		bar_wait(shared_at(&b.full[stage]), parity);
+		times<N>(part, cl, ch, tokens + stage * M::TOKENS);
 #pragma unroll
 		for (i = 0; i < N / 2; i++)
 			asm volatile("" : "+f"(part[i]) :: "memory");
 		if (lane == 0)
-			bar_arrive(shared_at(&b->empty[stage]));
+			bar_arrive(shared_at(&b.empty[stage]));
 		lo = __half2float(__ushort_as_half((uint16_t)pair));
 		hi = __half2float(__ushort_as_half((uint16_t)(pair >> 16)));
 #pragma unroll
@@ -219,42 +240,13 @@ consume(const struct dec_mid &m, const struct range &r, struct bars *b,
 }
 
 template <int N>
-static __global__ void __launch_bounds__((WARPS + 1) * 32, 1)
-products(struct dec_mid m)
-{
-	typedef struct mid<N> M;
-	extern __shared__ uint8_t shared[];
-	__shared__ struct bars b;
-	uint32_t all = m.rows / ROWS * (m.cols / 128), i;
-	struct range r = { all * blockIdx.x / gridDim.x, all *
-	    (blockIdx.x + 1) / gridDim.x, m.cols / 128 };
-	uint32_t codes = (shared_at(shared) + 1023) & ~1023u;
-	uint32_t tokens = codes + M::STAGES * CODES;
-	uint32_t scales = tokens + M::STAGES * M::TOKENS;
-
-	if (threadIdx.x == 0) {
-		for (i = 0; i < M::STAGES; i++) {
-			bar_init(shared_at(&b.full[i]), 1);
-			bar_init(shared_at(&b.empty[i]), WARPS);
-		}
-		bars_made();
-	}
-	__syncthreads();
-	let_next_start();
-	if (threadIdx.x / 32 == WARPS)
-		produce<N>(m, r, &b, codes, tokens, scales);
-	else
-		consume<N>(m, r, &b, codes, tokens, scales);
-}
-
-template <int N>
 static void
 start(gpu_stream s, const struct dec_mid &m)
 {
 	(void)GPU(FuncSetAttribute)((const void *)products<N>,
 	    GPU(FuncAttributeMaxDynamicSharedMemorySize),
 	    (int)mid<N>::SHARED);
-	launch(products<N>, dim3((unsigned)sqc.units), (WARPS + 1) * 32,
+	launch(products<N>, dim3(dec_mid_shares(m.rows, m.cols)), WARPS * 32,
 	    mid<N>::SHARED, s, m);
 }
 
@@ -268,6 +260,14 @@ int
 dec_mid_knows(size_t rows, size_t cols, size_t n)
 {
 	return dec_mid_pad(n) > 0 && rows % ROWS == 0 && cols % 128 == 0;
+}
+
+uint32_t
+dec_mid_shares(size_t rows, size_t cols)
+{
+	size_t all = rows / ROWS * (cols / 128);
+
+	return (uint32_t)(all < (size_t)sqc.units ? all : sqc.units);
 }
 
 void
@@ -294,6 +294,13 @@ int
 dec_mid_knows(size_t rows, size_t cols, size_t n)
 {
 	(void)rows, (void)cols, (void)n;
+	return 0;
+}
+
+uint32_t
+dec_mid_shares(size_t rows, size_t cols)
+{
+	(void)rows, (void)cols;
 	return 0;
 }
 

@@ -10,6 +10,10 @@
  *	output	p x values: the page has values as [dim][token], so the lane
  *		reads sixteen neighbours, 16t .., of the dimension 8d + g.
  *
+ * Of int4, eight elements are a word: the even ones in its lower half.  A key's
+ * scale and minimum enter its score, a value's the probability that it is
+ * multiplied by.
+ *
  * Pieces of 16 bytes of a row are exchanged, by page_piece(), so that lanes
  * meet other banks where the page lies in shared memory.
  */
@@ -41,14 +45,14 @@ page_at(uint32_t bytes, uint32_t r, uint32_t byte)
 #if GPU_MMA
 
 /* d += a b with rows 8 .. 15 of a all zero: half the sums are of no use. */
-template <bool FP8>
+template <bool F16>
 static __device__ void
 mma_half(float &d0, float &d1, uint32_t a0, uint32_t a2, uint32_t b0,
     uint32_t b1)
 {
 	float x, y;
 
-	if (FP8)
+	if (F16)
 		asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16"
 		    ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%5}, {%7,%8}, {%0,%1,%9,"
 		    "%9};" : "+f"(d0), "+f"(d1), "=f"(x), "=f"(y) : "r"(a0),
@@ -93,14 +97,14 @@ operand(const uint4 *v, int i, uint32_t &b0, uint32_t &b1)
 	}
 }
 
-template <bool FP8>
+template <bool F16>
 static __device__ uint32_t
 pack(float a, float b)
 {
 	__nv_bfloat162 v;
 	__half2 h;
 
-	if (FP8) {
+	if (F16) {
 		h = __floats2half2_rn(a, b);
 		return *(uint32_t *)&h;
 	}
@@ -108,9 +112,25 @@ pack(float a, float b)
 	return *(uint32_t *)&v;
 }
 
+/* Nibbles i and i + 4 of a word, as f16: 1024 + code is exact. */
+static __device__ inline uint32_t
+pair_f16(uint32_t w, int i)
+{
+	uint32_t u;
+	__half2 v;
+
+	asm("lop3.b32 %0, %1, 0x000f000f, 0x64006400, 0xea;" : "=r"(u) :
+	    "r"(w >> 4 * i));
+	v = __hsub2(*(__half2 *)&u, __float2half2_rn(1024));
+	return *(uint32_t *)&v;
+}
+
 template <int DIM>
 struct state {
 	float max, sum, o[DIM / 8][2];
+	float add;			/* to all of o; int4 */
+	uint32_t q[DIM / 16][2];	/* the queries */
+	float qsum;			/* of the lane's row; int4 */
 };
 
 /* Where pages are: far in memory, whose values are asked for before the scores
@@ -123,6 +143,12 @@ struct far_page {
 	get(uint32_t at) const
 	{
 		return __ldg((const uint4 *)(p + at));
+	}
+
+	__device__ uint2
+	get2(uint32_t at) const
+	{
+		return __ldg((const uint2 *)(p + at));
 	}
 };
 
@@ -140,42 +166,120 @@ struct near_page {
 		    : "memory");
 		return v;
 	}
+
+	__device__ uint2
+	get2(uint32_t at) const
+	{
+		uint2 v;
+
+		asm volatile("ld.shared.v2.u32 {%0,%1}, [%2];" : "=r"(v.x),
+		    "=r"(v.y) : "r"(p + at) : "memory");
+		return v;
+	}
 };
 
-/* The query heads of a group as the first operand: rows of `DIM' of f16 (fp8)
- * or bf16, zeros beyond the group. */
-template <int DIM>
+/* Begins with the query heads of a group: rows of DIM of f16, or bf16 where the
+ * cache is, zeros beyond the group. */
+template <int DIM, int KV>
 static __device__ void
-take_queries(uint32_t q[DIM / 16][2], const uint16_t *from, unsigned group)
+begin(struct state<DIM> &st, const uint16_t *from, unsigned group)
 {
 	int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, j;
 	const uint4 *p = (const uint4 *)(from + (size_t)g * DIM +
 	    t * (DIM / 4));
 	uint4 v;
 
+	st.max = -1e30f;
+	st.sum = st.add = st.qsum = 0;
+#pragma unroll
+	for (j = 0; j < DIM / 8; j++)
+		st.o[j][0] = st.o[j][1] = 0;
 #pragma unroll
 	for (j = 0; j < DIM / 32; j++) {
 		v = g < (int)group ? __ldcg(p + j) : make_uint4(0, 0, 0, 0);
-		q[2 * j][0] = v.x;
-		q[2 * j][1] = v.y;
-		q[2 * j + 1][0] = v.z;
-		q[2 * j + 1][1] = v.w;
+		st.q[2 * j][0] = v.x;
+		st.q[2 * j][1] = v.y;
+		st.q[2 * j + 1][0] = v.z;
+		st.q[2 * j + 1][1] = v.w;
+	}
+	if constexpr (KV == SQ_DEC_KV_INT4) {
+#pragma unroll
+		for (j = 0; j < DIM / 8; j++) {
+			float2 f = __half22float2(*(__half2 *)
+			    &st.q[j / 2][j % 2]);
+
+			st.qsum += f.x + f.y;
+		}
+		st.qsum += gpu_shfl_xor(st.qsum, 1);
+		st.qsum += gpu_shfl_xor(st.qsum, 2);
 	}
 }
 
-/* One page: n of its tokens count. */
+/* What lanes have of a row of queries comes together. */
+template <int DIM, int KV>
+static __device__ void
+end(struct state<DIM> &st)
+{
+	[[maybe_unused]] int j;
+
+	st.sum += gpu_shfl_xor(st.sum, 1);
+	st.sum += gpu_shfl_xor(st.sum, 2);
+	if constexpr (KV == SQ_DEC_KV_INT4) {
+		st.add += gpu_shfl_xor(st.add, 1);
+		st.add += gpu_shfl_xor(st.add, 2);
+#pragma unroll
+		for (j = 0; j < DIM / 8; j++) {
+			st.o[j][0] += st.add;
+			st.o[j][1] += st.add;
+		}
+	}
+}
+
+/* Scores become exponentials; what was summed before fades by what it
+ * returns. */
+template <int DIM>
+static __device__ float
+soften(struct state<DIM> &st, float s[8][2], int n)
+{
+	int t = threadIdx.x % 4, i, j;
+	float max = -INFINITY, fade;
+
+#pragma unroll
+	for (j = 0; j < 8; j++)
+#pragma unroll
+		for (i = 0; i < 2; i++) {
+			if (16 * t + 2 * j + i >= n)
+				s[j][i] = -INFINITY;
+			max = fmaxf(max, s[j][i]);
+		}
+	max = fmaxf(max, gpu_shfl_xor(max, 1));
+	max = fmaxf(max, gpu_shfl_xor(max, 2));
+	max = fmaxf(max, st.max);
+	fade = exp2f(st.max - max);
+	st.max = max;
+	st.sum *= fade;
+#pragma unroll
+	for (j = 0; j < 8; j++)
+#pragma unroll
+		for (i = 0; i < 2; i++) {
+			s[j][i] = exp2f(s[j][i] - max);
+			st.sum += s[j][i];
+		}
+	return fade;
+}
+
+/* One page of plain values: n of its tokens count. */
 template <int DIM, bool FP8, typename WHERE>
 static __device__ void
-page(struct state<DIM> &st, const uint32_t q[DIM / 16][2], WHERE k, WHERE v,
-    int n, float scale)
+plain_page(struct state<DIM> &st, WHERE k, WHERE v, int n, float scale)
 {
 	const int size = FP8 ? 1 : 2, kv4 = DIM / 4 * size / 16,
 	    vv4 = 16 * size / 16;
 	const bool early = WHERE::early && FP8;
 	int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, i, j, d;
-	float s[8][2], max = -INFINITY, fade;
 	uint4 kk[kv4], vv[early ? DIM / 8 : 1][vv4];
 	uint32_t b0, b1, p[4][2];
+	float s[8][2], fade;
 
 #pragma unroll
 	for (d = 0; early && d < DIM / 8; d++)
@@ -193,29 +297,16 @@ page(struct state<DIM> &st, const uint32_t q[DIM / 16][2], WHERE k, WHERE v,
 #pragma unroll
 		for (i = 0; i < DIM / 16; i++) {
 			operand<FP8>(kk, i, b0, b1);
-			mma_half<FP8>(s[j][0], s[j][1], q[i][0], q[i][1], b0,
-			    b1);
+			mma_half<FP8>(s[j][0], s[j][1], st.q[i][0],
+			    st.q[i][1], b0, b1);
 		}
-#pragma unroll
-		for (i = 0; i < 2; i++) {
-			s[j][i] = 16 * t + 2 * j + i < n ? s[j][i] * scale :
-			    -INFINITY;
-			max = fmaxf(max, s[j][i]);
-		}
+		s[j][0] *= scale;
+		s[j][1] *= scale;
 	}
-	max = fmaxf(max, gpu_shfl_xor(max, 1));
-	max = fmaxf(max, gpu_shfl_xor(max, 2));
-	max = fmaxf(max, st.max);
-	fade = exp2f(st.max - max);
-	st.max = max;
-	st.sum *= fade;
+	fade = soften<DIM>(st, s, n);
 #pragma unroll
-	for (j = 0; j < 8; j++) {
-		s[j][0] = exp2f(s[j][0] - max);
-		s[j][1] = exp2f(s[j][1] - max);
-		st.sum += s[j][0] + s[j][1];
+	for (j = 0; j < 8; j++)
 		p[j / 2][j % 2] = pack<FP8>(s[j][0], s[j][1]);
-	}
 #pragma unroll
 	for (d = 0; d < DIM / 8; d++) {
 		uint4 *w = vv[early ? d : 0];
@@ -234,6 +325,98 @@ page(struct state<DIM> &st, const uint32_t q[DIM / 16][2], WHERE k, WHERE v,
 			    p[i][1], b0, b1);
 		}
 	}
+}
+
+/* The scales (.x) and minima of the lane's sixteen tokens: pair j is of tokens
+ * 2j and 2j + 1. */
+template <typename WHERE>
+static __device__ void
+scales_of(WHERE at, uint32_t codes, float2 f[16])
+{
+	int t = threadIdx.x % 4, i, j;
+	uint4 v;
+
+#pragma unroll
+	for (i = 0; i < 4; i++) {
+		v = at.get(codes + 64 * t + 16 * i);
+#pragma unroll
+		for (j = 0; j < 4; j++) {
+			uint32_t w = word_of(v, j);
+
+			f[4 * i + j] = __half22float2(*(__half2 *)&w);
+		}
+	}
+}
+
+/* One page of int4. */
+template <int DIM, typename WHERE>
+static __device__ void
+int4_page(struct state<DIM> &st, WHERE k, WHERE v, int n, float scale)
+{
+	int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, i, j, d;
+	uint32_t w[DIM / 32], p[4][2];
+	float s[8][2], fade;
+	float2 f[16];
+	uint4 v4;
+	uint2 v2;
+
+#pragma unroll
+	for (j = 0; j < 8; j++) {
+		d = (16 * (g / 2) + 2 * j + g % 2) * (DIM / 2) + t * (DIM / 8);
+		if (DIM == 128) {
+			v4 = k.get(d);
+#pragma unroll
+			for (i = 0; i < DIM / 32; i++)
+				w[i] = word_of(v4, i);
+		} else {
+			v2 = k.get2(d);
+			w[0] = v2.x;
+			w[1] = v2.y;
+		}
+		s[j][0] = s[j][1] = 0;
+#pragma unroll
+		for (i = 0; i < DIM / 16; i++)
+			mma_half<true>(s[j][0], s[j][1], st.q[i][0],
+			    st.q[i][1], pair_f16(w[i / 2], i % 2 * 2),
+			    pair_f16(w[i / 2], i % 2 * 2 + 1));
+	}
+	scales_of(k, PAGE * DIM / 2, f);
+#pragma unroll
+	for (j = 0; j < 8; j++)
+#pragma unroll
+		for (i = 0; i < 2; i++)
+			s[j][i] = (s[j][i] * f[2 * j + i].x + st.qsum *
+			    f[2 * j + i].y) * scale;
+	fade = soften<DIM>(st, s, n);
+	scales_of(v, PAGE * DIM / 2, f);
+	st.add *= fade;
+#pragma unroll
+	for (j = 0; j < 8; j++) {
+		st.add += s[j][0] * f[2 * j].y + s[j][1] * f[2 * j + 1].y;
+		p[j / 2][j % 2] = pack<true>(s[j][0] * f[2 * j].x, s[j][1] *
+		    f[2 * j + 1].x);
+	}
+#pragma unroll
+	for (d = 0; d < DIM / 8; d++) {
+		v2 = v.get2((8 * d + g) * (PAGE / 2) + 8 * t);
+		st.o[d][0] *= fade;
+		st.o[d][1] *= fade;
+#pragma unroll
+		for (i = 0; i < 4; i++)
+			mma_half<true>(st.o[d][0], st.o[d][1], p[i][0],
+			    p[i][1], pair_f16(i < 2 ? v2.x : v2.y, i % 2 * 2),
+			    pair_f16(i < 2 ? v2.x : v2.y, i % 2 * 2 + 1));
+	}
+}
+
+template <int DIM, int KV, typename WHERE>
+static __device__ void
+page(struct state<DIM> &st, WHERE k, WHERE v, int n, float scale)
+{
+	if (KV == SQ_DEC_KV_INT4)
+		int4_page<DIM>(st, k, v, n, scale);
+	else
+		plain_page<DIM, KV == SQ_DEC_KV_FP8>(st, k, v, n, scale);
 }
 
 #endif

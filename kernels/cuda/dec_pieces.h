@@ -2,14 +2,23 @@
 #ifndef SQ_KERNELS_CUDA_DEC_PIECES_H
 #define SQ_KERNELS_CUDA_DEC_PIECES_H
 
+#include <cuda_fp8.h>
+
 #include "kernels/cuda/dec.h"
 #include "kernels/cuda/device.h"
 
-/* Which of the shares of `all' has item `at'. */
-static __device__ inline uint32_t
-share_of(uint64_t at, uint64_t all, uint32_t shares)
+static __device__ inline uint8_t
+to_e4m3(float v)
 {
-	return (uint32_t)(((at + 1) * shares - 1) / all);
+	return __nv_cvt_float_to_fp8(v, __NV_SATFINITE, __NV_E4M3);
+}
+
+static __device__ inline uint32_t
+four_e4m3(float a, float b, float c, float d)
+{
+	return (uint32_t)__nv_cvt_float2_to_fp8x2(make_float2(a, b),
+	    __NV_SATFINITE, __NV_E4M3) | (uint32_t)__nv_cvt_float2_to_fp8x2(
+	    make_float2(c, d), __NV_SATFINITE, __NV_E4M3) << 16;
 }
 
 static __device__ inline float4

@@ -26,32 +26,41 @@
 #endif
 
 /* How many units a block has. */
-template <int DIM, bool FP8>
+template <int DIM, int KV>
 struct ring {
-	static const int PART = PAGE * DIM * (FP8 ? 1 : 2);
-	static const int WARPS = RING_BYTES / (RING_STAGES * 2 * PART) > 8 ? 8 :
-	    RING_BYTES / (RING_STAGES * 2 * PART);
+	static const int PART = DEC_PAGE_BYTES(KV, DIM);
+	static const int FIT = RING_BYTES / (RING_STAGES * 2 * PART);
+	static const int MOST = KV == SQ_DEC_KV_INT4 ? 12 : 8;
+	static const int WARPS = FIT > MOST ? MOST : FIT;
 	static const size_t SHARED = (size_t)WARPS * RING_STAGES * 2 * PART +
 	    128;
 };
 
-static __host__ __device__ inline uint64_t
-share(uint64_t pages, uint32_t unit, uint32_t units)
-{
-	return pages * unit / units;
-}
-
 #define PLAN_THREADS	1024
 
-/* Which sequence, head and page each unit begins with.  One block. */
+/* Where share i of `all' begins, and which share has item `at': there are no
+ * empty ones. */
+static __device__ uint32_t
+share(uint32_t all, uint32_t i, uint32_t shares)
+{
+	return (uint32_t)((uint64_t)all * i / shares);
+}
+
+static __device__ uint32_t
+share_of(uint32_t at, uint32_t all, uint32_t shares)
+{
+	return (uint32_t)((((uint64_t)at + 1) * shares - 1) / all);
+}
+
+/* One block.  What follows may read the plan without waiting for it: this kernel
+ * lets nobody start before it has ended. */
 static __global__ void
 plan(struct dec_step d, struct dec_plan p)
 {
-	__shared__ uint32_t sum[2][PLAN_THREADS + 1];
-	uint32_t i = threadIdx.x, step, n = 0, lo, hi, mid, pages, r;
-	int from = 0;
-	uint64_t at, all;
-	uint4 s;
+	__shared__ uint32_t sum[2][PLAN_THREADS];
+	uint32_t i = threadIdx.x, step, n = 0, lo, hi, mid, at, all, h, r;
+	uint32_t units, from = 0;
+	struct dec_unit u = {};
 
 	wait_for_others();
 	if (i < d.n)
@@ -64,29 +73,35 @@ plan(struct dec_step d, struct dec_plan p)
 		from = !from;
 		__syncthreads();
 	}
-	if (i == 0)
-		p.before[0] = 0;
-	if (i < d.n)
-		p.before[i + 1] = sum[from][i];
-	all = (uint64_t)sum[from][d.n - 1] * d.kv_heads;
+	all = sum[from][d.n - 1] * d.kv_heads;
+	units = min(p.units, all);
+	for (h = 0; i < d.n && h < d.kv_heads; h++) {
+		at = (sum[from][i] - n) * d.kv_heads + h * n;
+		r = share_of(at, all, units);
+		p.run[i * d.kv_heads + h] = { r, share_of(at + n - 1, all,
+		    units) - r + 1 };
+	}
 	for (; i < p.units; i += blockDim.x) {
-		at = share(all, i, p.units);
-		/* the first sequence that ends behind it */
-		for (lo = 0, hi = d.n - 1; lo < hi;) {
-			mid = (lo + hi) / 2;
-			if ((uint64_t)sum[from][mid] * d.kv_heads > at)
-				hi = mid;
-			else
-				lo = mid + 1;
+		u.left = 0;
+		if (i < units) {
+			at = share(all, i, units);
+			u.left = share(all, i + 1, units) - at;
+			/* the first sequence that ends behind it */
+			for (lo = 0, hi = d.n - 1; lo < hi;) {
+				mid = (lo + hi) / 2;
+				if (sum[from][mid] * d.kv_heads > at)
+					hi = mid;
+				else
+					lo = mid + 1;
+			}
+			r = lo == 0 ? 0 : sum[from][lo - 1];
+			u.pages = sum[from][lo] - r;
+			at -= r * d.kv_heads;
+			u.run = lo * d.kv_heads + at / u.pages;
+			u.page = at % u.pages;
+			u.slot = d.slot[lo];
 		}
-		r = lo == 0 ? 0 : sum[from][lo - 1];
-		pages = sum[from][lo] - r;
-		at -= (uint64_t)r * d.kv_heads;
-		s.x = lo * d.kv_heads + (uint32_t)at / pages;
-		s.y = (uint32_t)at % pages;
-		s.z = pages;
-		s.w = d.slot[lo];
-		p.start[i] = s;
+		p.unit[i] = u;
 	}
 }
 
@@ -112,12 +127,12 @@ next_run(const struct dec_step &d, struct cursor &c)
 	c.pages = (d.length[c.slot] + PAGE) / PAGE;
 }
 
-template <int DIM, bool FP8>
+template <int DIM, int KV>
 static __device__ void
 bring(const struct dec_step &d, uint32_t head, uint32_t id, uint32_t to,
     uint32_t bar)
 {
-	const uint32_t part = ring<DIM, FP8>::PART;
+	const uint32_t part = ring<DIM, KV>::PART;
 	size_t at = ((size_t)id * d.kv_heads + head) * part;
 
 	bar_expect(bar, 2 * part);
@@ -125,17 +140,14 @@ bring(const struct dec_step &d, uint32_t head, uint32_t id, uint32_t to,
 	bulk(to + part, (const uint8_t *)d.v + at, part, bar);
 }
 
-template <int DIM>
+template <int DIM, int KV>
 static __device__ void
-put_piece(const struct state<DIM> &st, uint32_t piece, unsigned group,
-    float *sums)
+put_piece(struct state<DIM> &st, uint32_t piece, unsigned group, float *sums)
 {
 	int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, j;
-	float sum = st.sum, *to = sums + ((size_t)piece * group + g) *
-	    (DIM + 2);
+	float *to = sums + ((size_t)piece * group + g) * DEC_SUMS(DIM);
 
-	sum += gpu_shfl_xor(sum, 1);
-	sum += gpu_shfl_xor(sum, 2);
+	end<DIM, KV>(st);
 	if (g >= (int)group)
 		return;
 #pragma unroll
@@ -143,29 +155,27 @@ put_piece(const struct state<DIM> &st, uint32_t piece, unsigned group,
 		*(float2 *)(to + 8 * j + 2 * t) = make_float2(st.o[j][0],
 		    st.o[j][1]);
 	if (t == 0)
-		*(float2 *)(to + DIM) = make_float2(st.max, sum);
+		*(float2 *)(to + DIM) = make_float2(st.max, st.sum);
 }
 
 /* Tokens behind a sequence's end are read: pages are cleared when they are
  * made, so nothing there is NaN. */
-template <int DIM, bool FP8>
-static __global__ void __launch_bounds__(ring<DIM, FP8>::WARPS * 32, 1)
+template <int DIM, int KV>
+static __global__ void __launch_bounds__(ring<DIM, KV>::WARPS * 32, 1)
 attn(struct dec_step d, struct dec_plan p, const uint16_t *qkv, float scale,
     float *sums)
 {
-	typedef struct ring<DIM, FP8> R;
+	typedef struct ring<DIM, KV> R;
 	extern __shared__ __align__(128) uint8_t shared[];
 	__shared__ uint64_t bar[R::WARPS][RING_STAGES];
 	uint32_t w = threadIdx.x / 32, unit = w * gridDim.x + blockIdx.x;
 	uint32_t at = (shared_at(shared) + 127 & ~127u) + w * RING_STAGES * 2 *
 	    R::PART, bars = shared_at(bar[w]), stage = 0, parity = 0, left;
-	uint32_t asked = 0, group = d.heads / d.kv_heads, id = 0, width, i;
-	int lead = threadIdx.x % 32 == 0, fresh = 1, j;
-	uint32_t q[DIM / 16][2];
+	uint32_t asked, group = d.heads / d.kv_heads, id = 0, width, i;
+	int lead = threadIdx.x % 32 == 0, fresh = 1;
 	struct state<DIM> st;
 	struct cursor use, ask;
-	uint64_t all;
-	uint4 s;
+	struct dec_unit u;
 
 	if (lead) {
 		for (i = 0; i < RING_STAGES; i++)
@@ -174,55 +184,55 @@ attn(struct dec_step d, struct dec_plan p, const uint16_t *qkv, float scale,
 	}
 	__syncwarp();
 	let_next_start();
+	*(uint4 *)&u = __ldcg((const uint4 *)(p.unit + unit));
+	left = __ldcg(&p.unit[unit].left);
+	width = (d.heads + 2 * d.kv_heads) * DIM;
+	use.run = u.run;
+	use.head = u.run % d.kv_heads;
+	use.page = u.page;
+	use.pages = u.pages;
+	use.slot = u.slot;
+	ask = use;
+	/* all pages but a sequence's last are as the last step left them */
+	for (asked = 0; asked < RING_STAGES && asked < left &&
+	    ask.page + 1 < ask.pages; asked++, ask.page++) {
+		id = d.table[(size_t)ask.slot * d.max_pages + ask.page];
+		if (lead)
+			bring<DIM, KV>(d, ask.head, id, at + asked * 2 *
+			    R::PART, bars + asked * 8);
+	}
 	wait_for_others();
-	s = p.start[unit];
-	all = (uint64_t)p.before[d.n] * d.kv_heads;
-	left = (uint32_t)(share(all, unit + 1, p.units) - share(all, unit,
-	    p.units));
 	if (left == 0)
 		return;
-	width = (d.heads + 2 * d.kv_heads) * DIM;
-	use.run = s.x;
-	use.head = s.x % d.kv_heads;
-	use.page = s.y;
-	use.pages = s.z;
-	use.slot = s.w;
-	ask = use;
-	id = d.table[(size_t)ask.slot * d.max_pages + ask.page];
-	for (asked = 0; asked < RING_STAGES && asked < left; asked++) {
+	for (; asked < RING_STAGES && asked < left; asked++) {
+		id = d.table[(size_t)ask.slot * d.max_pages + ask.page];
 		if (lead)
-			bring<DIM, FP8>(d, ask.head, id, at + asked * 2 *
+			bring<DIM, KV>(d, ask.head, id, at + asked * 2 *
 			    R::PART, bars + asked * 8);
 		if (++ask.page == ask.pages)
 			next_run(d, ask);
-		if (asked + 1 < left)
-			id = d.table[(size_t)ask.slot * d.max_pages +
-			    ask.page];
 	}
+	if (asked < left)
+		id = d.table[(size_t)ask.slot * d.max_pages + ask.page];
 	for (i = 0; i < left; i++) {
 		uint32_t length;
 
 		if (fresh) {
 			fresh = 0;
-			st.max = -1e30f;
-			st.sum = 0;
-#pragma unroll
-			for (j = 0; j < DIM / 8; j++)
-				st.o[j][0] = st.o[j][1] = 0;
-			take_queries<DIM>(q, qkv + (size_t)(use.run /
+			begin<DIM, KV>(st, qkv + (size_t)(use.run /
 			    d.kv_heads) * width + (size_t)use.head * group *
 			    DIM, group);
 		}
 		length = use.page + 1 < use.pages ? PAGE : d.length[use.slot] +
 		    1 - use.page * PAGE;
 		bar_wait(bars + stage * 8, parity);
-		page<DIM, FP8>(st, q, near_page{ at + stage * 2 * R::PART },
+		page<DIM, KV>(st, near_page{ at + stage * 2 * R::PART },
 		    near_page{ at + stage * 2 * R::PART + R::PART },
 		    (int)length, scale);
 		__syncwarp();
 		if (asked < left) {
 			if (lead)
-				bring<DIM, FP8>(d, ask.head, id, at + stage *
+				bring<DIM, KV>(d, ask.head, id, at + stage *
 				    2 * R::PART, bars + stage * 8);
 			if (++ask.page == ask.pages)
 				next_run(d, ask);
@@ -235,7 +245,7 @@ attn(struct dec_step d, struct dec_plan p, const uint16_t *qkv, float scale,
 			parity ^= 1;
 		}
 		if (use.page + 1 == use.pages || i + 1 == left) {
-			put_piece<DIM>(st, use.run + unit, group, sums);
+			put_piece<DIM, KV>(st, use.run + unit, group, sums);
 			fresh = 1;
 		}
 		if (++use.page == use.pages)
@@ -243,26 +253,34 @@ attn(struct dec_step d, struct dec_plan p, const uint16_t *qkv, float scale,
 	}
 }
 
-template <int DIM, bool FP8>
+template <int DIM, int KV>
 static void
 start(gpu_stream s, const struct dec_step &d, const struct dec_plan &p,
     const uint16_t *qkv, float *sums)
 {
-	typedef struct ring<DIM, FP8> R;
+	typedef struct ring<DIM, KV> R;
 	float scale = 1.4426950408889634f / sqrtf((float)DIM);
 
-	(void)GPU(FuncSetAttribute)((const void *)attn<DIM, FP8>,
+	(void)GPU(FuncSetAttribute)((const void *)attn<DIM, KV>,
 	    GPU(FuncAttributeMaxDynamicSharedMemorySize), (int)R::SHARED);
-	launch(attn<DIM, FP8>, dim3(p.units / R::WARPS), R::WARPS * 32,
+	launch(attn<DIM, KV>, dim3(p.units / R::WARPS), R::WARPS * 32,
 	    R::SHARED, s, d, p, qkv, scale, sums);
 }
 
-uint32_t
-dec_ring_units(uint32_t dim, int fp8)
+template <int DIM>
+static int
+warps(enum sq_dec_kv kv)
 {
-	return (uint32_t)sqc.units * (dim == 128 ? fp8 ?
-	    ring<128, true>::WARPS : ring<128, false>::WARPS : fp8 ?
-	    ring<64, true>::WARPS : ring<64, false>::WARPS);
+	return kv == SQ_DEC_KV_INT4 ? ring<DIM, SQ_DEC_KV_INT4>::WARPS :
+	    kv == SQ_DEC_KV_FP8 ? ring<DIM, SQ_DEC_KV_FP8>::WARPS :
+	    ring<DIM, SQ_DEC_KV_BF16>::WARPS;
+}
+
+uint32_t
+dec_ring_units(uint32_t dim, enum sq_dec_kv kv)
+{
+	return (uint32_t)(sqc.units * (dim == 128 ? warps<128>(kv) :
+	    warps<64>(kv)));
 }
 
 void
@@ -271,28 +289,35 @@ dec_ring_plan(gpu_stream s, struct dec_step d, struct dec_plan p)
 	launch(plan, dim3(1), PLAN_THREADS, 0, s, d, p);
 }
 
+template <int DIM>
+static void
+of_kind(gpu_stream s, const struct dec_step &d, const struct dec_plan &p,
+    const uint16_t *q, float *sums)
+{
+	if (d.kv == SQ_DEC_KV_INT4)
+		start<DIM, SQ_DEC_KV_INT4>(s, d, p, q, sums);
+	else if (d.kv == SQ_DEC_KV_FP8)
+		start<DIM, SQ_DEC_KV_FP8>(s, d, p, q, sums);
+	else
+		start<DIM, SQ_DEC_KV_BF16>(s, d, p, q, sums);
+}
+
 void
 dec_ring(gpu_stream s, struct dec_step d, struct dec_plan p, const void *qkv,
     float *sums)
 {
-	const uint16_t *q = (const uint16_t *)qkv;
-
-	if (d.dim == 128 && d.fp8)
-		start<128, true>(s, d, p, q, sums);
-	else if (d.dim == 128)
-		start<128, false>(s, d, p, q, sums);
-	else if (d.fp8)
-		start<64, true>(s, d, p, q, sums);
+	if (d.dim == 128)
+		of_kind<128>(s, d, p, (const uint16_t *)qkv, sums);
 	else
-		start<64, false>(s, d, p, q, sums);
+		of_kind<64>(s, d, p, (const uint16_t *)qkv, sums);
 }
 
 #else
 
 uint32_t
-dec_ring_units(uint32_t dim, int fp8)
+dec_ring_units(uint32_t dim, enum sq_dec_kv kv)
 {
-	(void)dim, (void)fp8;
+	(void)dim, (void)kv;
 	return 0;
 }
 

@@ -24,12 +24,6 @@ block_max(float v, float *part)
 	return v;
 }
 
-static __device__ uint8_t
-to_e4m3(float v)
-{
-	return __nv_cvt_float_to_fp8(v, __NV_SATFINITE, __NV_E4M3);
-}
-
 /* A row of n values in shared memory, a multiple of 8, into x's form. */
 static __device__ void
 put_row(const float4 *v, size_t n, size_t row, const struct dec_x &x,
@@ -64,9 +58,7 @@ put_row(const float4 *v, size_t n, size_t row, const struct dec_x &x,
 		x.scale[row] = most / 448;
 	for (j = threadIdx.x; j < n / 4; j += blockDim.x) {
 		a = v[j];
-		b[j] = to_e4m3(a.x * f) | (uint32_t)to_e4m3(a.y * f) << 8 |
-		    (uint32_t)to_e4m3(a.z * f) << 16 |
-		    (uint32_t)to_e4m3(a.w * f) << 24;
+		b[j] = four_e4m3(a.x * f, a.y * f, a.z * f, a.w * f);
 	}
 }
 
@@ -117,7 +109,7 @@ norm(float4 *h, struct dec_y add, const float4 *w, float eps, size_t dim,
 	extern __shared__ float4 v[];
 	__shared__ float part[1024 / 16];
 	size_t first = blockIdx.x * (dim / 4), j, n = dim / 4;
-	float4 a, b;
+	float4 a, b, mine = w[min((size_t)threadIdx.x, n - 1)];
 	float sum = 0, r;
 
 	let_next_start();
@@ -138,7 +130,7 @@ norm(float4 *h, struct dec_y add, const float4 *w, float eps, size_t dim,
 	r = rsqrtf(block_sum(sum, part) / (float)dim + eps);
 	for (j = threadIdx.x; j < n; j += blockDim.x) {
 		a = v[j];
-		b = w[j];
+		b = j == threadIdx.x ? mine : w[j];
 		v[j] = make_float4(a.x * r * b.x, a.y * r * b.y, a.z * r *
 		    b.z, a.w * r * b.w);
 	}
@@ -177,41 +169,74 @@ silu_of(float g, float u)
 	return g / (1 + __expf(-g)) * u;
 }
 
+/* ROWS rows of a block: what scales its columns is read once. */
+template <int ROWS>
 static __global__ void
 silu(struct dec_y gu, size_t ffn, struct dec_x x)
 {
 	extern __shared__ float4 v[];
 	__shared__ float part[1024 / 16];
+	size_t first = blockIdx.x * ROWS, j, n = ffn / 4;
 	float4 a, b;
-	size_t j;
+	int i;
 
 	let_next_start();
 	wait_for_others();
-#pragma unroll 4
-	for (j = threadIdx.x; j < ffn / 4; j += blockDim.x) {
-		if (gu.shares > 0) {
-			float4 c = four_of(gu, blockIdx.x, 2 * ffn, 2 * j);
-			float4 d = four_of(gu, blockIdx.x, 2 * ffn, 2 * j + 1);
-
-			a = make_float4(c.x, c.z, d.x, d.z);
-			b = make_float4(c.y, c.w, d.y, d.w);
-		} else {
-			a = four_of(gu, blockIdx.x, 2 * ffn, j);
-			b = four_of(gu, blockIdx.x, 2 * ffn, j + ffn / 4);
+#pragma unroll 4 / ROWS
+	for (j = threadIdx.x; j < n; j += blockDim.x)
+#pragma unroll
+		for (i = 0; i < ROWS; i++) {
+			a = four_of(gu, first + i, 2 * ffn, j);
+			b = four_of(gu, first + i, 2 * ffn, j + n);
+			v[i * n + j] = make_float4(silu_of(a.x, b.x),
+			    silu_of(a.y, b.y), silu_of(a.z, b.z),
+			    silu_of(a.w, b.w));
 		}
-		v[j] = make_float4(silu_of(a.x, b.x), silu_of(a.y, b.y),
-		    silu_of(a.z, b.z), silu_of(a.w, b.w));
+	__syncthreads();
+	for (i = 0; i < ROWS; i++)
+		put_row(v + i * n, ffn, first + i, x, part);
+}
+
+/* A block for 512 columns of a row, or what is left of them, into panels. */
+static __global__ void
+silu_panels(struct dec_y gu, size_t ffn, struct dec_x x)
+{
+	__shared__ float4 v[128];
+	size_t j = blockIdx.y * 128 + threadIdx.x, block;
+	float4 a, b;
+
+	let_next_start();
+	wait_for_others();
+	if (j < ffn / 4) {
+		a = four_of(gu, blockIdx.x, 2 * ffn, 2 * j);
+		b = four_of(gu, blockIdx.x, 2 * ffn, 2 * j + 1);
+		v[threadIdx.x] = make_float4(silu_of(a.x, a.y), silu_of(a.z,
+		    a.w), silu_of(b.x, b.y), silu_of(b.z, b.w));
 	}
 	__syncthreads();
-	put_row(v, ffn, blockIdx.x, x, part);
+	block = blockIdx.y * 4 + threadIdx.x / 16;
+	if (threadIdx.x < 64 && block < ffn / 128)
+		put_panel(x, blockIdx.x, block, threadIdx.x % 16,
+		    (const float *)v + threadIdx.x / 16 * 128);
 }
 
 void
 dec_silu(gpu_stream s, struct dec_y gate_up, size_t n, size_t ffn,
     struct dec_x x)
 {
-	allow((const void *)silu, ffn * sizeof(float));
-	launch(silu, dim3((unsigned)n), n > MANY ? 512 : threads_for(ffn),
+	if (x.form == DEC_PANELS) {
+		launch(silu_panels, dim3((unsigned)n, (unsigned)((ffn + 511) /
+		    512)), 128, 0, s, gate_up, ffn, x);
+		return;
+	}
+	if (n % 2 == 0 && n >= MANY / 2 && n <= MANY) {
+		allow((const void *)silu<2>, 2 * ffn * sizeof(float));
+		launch(silu<2>, dim3((unsigned)n / 2), threads_for(ffn),
+		    2 * ffn * sizeof(float), s, gate_up, ffn, x);
+		return;
+	}
+	allow((const void *)silu<1>, ffn * sizeof(float));
+	launch(silu<1>, dim3((unsigned)n), n > MANY ? 512 : threads_for(ffn),
 	    ffn * sizeof(float), s, gate_up, ffn, x);
 }
 
@@ -241,7 +266,7 @@ dec_form(gpu_stream s, const void *in, size_t n, size_t dim, struct dec_x x)
 static __device__ void
 cache_put(const struct dec_step &d, void *to, size_t at, float v)
 {
-	if (d.fp8)
+	if (d.kv == SQ_DEC_KV_FP8)
 		((uint8_t *)to)[at] = to_e4m3(v);
 	else
 		((uint16_t *)to)[at] = to_bf16(v);
@@ -251,24 +276,108 @@ cache_put(const struct dec_step &d, void *to, size_t at, float v)
 static __device__ size_t
 in_page(const struct dec_step &d, uint32_t n, uint32_t r, uint32_t e)
 {
-	return d.fp8 ? page_at(n, r, e) : page_at(2 * n, r, 2 * e) / 2;
+	return d.kv == SQ_DEC_KV_FP8 ? page_at(n, r, e) : page_at(2 * n, r,
+	    2 * e) / 2;
 }
 
-/* What the attention of a step takes for q: f16 beside an e4m3 cache. */
+/* What the attention of a step takes for q: f16 beside fp8 and int4. */
 static __device__ uint16_t
 query(const struct dec_step &d, int prefill, float v)
 {
-	return d.fp8 && !prefill ? to_f16(v) : to_bf16(v);
+	return d.kv != SQ_DEC_KV_BF16 && !prefill ? to_f16(v) : to_bf16(v);
 }
 
 static __device__ void
 cache_put2(const struct dec_step &d, void *to, size_t at, float a, float b)
 {
-	if (d.fp8)
+	if (d.kv == SQ_DEC_KV_FP8)
 		((uint16_t *)to)[at / 2] = (uint16_t)(to_e4m3(a) |
 		    to_e4m3(b) << 8);
 	else
 		((uint32_t *)to)[at / 2] = two_bf16(a, b);
+}
+
+/* ---- int4: words of eight codes, as dec_page.h has them ---- */
+
+struct grid4 {
+	float scale, min, by;		/* by: 1 / scale, or 0 */
+	uint32_t stored;		/* scale and minimum, f16 */
+};
+
+static __device__ struct grid4
+grid_of(float least, float most)
+{
+	struct grid4 g;
+	uint16_t m = to_f16(least), s;
+
+	g.min = from_f16(m);
+	s = to_f16(fmaxf((most - g.min) / 15, 0));
+	g.scale = from_f16(s);
+	g.by = g.scale > 0 ? 1 / g.scale : 0;
+	g.stored = (uint32_t)s | (uint32_t)m << 16;
+	return g;
+}
+
+static __device__ uint32_t
+code_of(const struct grid4 &g, float v)
+{
+	return (uint32_t)fminf(fmaxf(rintf((v - g.min) * g.by), 0), 15);
+}
+
+static __device__ uint32_t
+nibble_at(uint32_t e)
+{
+	return 4 * (e % 8 / 2 + 4 * (e % 2));
+}
+
+/* Where a page of a head begins. */
+static __device__ uint8_t *
+head_page(const struct dec_step &d, void *to, uint32_t page, uint32_t head)
+{
+	return (uint8_t *)to + ((size_t)page * d.kv_heads + head) *
+	    DEC_PAGE_BYTES(SQ_DEC_KV_INT4, d.dim);
+}
+
+/* A head of a token, by the dim / 4 lanes that have v[0 .. 1] = elements e ..
+ * and v[2 .. 3] half a head further: a key, or with `turned' a value. */
+static __device__ void
+put4(const struct dec_step &d, uint8_t *to, uint32_t token, uint32_t e,
+    const float v[4], int turned)
+{
+	uint32_t lanes = d.dim / 4, i, k, at, w[2], *word;
+	float least = fminf(fminf(v[0], v[1]), fminf(v[2], v[3]));
+	float most = fmaxf(fmaxf(v[0], v[1]), fmaxf(v[2], v[3]));
+	struct grid4 g;
+	uint8_t *b;
+
+	for (i = lanes / 2; i > 0; i /= 2) {
+		least = fminf(least, gpu_shfl_xor(least, i));
+		most = fmaxf(most, gpu_shfl_xor(most, i));
+	}
+	g = grid_of(least, most);
+	if (e == 0)
+		((uint32_t *)(to + PAGE * d.dim / 2))[token] = g.stored;
+	if (turned) {
+		at = nibble_at(token);
+		for (i = 0; i < 4; i++) {
+			b = to + (e + i % 2 + i / 2 * (d.dim / 2)) * (PAGE /
+			    2) + token / 8 * 4 + at / 8;
+			*b = (uint8_t)((*b & 0xf0 >> at % 8) |
+			    code_of(g, v[i]) << at % 8);
+		}
+		return;
+	}
+	for (i = 0; i < 2; i++) {
+		w[i] = code_of(g, v[2 * i]) << nibble_at(e) |
+		    code_of(g, v[2 * i + 1]) << nibble_at(e + 1);
+		for (k = 1; k < 4; k *= 2)
+			w[i] |= gpu_shfl_xor(w[i], k);
+	}
+	word = (uint32_t *)(to + token * (d.dim / 2));
+	if (e % 8 == 0) {
+		word[e / 8] = w[0];
+		word[(e + d.dim / 2) / 8] = w[1];
+	}
 }
 
 /* A thread for two pairs of a head; a block has some heads of a token.  Of a
@@ -304,6 +413,13 @@ rope(struct dec_step d, uint32_t *qkv, unsigned some, int prefill)
 	}
 	page = head < d.heads ? 0 :
 	    d.table[(size_t)slot * d.max_pages + pos / SQ_DEC_PAGE];
+	if (head >= d.heads + d.kv_heads && d.kv == SQ_DEC_KV_INT4) {
+		const float v[4] = { a0, a1, b0, b1 };
+
+		put4(d, head_page(d, d.v, page, head - d.heads - d.kv_heads),
+		    pos % PAGE, e, v, 1);
+		return;
+	}
 	if (head >= d.heads + d.kv_heads) {
 		at = (page * (size_t)d.kv_heads + head - d.heads -
 		    d.kv_heads) * d.dim * PAGE;
@@ -330,10 +446,52 @@ rope(struct dec_step d, uint32_t *qkv, unsigned some, int prefill)
 	}
 	p[0] = two_bf16(r0, r1);
 	p[half / 2] = two_bf16(t0, t1);
+	if (d.kv == SQ_DEC_KV_INT4) {
+		const float v[4] = { r0, r1, t0, t1 };
+
+		put4(d, head_page(d, d.k, page, head - d.heads), pos % PAGE, e,
+		    v, 0);
+		return;
+	}
 	at = (page * (size_t)d.kv_heads + head - d.heads) * PAGE * d.dim;
 	cache_put2(d, d.k, at + in_page(d, d.dim, pos % PAGE, e), r0, r1);
 	cache_put2(d, d.k, at + in_page(d, d.dim, pos % PAGE, e + half), t0,
 	    t1);
+}
+
+/* A page of values, turned, that are rows of dim + 2 bf16. */
+static __device__ void
+values4(const struct dec_step &d, const uint16_t *tile, uint8_t *to)
+{
+	__shared__ struct grid4 grid[PAGE];
+	uint32_t step = d.dim + 2, i, k, e, w;
+	float least, most, v;
+
+	for (k = threadIdx.x / 32; k < PAGE; k += blockDim.x / 32) {
+		least = INFINITY;
+		most = -INFINITY;
+		for (e = threadIdx.x % 32; e < d.dim; e += 32) {
+			v = from_bf16(tile[k * step + e]);
+			least = fminf(least, v);
+			most = fmaxf(most, v);
+		}
+		for (i = 16; i > 0; i /= 2) {
+			least = fminf(least, gpu_shfl_xor(least, i));
+			most = fmaxf(most, gpu_shfl_xor(most, i));
+		}
+		if (threadIdx.x % 32 == 0) {
+			grid[k] = grid_of(least, most);
+			((uint32_t *)(to + PAGE * d.dim / 2))[k] =
+			    grid[k].stored;
+		}
+	}
+	__syncthreads();
+	for (i = threadIdx.x; i < PAGE / 8 * d.dim; i += blockDim.x) {
+		for (w = 0, k = 0; k < 8; k++)
+			w |= code_of(grid[i % 8 * 8 + k], from_bf16(tile[(i %
+			    8 * 8 + k) * step + i / 8])) << nibble_at(k);
+		((uint32_t *)to)[i] = w;
+	}
 }
 
 /* A page of a prompt's values, turned: [token][dim] to [dim][token]. */
@@ -357,6 +515,10 @@ values(struct dec_step d, const uint16_t *qkv, const uint32_t *first)
 	}
 	__syncthreads();
 	page = d.table[(size_t)slot * d.max_pages + blockIdx.x];
+	if (d.kv == SQ_DEC_KV_INT4) {
+		values4(d, tile, head_page(d, d.v, page, head));
+		return;
+	}
 	at = (page * (size_t)d.kv_heads + head) * d.dim * SQ_DEC_PAGE;
 	for (i = threadIdx.x; i < SQ_DEC_PAGE / 2 * d.dim; i += blockDim.x) {
 		k = 2 * (i % (SQ_DEC_PAGE / 2));

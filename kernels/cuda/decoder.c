@@ -113,8 +113,8 @@ lin_free(struct lin *l)
 static size_t
 layer_kv(const struct sq_dec_shape *s)
 {
-	return (s->pages + 1) * s->kv_heads * SQ_DEC_PAGE * s->head_dim *
-	    (s->kv == SQ_DEC_KV_FP8 ? 1 : 2);
+	return (s->pages + 1) * s->kv_heads * DEC_PAGE_BYTES(s->kv,
+	    s->head_dim);
 }
 
 static void
@@ -179,7 +179,7 @@ left_sums(const struct sq_decoder *d)
 
 	return greatest((s->slots + 16) * s->heads * MOST_SPLITS,
 	    ((s->slots + 64) * s->kv_heads + d->plan.units) * (s->heads /
-	    s->kv_heads)) * (s->head_dim + 2);
+	    s->kv_heads)) * DEC_SUMS(s->head_dim);
 }
 
 static void
@@ -194,10 +194,10 @@ activations(struct sq_decoder *d, int *bad)
 	d->last = room((s->slots + 16) * s->dim * sizeof(float), bad);
 	d->logits = room((greatest(s->slots, DEC_LOGITS) + 16) * s->vocab *
 	    sizeof(float), bad);
-	d->plan.units = dec_ring_units((uint32_t)s->head_dim,
-	    s->kv == SQ_DEC_KV_FP8);
-	d->plan.before = room((s->slots + 66) * 4, bad);
-	d->plan.start = room(d->plan.units * sizeof(*d->plan.start), bad);
+	d->plan.units = dec_ring_units((uint32_t)s->head_dim, s->kv);
+	d->plan.unit = room(d->plan.units * sizeof(*d->plan.unit), bad);
+	d->plan.run = room((s->slots + 64) * s->kv_heads *
+	    sizeof(*d->plan.run), bad);
 	d->sums = room(left_sums(d) * sizeof(float), bad);
 	d->best = room((greatest(s->slots, DEC_LOGITS) + 16) * DEC_PARTS * 8,
 	    bad);
@@ -259,7 +259,7 @@ dec_close(struct sq_decoder *d)
 	    d->logits, d->sums, d->scale, d->x, d->y, d->qkv, d->gu, d->out,
 	    d->att, d->best, d->next, d->length, d->table, d->made, d->nmade,
 	    d->active, d->ids, d->pos, d->slot, d->first, d->row,
-	    d->plan.before, d->plan.start };
+	    d->plan.unit, d->plan.run };
 	struct layer *l;
 	size_t i;
 
@@ -299,7 +299,8 @@ dec_open(const struct sq_dec_shape *s, char *err)
 	if ((s->head_dim != 64 && s->head_dim != 128) ||
 	    s->heads % s->kv_heads != 0 || s->heads / s->kv_heads > 8 ||
 	    s->dim % 128 != 0 || s->ffn % 128 != 0 || s->vocab % 16 != 0 ||
-	    s->slots < 1 || s->context < 1) {
+	    s->slots < 1 || s->context < 1 || (s->kv == SQ_DEC_KV_INT4 &&
+	    (s->heads % 2 != 0 || s->kv_heads % 2 != 0))) {
 		snprintf(err, SQ_ERR, "decoder: not a shape that it knows");
 		return NULL;
 	}
@@ -605,8 +606,8 @@ static struct dec_y
 made_of(const struct lin *l, struct dec_x x, size_t n, const void *y)
 {
 	if (x.form == DEC_PANELS)
-		return (struct dec_y){ .p = y, .shares = (uint32_t)sqc.units,
-		    .tiles = (uint32_t)(l->rows / DEC_PIECE),
+		return (struct dec_y){ .p = y,
+		    .shares = dec_mid_shares(l->rows, l->cols), .tiles = (uint32_t)(l->rows / DEC_PIECE),
 		    .chunks = (uint32_t)(l->cols / 128), .pad = x.pad };
 	if (x.form != DEC_E4M3 || n > DEC_BARE)
 		return (struct dec_y){ .p = y };
@@ -785,7 +786,7 @@ step_of(const struct sq_decoder *d, size_t n)
 	    .max_pages = d->max_pages, .heads = (uint32_t)d->s.heads,
 	    .kv_heads = (uint32_t)d->s.kv_heads,
 	    .dim = (uint32_t)d->s.head_dim, .angles = d->angles,
-	    .fp8 = d->s.kv == SQ_DEC_KV_FP8 };
+	    .kv = d->s.kv };
 }
 
 static int
