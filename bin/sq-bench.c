@@ -214,7 +214,9 @@ bench_decoder(struct decoder *o)
 	else if (csv)
 		printf("work,metric,value,unit\n");
 	for (l = sq_dec_loads; o->ids == NULL && l->name != NULL; l++) {
-		if (!in_list(o->load, l->name))
+		if (!in_list(o->load, l->name) || (o->load == NULL &&
+		    (l->in + l->out > o->shape.context ||
+		    l->in > o->shape.rows)))
 			continue;
 		if (sq_bench_decoder_run(&b, l, 5, &r, err) < 0) {
 			sq_warn("%s: %s", l->name, err);
@@ -222,6 +224,7 @@ bench_decoder(struct decoder *o)
 		}
 		put_metric(l->name, "ttft", r.ttft * 1e3, "ms");
 		put_metric(l->name, "tpot", r.tpot * 1e3, "ms");
+		put_metric(l->name, "spread", r.spread * 100, "%");
 		put_metric(l->name, "out_tok_s", r.out_rate, "tok/s");
 		put_metric(l->name, "energy", r.joule, "J/token");
 		put_metric(l->name, "at_once", r.out_rate > 0 ?

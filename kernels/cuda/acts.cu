@@ -3,7 +3,7 @@
 
 #include "kernels/cuda/device.h"
 
-/* A block for a row: its greatest magnitude first, unless the scale is given. */
+/* A block for a row: its greatest magnitude first, unless a scale is given. */
 static __global__ void
 quantize_act(struct sq_mat x, int fp8, float scale, struct sq_qmat q)
 {

@@ -41,7 +41,7 @@ struct dec_x {
 	uint32_t pad;			/* PANELS only */
 };
 
-/* What a product of many tokens leaves, bf16.  Of e4m3 and up to DEC_BARE tokens
+/* What a product of many tokens leaves, bf16.  Of e4m3, up to DEC_BARE tokens,
  * these are the bare sums, to be multiplied by the scales of both: the vendor's
  * products with scales are few, and slow for such numbers.  Of dec_mid(), where
  * there are shares, pieces of tiles of DEC_PIECE columns, to be added up; gate
@@ -84,8 +84,8 @@ void	 dec_silu(gpu_stream, struct dec_y gate_up, size_t n, size_t ffn,
 /* bf16 [n][dim] to another form. */
 void	 dec_form(gpu_stream, const void *in, size_t n, size_t dim,
 	    struct dec_x x);
-/* Takes qkv from y, rotates q and k, and puts k and v into their pages.  Prompts, from 0
- * on: tokens first[i] .. first[i + 1] - 1. */
+/* Takes qkv from y, rotates q and k, and puts k and v into their pages.
+ * Prompts, from 0 on: tokens first[i] .. first[i + 1] - 1. */
 void	 dec_rope(gpu_stream, struct dec_step, void *qkv,
 	    const uint32_t *first, size_t prompts, size_t longest);
 /* The greatest logit's id is what the slot makes next.  col: scales, or NULL.

@@ -128,7 +128,7 @@ parts_of(const struct dec_step &d, const struct dec_plan &plan,
 	    head % group) * size, r.n, group * size };
 }
 
-#define AT_ONCE		4
+#define AT_ONCE		8
 
 /* Elements r .. r + 3 of a head: AT_ONCE parts are read at a time. */
 static __device__ float4

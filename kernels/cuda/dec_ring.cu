@@ -52,8 +52,8 @@ share_of(uint32_t at, uint32_t all, uint32_t shares)
 	return (uint32_t)((((uint64_t)at + 1) * shares - 1) / all);
 }
 
-/* One block.  What follows may read the plan without waiting for it: this kernel
- * lets nobody start before it has ended. */
+/* One block.  What follows may read the plan without waiting for it: this
+ * kernel lets nobody start before it has ended. */
 static __global__ void
 plan(struct dec_step d, struct dec_plan p)
 {

@@ -1,548 +1,27 @@
 /*
- * The decoder: weights, pages, steps; see dec.h.  A step of generation is
- * captured once for each number of sequences and replayed: it reads what
- * changes (tokens, lengths, pages) from the device's memory.
+ * The decoder: steps, prompts; see dec.h.  A step of generation is captured
+ * once for each number of sequences and replayed: it reads what changes
+ * (tokens, lengths, pages) from the device's memory.
  */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/cuda/dec.h"
-#include "kernels/cuda/dec_gemm.h"
+#include "kernels/cuda/dec_state.h"
 
-#define SPREAD		0.02f		/* of random weights */
-#define MOST_SPLITS	16
 #define RING_RUNS	128		/* sequences x KV heads */
-#define RESERVE		((size_t)4 << 30)	/* not for the cache */
-
-/* One product of a block: of some roles, one below the other. */
-struct lin {
-	size_t rows, cols;
-	void *w16;			/* bf16 */
-	void *w8;			/* e4m3 */
-	float *s8;			/* [rows] */
-	void *w4;			/* int4, in units */
-};
-
-struct layer {
-	struct lin qkv, o, gu, down;
-	float *attn_norm, *ffn_norm;
-	void *k, *v;
-};
-
-struct graph {
-	size_t n;
-	cudaGraphExec_t exec;
-};
-
-struct sq_decoder {
-	struct sq_dec_shape s;
-	struct dec_gemm *gemm;
-	struct layer *layer;
-	struct lin head;
-	void *embed;
-	float *norm, *angles;
-	/* activations */
-	size_t rows;			/* room, a multiple of 16 */
-	float *h, *last, *logits, *sums, *scale;
-	void *x, *y, *qkv, *gu, *out, *att, *best;
-	/* sequences, on the device; slot `slots' is nobody's */
-	uint32_t *next, *length, *table, *made, *nmade, *active;
-	uint32_t *ids, *pos, *slot, *first, *row;
-	uint32_t max_pages;
-	struct dec_plan plan;		/* units 0: dec_ring() does not run */
-	/* on the host */
-	uint32_t *host_table, *unused;
-	size_t nunused, *slot_pages, *host_made;
-	int short_logits;		/* bf16: the library has no float32 */
-	struct graph graph[64];
-	int ngraphs;
-};
-
-static int
-why(char *err)
-{
-	snprintf(err, SQ_ERR, "%s", sqc.err);
-	return -1;
-}
-
-static void *
-room(size_t n, int *bad)
-{
-	void *p = NULL;
-
-	if (!*bad && sqc_ok(GPU(Malloc)(&p, n > 0 ? n : 1), "memory") < 0)
-		*bad = 1;
-	return *bad ? NULL : p;
-}
-
-/* ---- opening ---- */
-
-static size_t
-qkv_rows(const struct sq_dec_shape *s)
-{
-	return (s->heads + 2 * s->kv_heads) * s->head_dim;
-}
-
-static void
-lin_init(const struct sq_decoder *d, struct lin *l, size_t rows, size_t cols,
-    int inside, int *bad)
-{
-	l->rows = rows;
-	l->cols = cols;
-	if (d->s.mode == SQ_DEC_BF16) {
-		l->w16 = room(rows * cols * 2, bad);
-		return;
-	}
-	l->w8 = room(rows * cols, bad);
-	l->s8 = room(rows * sizeof(float), bad);
-	if (d->s.mode == SQ_DEC_W4 && inside)
-		l->w4 = room(rows / 16 * (cols / 128) * DEC_W4_UNIT, bad);
-}
-
-static void
-lin_free(struct lin *l)
-{
-	(void)GPU(Free)(l->w16);
-	(void)GPU(Free)(l->w8);
-	(void)GPU(Free)(l->s8);
-	(void)GPU(Free)(l->w4);
-}
-
-static size_t
-layer_kv(const struct sq_dec_shape *s)
-{
-	return (s->pages + 1) * s->kv_heads * DEC_PAGE_BYTES(s->kv,
-	    s->head_dim);
-}
-
-static void
-layer_init(struct sq_decoder *d, struct layer *l, int *bad)
-{
-	const struct sq_dec_shape *s = &d->s;
-	size_t q = s->heads * s->head_dim;
-
-	lin_init(d, &l->qkv, qkv_rows(s), s->dim, 1, bad);
-	lin_init(d, &l->o, s->dim, q, 1, bad);
-	lin_init(d, &l->gu, 2 * s->ffn, s->dim, 1, bad);
-	lin_init(d, &l->down, s->dim, s->ffn, 1, bad);
-	l->attn_norm = room(s->dim * sizeof(float), bad);
-	l->ffn_norm = room(s->dim * sizeof(float), bad);
-}
-
-/* The cache; with pages 0, of what is left but RESERVE. */
-static void
-cache_init(struct sq_decoder *d, int *bad)
-{
-	size_t n, one, unused = 0, total, i;
-	struct layer *l;
-
-	one = 2 * d->s.layers * (layer_kv(&d->s) / (d->s.pages + 1));
-	if (d->s.pages == 0 && !*bad && sqc_ok(GPU(MemGetInfo)(&unused,
-	    &total), "memory") == 0 && unused > RESERVE)
-		d->s.pages = (unused - RESERVE) / one;
-	if (d->s.pages < 2)
-		*bad = *bad || sqc_ok(GPU(ErrorMemoryAllocation),
-		    "the cache") < 0;
-	n = layer_kv(&d->s);
-	for (i = 0; i < d->s.layers; i++) {
-		l = &d->layer[i];
-		l->k = room(n, bad);
-		l->v = room(n, bad);
-		if (!*bad && (sqc_ok(GPU(MemsetAsync)(l->k, 0, n, sqc.stream),
-		    "memory") < 0 || sqc_ok(GPU(MemsetAsync)(l->v, 0, n,
-		    sqc.stream), "memory") < 0))
-			*bad = 1;
-	}
-}
-
-static size_t
-greatest(size_t a, size_t b)
-{
-	return a > b ? a : b;
-}
-
-/* Bytes of what a product leaves of n tokens, in pieces or not. */
-static size_t
-left_bytes(size_t n, size_t cols)
-{
-	return greatest(n * cols * 2, (cols / DEC_PIECE + (size_t)sqc.units) *
-	    DEC_MID * DEC_PIECE * 2);
-}
-
-/* Floats of what the attention of a step leaves. */
-static size_t
-left_sums(const struct sq_decoder *d)
-{
-	const struct sq_dec_shape *s = &d->s;
-
-	return greatest((s->slots + 16) * s->heads * MOST_SPLITS,
-	    ((s->slots + 64) * s->kv_heads + d->plan.units) * (s->heads /
-	    s->kv_heads)) * DEC_SUMS(s->head_dim);
-}
-
-static void
-activations(struct sq_decoder *d, int *bad)
-{
-	const struct sq_dec_shape *s = &d->s;
-	size_t q = s->heads * s->head_dim, n, widest;
-
-	d->rows = n = (greatest(s->rows, s->slots + 1) + 127) / 128 * 128;
-	widest = greatest(greatest(s->dim, s->ffn), q);
-	d->h = room(n * s->dim * sizeof(float), bad);
-	d->last = room((s->slots + 16) * s->dim * sizeof(float), bad);
-	d->logits = room((greatest(s->slots, DEC_LOGITS) + 16) * s->vocab *
-	    sizeof(float), bad);
-	d->plan.units = dec_ring_units((uint32_t)s->head_dim, s->kv);
-	d->plan.unit = room(d->plan.units * sizeof(*d->plan.unit), bad);
-	d->plan.run = room((s->slots + 64) * s->kv_heads *
-	    sizeof(*d->plan.run), bad);
-	d->sums = room(left_sums(d) * sizeof(float), bad);
-	d->best = room((greatest(s->slots, DEC_LOGITS) + 16) * DEC_PARTS * 8,
-	    bad);
-	d->scale = room(n * sizeof(float), bad);
-	d->x = room(n * widest * 2, bad);
-	d->y = room(n * widest * 2, bad);
-	d->qkv = room(n * qkv_rows(s) * 2, bad);
-	d->gu = room(greatest(left_bytes(n, 2 * s->ffn), left_bytes(n,
-	    qkv_rows(s))), bad);
-	d->out = room(left_bytes(n, s->dim), bad);
-	d->att = room(n * q * 2, bad);
-	d->ids = room(n * 4, bad);
-	d->pos = room(n * 4, bad);
-	d->slot = room(n * 4, bad);
-	d->first = room((s->slots + 2) * 4, bad);
-	d->row = room((s->slots + 2) * 4, bad);
-}
-
-/* Page 0 is nobody's slot's. */
-static void
-sequences(struct sq_decoder *d, int *bad)
-{
-	const struct sq_dec_shape *s = &d->s;
-	size_t n = s->slots + 1, i;
-
-	d->max_pages = (uint32_t)((s->context + SQ_DEC_PAGE - 1) /
-	    SQ_DEC_PAGE + 1);
-	d->next = room(n * 4, bad);
-	d->length = room(n * 4, bad);
-	d->nmade = room(n * 4, bad);
-	d->active = room((n + 128) * 4, bad);
-	d->table = room(n * d->max_pages * 4, bad);
-	d->made = room(n * s->context * 4, bad);
-	d->host_table = calloc(n * d->max_pages, 4);
-	d->unused = calloc(s->pages, 4);
-	d->slot_pages = calloc(n, sizeof(*d->slot_pages));
-	d->host_made = calloc(n, sizeof(*d->host_made));
-	if (d->host_table == NULL || d->unused == NULL ||
-	    d->slot_pages == NULL || d->host_made == NULL) {
-		snprintf(sqc.err, sizeof(sqc.err), "out of memory");
-		*bad = 1;
-		return;
-	}
-	for (i = 0; i < s->pages; i++)
-		d->unused[d->nunused++] = (uint32_t)(s->pages - i);
-	if (*bad || sqc_ok(GPU(MemsetAsync)(d->table, 0, n * d->max_pages * 4,
-	    sqc.stream), "memory") < 0 || sqc_ok(GPU(MemsetAsync)(d->next, 0,
-	    n * 4, sqc.stream), "memory") < 0 ||
-	    sqc_ok(GPU(MemsetAsync)(d->nmade, 0, n * 4, sqc.stream),
-	    "memory") < 0 || sqc_ok(GPU(MemsetAsync)(d->length, 0, n * 4,
-	    sqc.stream), "memory") < 0)
-		*bad = 1;
-}
-
-static void
-dec_close(struct sq_decoder *d)
-{
-	void *all[] = { d->embed, d->norm, d->angles, d->h, d->last,
-	    d->logits, d->sums, d->scale, d->x, d->y, d->qkv, d->gu, d->out,
-	    d->att, d->best, d->next, d->length, d->table, d->made, d->nmade,
-	    d->active, d->ids, d->pos, d->slot, d->first, d->row,
-	    d->plan.unit, d->plan.run };
-	struct layer *l;
-	size_t i;
-
-	(void)GPU(StreamSynchronize)(sqc.stream);
-	for (i = 0; d->layer != NULL && i < d->s.layers; i++) {
-		l = &d->layer[i];
-		lin_free(&l->qkv);
-		lin_free(&l->o);
-		lin_free(&l->gu);
-		lin_free(&l->down);
-		(void)GPU(Free)(l->attn_norm);
-		(void)GPU(Free)(l->ffn_norm);
-		(void)GPU(Free)(l->k);
-		(void)GPU(Free)(l->v);
-	}
-	for (i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-		(void)GPU(Free)(all[i]);
-	for (i = 0; i < (size_t)d->ngraphs; i++)
-		(void)cudaGraphExecDestroy(d->graph[i].exec);
-	lin_free(&d->head);
-	dec_gemm_close(d->gemm);
-	free(d->layer);
-	free(d->host_table);
-	free(d->unused);
-	free(d->slot_pages);
-	free(d->host_made);
-	free(d);
-}
-
-static struct sq_decoder *
-dec_open(const struct sq_dec_shape *s, char *err)
-{
-	struct sq_decoder *d;
-	int bad = 0;
-	size_t i;
-
-	if ((s->head_dim != 64 && s->head_dim != 128) ||
-	    s->heads % s->kv_heads != 0 || s->heads / s->kv_heads > 8 ||
-	    s->dim % 128 != 0 || s->ffn % 128 != 0 || s->vocab % 16 != 0 ||
-	    s->slots < 1 || s->context < 1 || (s->kv == SQ_DEC_KV_INT4 &&
-	    (s->heads % 2 != 0 || s->kv_heads % 2 != 0))) {
-		snprintf(err, SQ_ERR, "decoder: not a shape that it knows");
-		return NULL;
-	}
-	if ((d = calloc(1, sizeof(*d))) == NULL ||
-	    (d->layer = calloc(s->layers, sizeof(*d->layer))) == NULL) {
-		free(d);
-		snprintf(err, SQ_ERR, "out of memory");
-		return NULL;
-	}
-	d->s = *s;
-	if ((d->gemm = dec_gemm_open(err)) == NULL) {
-		dec_close(d);
-		return NULL;
-	}
-	for (i = 0; i < s->layers; i++)
-		layer_init(d, &d->layer[i], &bad);
-	lin_init(d, &d->head, s->vocab, s->dim, 0, &bad);
-	d->embed = room(s->vocab * s->dim * 2, &bad);
-	d->norm = room(s->dim * sizeof(float), &bad);
-	activations(d, &bad);
-	cache_init(d, &bad);
-	sequences(d, &bad);
-	if (!bad)
-		return d;
-	why(err);
-	dec_close(d);
-	return NULL;
-}
-
-/* ---- weights ---- */
-
-/* Where a role's rows begin in its product. */
-static struct lin *
-place(struct sq_decoder *d, enum sq_dec_role role, size_t layer, size_t *row)
-{
-	const struct sq_dec_shape *s = &d->s;
-	struct layer *l = layer < s->layers ? &d->layer[layer] : NULL;
-
-	*row = 0;
-	switch (role) {
-	case SQ_DEC_K:
-		*row = s->heads * s->head_dim;
-		return &l->qkv;
-	case SQ_DEC_V:
-		*row = (s->heads + s->kv_heads) * s->head_dim;
-		return &l->qkv;
-	case SQ_DEC_Q:
-		return &l->qkv;
-	case SQ_DEC_O:
-		return &l->o;
-	case SQ_DEC_UP:
-		*row = s->ffn;
-		return &l->gu;
-	case SQ_DEC_GATE:
-		return &l->gu;
-	case SQ_DEC_DOWN:
-		return &l->down;
-	default:
-		return &d->head;
-	}
-}
-
-/* Gate and up in turns of eight rows, so that one block has both. */
-static void
-put_w4(struct lin *l, enum sq_dec_role role, size_t row,
-    const struct sq_weight *w)
-{
-	int turns = role == SQ_DEC_GATE || role == SQ_DEC_UP;
-
-	dec_pack_w4(sqc.stream, w->data, w->scales, w->rows, w->cols,
-	    w->group_cols, role == SQ_DEC_UP ? 8 : turns ? 0 : row, turns,
-	    l->rows, l->w4);
-}
-
-static int
-w4_fits(const struct sq_weight *w)
-{
-	return w->grid == SQ_INT4 && w->zeros == NULL && w->group_rows == 1 &&
-	    w->group_cols % 128 == 0 && w->cols % w->group_cols == 0 &&
-	    w->scale_type == SQ_F16 && w->rows % 16 == 0;
-}
-
-/* w is on the device. */
-static int
-put_weight(struct sq_decoder *d, struct sqc_call *k, enum sq_dec_role role,
-    size_t layer, const struct sq_weight *w)
-{
-	size_t row;
-	struct lin *l = place(d, role, layer, &row);
-	struct sq_mat m = { NULL, SQ_BF16, w->rows, w->cols, w->cols };
-
-	if (role == SQ_DEC_EMBED) {
-		m.p = d->embed;
-		sqc_dequantize(sqc.stream, *w, NULL, 0, m);
-		return 0;
-	}
-	if (l->w4 != NULL)
-		put_w4(l, role, row, w);
-	if (l->w16 != NULL) {
-		m.p = (char *)l->w16 + row * w->cols * 2;
-		sqc_dequantize(sqc.stream, *w, NULL, 0, m);
-		return 0;
-	}
-	if ((m.p = sqc_temp(k, w->rows * w->cols * 2)) == NULL)
-		return -1;
-	sqc_dequantize(sqc.stream, *w, NULL, 0, m);
-	dec_rows_e4m3(sqc.stream, m.p, w->rows, w->cols, (char *)l->w8 + row *
-	    w->cols, l->s8 + row);
-	return 0;
-}
-
-static int
-fits(const struct sq_decoder *d, enum sq_dec_role role, size_t layer,
-    const struct sq_weight *w)
-{
-	const struct sq_dec_shape *s = &d->s;
-	size_t q = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
-	size_t rows[] = { q, kv, kv, s->dim, s->ffn, s->ffn, s->dim, s->vocab,
-	    s->vocab };
-	size_t cols = role == SQ_DEC_O ? q : role == SQ_DEC_DOWN ? s->ffn :
-	    s->dim;
-
-	return role <= SQ_DEC_HEAD && layer < s->layers &&
-	    w->rows == rows[role] && w->cols == cols &&
-	    (s->mode != SQ_DEC_W4 || role >= SQ_DEC_EMBED || w4_fits(w));
-}
-
-static int
-dec_weight(struct sq_decoder *d, enum sq_dec_role role, size_t layer,
-    const struct sq_weight *w, char *err)
-{
-	struct sqc_call k;
-	struct sq_weight dw;
-	int r = -1;
-
-	if (!fits(d, role, layer, w)) {
-		snprintf(err, SQ_ERR, "decoder: a weight of another shape or "
-		    "grid than it runs");
-		return -1;
-	}
-	sqc_call_begin(&k);
-	dw = sqc_weight(&k, w);
-	if (!k.failed)
-		r = put_weight(d, &k, role, layer, &dw);
-	if (sqc_call_end(&k, r) < 0)
-		return why(err);
-	return sqc_ok(GPU(StreamSynchronize)(sqc.stream), "kernel") < 0 ?
-	    why(err) : 0;
-}
-
-static int
-dec_vector(struct sq_decoder *d, enum sq_dec_role role, size_t layer,
-    const float *v, char *err)
-{
-	float *to = role == SQ_DEC_NORM ? d->norm : role == SQ_DEC_ATTN_NORM ?
-	    d->layer[layer].attn_norm : d->layer[layer].ffn_norm;
-
-	return sqc_ok(GPU(Memcpy)(to, v, d->s.dim * sizeof(*v),
-	    GPU(MemcpyDefault)), "copy") < 0 ? why(err) : 0;
-}
-
-static int
-dec_angles(struct sq_decoder *d, const float *a, size_t n, char *err)
-{
-	size_t size = n * d->s.head_dim * sizeof(*a);
-
-	(void)GPU(Free)(d->angles);
-	d->angles = NULL;
-	if (sqc_ok(GPU(Malloc)((void **)&d->angles, size), "memory") < 0 ||
-	    sqc_ok(GPU(Memcpy)(d->angles, a, size, GPU(MemcpyDefault)),
-	    "copy") < 0)
-		return why(err);
-	return 0;
-}
-
-/* A random weight of a role, as dec_weight() would have been given. */
-static int
-random_weight(struct sq_decoder *d, struct sqc_call *k, enum sq_dec_role role,
-    size_t layer, uint64_t seed)
-{
-	const struct sq_dec_shape *s = &d->s;
-	size_t q = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
-	size_t rows[] = { q, kv, kv, s->dim, s->ffn, s->ffn, s->dim, s->vocab,
-	    s->vocab };
-	struct sq_weight w = { .grid = SQ_DENSE, .type = SQ_BF16,
-	    .rows = rows[role], .cols = role == SQ_DEC_O ? q :
-	    role == SQ_DEC_DOWN ? s->ffn : s->dim, .group_rows = 1,
-	    .group_cols = 128, .scale_type = SQ_F16 };
-	void *data = sqc_temp(k, w.rows * w.cols * 2), *scales;
-
-	if (data == NULL)
-		return -1;
-	w.data = data;
-	if (s->mode == SQ_DEC_W4 && role < SQ_DEC_EMBED) {
-		if ((scales = sqc_temp(k, w.rows * w.cols / 64)) == NULL)
-			return -1;
-		w.grid = SQ_INT4;
-		w.scales = scales;
-		dec_random_w4(sqc.stream, seed, w.rows, w.cols, data, scales,
-		    SPREAD);
-	} else
-		dec_random_bf16(sqc.stream, seed, w.rows * w.cols, data,
-		    SPREAD);
-	return put_weight(d, k, role, layer, &w);
-}
-
-static int
-dec_random(struct sq_decoder *d, uint64_t seed, char *err)
-{
-	struct sqc_call k;
-	size_t i, role;
-	int r = 0;
-
-	for (i = 0; i < d->s.layers && r == 0; i++)
-		for (role = SQ_DEC_Q; role <= SQ_DEC_HEAD && r == 0; role++) {
-			if (role >= SQ_DEC_EMBED && i > 0)
-				continue;
-			sqc_call_begin(&k);
-			r = sqc_call_end(&k, random_weight(d, &k,
-			    (enum sq_dec_role)role, i, seed + (i * 16 +
-			    role) * 1000003));
-		}
-	for (i = 0; i < d->s.layers; i++) {
-		dec_ones(sqc.stream, d->layer[i].attn_norm, d->s.dim);
-		dec_ones(sqc.stream, d->layer[i].ffn_norm, d->s.dim);
-	}
-	dec_ones(sqc.stream, d->norm, d->s.dim);
-	if (r < 0 || sqc_ok(GPU(StreamSynchronize)(sqc.stream), "kernel") < 0)
-		return why(err);
-	return 0;
-}
 
 /* ---- a step ---- */
 
 static enum dec_format
-format_of(const struct lin *l)
+format_of(const struct dec_lin *l)
 {
 	return l->w4 != NULL ? DEC_W4 : l->w8 != NULL ? DEC_FP8 : DEC_DENSE;
 }
 
 static int
-knows(const struct lin *l, size_t n)
+knows(const struct dec_lin *l, size_t n)
 {
 	return dec_few_knows(format_of(l), l->rows, l->cols, n);
 }
@@ -551,7 +30,7 @@ knows(const struct lin *l, size_t n)
 static int
 are_few(const struct sq_decoder *d, size_t n)
 {
-	const struct layer *l = &d->layer[0];
+	const struct dec_layer *l = &d->layer[0];
 
 	return knows(&l->qkv, n) && knows(&l->o, n) && knows(&l->gu, n) &&
 	    knows(&l->down, n);
@@ -561,8 +40,8 @@ are_few(const struct sq_decoder *d, size_t n)
 static int
 are_mid(const struct sq_decoder *d, size_t n)
 {
-	const struct layer *l = &d->layer[0];
-	const struct lin *all[] = { &l->qkv, &l->o, &l->gu, &l->down };
+	const struct dec_layer *l = &d->layer[0];
+	const struct dec_lin *all[] = { &l->qkv, &l->o, &l->gu, &l->down };
 	int i;
 
 	for (i = 0; i < 4; i++)
@@ -587,7 +66,7 @@ x_of(const struct sq_decoder *d, void *p, enum dec_form f, size_t n)
 }
 
 static int
-product(struct sq_decoder *d, const struct lin *l, struct dec_x x, size_t n,
+product(struct sq_decoder *d, const struct dec_lin *l, struct dec_x x, size_t n,
     void *y, int f32)
 {
 	int bare = x.form != DEC_E4M3 || n <= DEC_BARE;
@@ -603,11 +82,12 @@ product(struct sq_decoder *d, const struct lin *l, struct dec_x x, size_t n,
 
 /* What it left at y. */
 static struct dec_y
-made_of(const struct lin *l, struct dec_x x, size_t n, const void *y)
+made_of(const struct dec_lin *l, struct dec_x x, size_t n, const void *y)
 {
 	if (x.form == DEC_PANELS)
 		return (struct dec_y){ .p = y,
-		    .shares = dec_mid_shares(l->rows, l->cols), .tiles = (uint32_t)(l->rows / DEC_PIECE),
+		    .shares = dec_mid_shares(l->rows, l->cols),
+		    .tiles = (uint32_t)(l->rows / DEC_PIECE),
 		    .chunks = (uint32_t)(l->cols / 128), .pad = x.pad };
 	if (x.form != DEC_E4M3 || n > DEC_BARE)
 		return (struct dec_y){ .p = y };
@@ -616,7 +96,7 @@ made_of(const struct lin *l, struct dec_x x, size_t n, const void *y)
 
 /* Few tokens: of x, or of rmsnorm(h) when there is a norm. */
 static void
-few(struct sq_decoder *d, const struct lin *l, const void *x, float *h,
+few(struct sq_decoder *d, const struct dec_lin *l, const void *x, float *h,
     const float *norm, size_t n, enum dec_end end, void *y)
 {
 	enum dec_format format = format_of(l);
@@ -644,7 +124,7 @@ splits(const struct sq_decoder *d, size_t n)
 	size_t want = 2 * (size_t)sqc.units / (n * d->s.kv_heads);
 	size_t most = d->s.context / SQ_DEC_PAGE + 1;
 
-	want = want > MOST_SPLITS ? MOST_SPLITS : want < 1 ? 1 : want;
+	want = want > DEC_SPLITS ? DEC_SPLITS : want < 1 ? 1 : want;
 	return want > most ? most : want;
 }
 
@@ -695,7 +175,7 @@ last_of(const struct sq_decoder *d, size_t i, size_t n)
 }
 
 static void
-few_block(struct sq_decoder *d, struct layer *l, struct dec_step s,
+few_block(struct sq_decoder *d, struct dec_layer *l, struct dec_step s,
     const struct prompts *p)
 {
 	few(d, &l->qkv, NULL, d->h, l->attn_norm, s.n, DEC_BF16, d->qkv);
@@ -709,7 +189,7 @@ static int
 block(struct sq_decoder *d, size_t i, struct dec_step s,
     const struct prompts *p)
 {
-	struct layer *l = &d->layer[i];
+	struct dec_layer *l = &d->layer[i];
 	enum dec_form f = form_of(d, s.n);
 	struct dec_x x = x_of(d, d->x, f, s.n), y = x_of(d, d->y, f, s.n);
 	const struct dec_y none = { .p = NULL };
@@ -806,7 +286,7 @@ one_step(struct sq_decoder *d, size_t n)
 
 /* The graph of n sequences.  The library picks its kernels in a step that is
  * run outside of the capture, on slots that are nobody's. */
-static struct graph *
+static struct dec_graph *
 graph_of(struct sq_decoder *d, size_t n)
 {
 	cudaGraph_t g;
@@ -865,7 +345,7 @@ dec_decode(struct sq_decoder *d, const uint32_t *slot, size_t n, size_t steps,
     char *err)
 {
 	size_t all = bucket(n), i;
-	struct graph *g;
+	struct dec_graph *g;
 
 	all = all > d->s.slots ? n : all;
 	if (n == 0 || n > d->s.slots || all > 1024) {
@@ -874,10 +354,10 @@ dec_decode(struct sq_decoder *d, const uint32_t *slot, size_t n, size_t steps,
 	}
 	if (set_active(d, slot, 0, all) < 0 ||
 	    (g = graph_of(d, all)) == NULL || set_active(d, slot, n, all) < 0)
-		return why(err);
+		return dec_why(err);
 	for (i = 0; i < steps; i++)
 		if (sqc_ok(cudaGraphLaunch(g->exec, sqc.stream), "step") < 0)
-			return why(err);
+			return dec_why(err);
 	for (i = 0; i < n; i++)
 		d->host_made[slot[i]] += steps;
 	return 0;
@@ -1018,7 +498,7 @@ dec_prefill(struct sq_decoder *d, const struct sq_dec_prompt *p, size_t n,
 	k.first = k.to + n;
 	pack_prompts(&k, p, n);
 	r = push_pack(d, &k, p, n) < 0 || run_prompts(d, &k, n) < 0 ||
-	    sqc_ok(GPU(GetLastError)(), "kernel") < 0 ? why(err) : 0;
+	    sqc_ok(GPU(GetLastError)(), "kernel") < 0 ? dec_why(err) : 0;
 	free(mem);
 	return r;
 }
@@ -1035,7 +515,7 @@ dec_made(struct sq_decoder *d, size_t slot, uint32_t *ids, size_t most,
 	if (sqc_ok(GPU(MemcpyAsync)(ids, d->made + slot * d->s.context, n * 4,
 	    GPU(MemcpyDefault), sqc.stream), "copy") < 0 ||
 	    sqc_ok(GPU(StreamSynchronize)(sqc.stream), "kernel") < 0)
-		return why(err);
+		return dec_why(err);
 	return (long)n;
 }
 
@@ -1060,7 +540,7 @@ dec_sync(struct sq_decoder *d, char *err)
 {
 	(void)d;
 	return sqc_ok(GPU(StreamSynchronize)(sqc.stream), "kernel") < 0 ?
-	    why(err) : 0;
+	    dec_why(err) : 0;
 }
 
 /* The management library comes with the driver; it has no header here. */

@@ -13,6 +13,9 @@
 const struct sq_dec_load sq_dec_loads[] = {
 	{ "b1-1024", 1, 1024, 129, 0 },
 	{ "b1-8192", 1, 8192, 65, 0 },
+	{ "b1-32768", 1, 32768, 129, 0 },
+	{ "b1-65536", 1, 65536, 129, 0 },
+	{ "b1-130000", 1, 130000, 129, 0 },
 	{ "decode-b16", 16, 1000, 129, 1 },
 	{ "decode-b64", 64, 1000, 129, 1 },
 	{ "decode-b256", 256, 1000, 129, 1 },
@@ -290,7 +293,7 @@ sq_bench_decoder_run(struct sq_bench_decoder *b, const struct sq_dec_load *l,
 		ids[i] = (uint32_t)(sq_rng_uniform(&rng) *
 		    (double)(b->shape.vocab - 1));
 	times = times > TIMES ? TIMES : times;
-	*r = (struct sq_dec_result){ NAN, NAN, NAN, NAN, 1 };
+	*r = (struct sq_dec_result){ NAN, NAN, NAN, NAN, NAN, 1 };
 	if (l->requests > 1) {
 		/* once to let the library pick its kernels, where that
 		 * would show */
@@ -306,6 +309,7 @@ sq_bench_decoder_run(struct sq_bench_decoder *b, const struct sq_dec_load *l,
 		if (bad == 0) {
 			r->ttft = median(ttft, times);
 			r->tpot = median(tpot, times);
+			r->spread = (tpot[times - 1] - tpot[0]) / r->tpot;
 		}
 	}
 	free(ids);

@@ -23,6 +23,7 @@ extern const struct sq_dec_load sq_dec_loads[];
 
 struct sq_dec_result {
 	double ttft, tpot;		/* seconds, of one request alone */
+	double spread;			/* of tpot: (most - least) / median */
 	double out_rate;		/* tokens made a second, of many */
 	double joule;			/* for a token made; NaN: unknown */
 	size_t at_once;			/* sequences in the cache, at most */
