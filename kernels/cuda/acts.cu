@@ -33,7 +33,7 @@ quantize_act(struct sq_mat x, int fp8, float scale, struct sq_qmat q)
 		f = s == 0 ? 0 : __fdiv_rn(v[j], s);
 		u[j] = s == 0 ? 0 : fp8 ? __nv_cvt_float_to_fp8(f,
 		    __NV_SATFINITE, __NV_E4M3) : (uint8_t)(int8_t)
-		    __float2int_rn(fminf(fmaxf(f, -127), 127));
+		    __float2int_rn(fminf(fmaxf(f, -128), 127));
 	}
 }
 

@@ -129,6 +129,7 @@ parts_of(const struct dec_step &d, const struct dec_plan &plan,
 }
 
 #define AT_ONCE		8
+#define MERGE_THREADS	512
 
 /* Elements r .. r + 3 of a head: AT_ONCE parts are read at a time. */
 static __device__ float4
@@ -201,7 +202,7 @@ merge(struct dec_step d, const float *sums, unsigned splits,
 }
 
 /* A block for a token: all of its heads, so that a scale for it is at hand. */
-static __global__ void
+static __global__ void __launch_bounds__(MERGE_THREADS)
 merge_e4m3(struct dec_step d, const float *sums, unsigned splits,
     struct dec_plan plan, struct dec_x x)
 {
@@ -248,7 +249,7 @@ dec_merge(gpu_stream s, struct dec_step d, const float *sums, size_t splits,
 		launch(merge, dim3(d.n, (unsigned)(n + 511) / 512), 128, 0, s,
 		    d, sums, (unsigned)splits, plan, x);
 	else
-		launch(merge_e4m3, dim3(d.n), (int)(n >= 4096 ? 1024 : (n / 4 +
-		    31) / 32 * 32), n * sizeof(float), s, d, sums,
-		    (unsigned)splits, plan, x);
+		launch(merge_e4m3, dim3(d.n), (int)(n / 4 >= MERGE_THREADS ?
+		    MERGE_THREADS : (n / 4 + 31) / 32 * 32), n * sizeof(float),
+		    s, d, sums, (unsigned)splits, plan, x);
 }

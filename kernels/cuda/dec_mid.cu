@@ -40,9 +40,10 @@ struct bars {
 	uint64_t full[9], empty[9];
 };
 
-/* What a block has: chunks from .. to - 1 of all. */
-struct range {
-	uint32_t from, to, chunks;
+/* What a lane asks for next: its part of a chunk, `left' chunks more. */
+struct asking {
+	const uint8_t *codes, *scales;
+	uint32_t chunk, chunks, left;
 };
 
 static __device__ void
@@ -52,34 +53,35 @@ copy16(uint32_t to, const void *from)
 	    "l"(from) : "memory");
 }
 
-/* The lane's codes and scales of a chunk, if it is one of the block's. */
 static __device__ void
-ask(const struct dec_mid &m, const struct range &r, uint32_t at, uint32_t to)
+ask(struct asking &a, uint32_t to)
 {
 	uint32_t lane = threadIdx.x % 32;
-	size_t unit = (size_t)(at / r.chunks * WARPS + threadIdx.x / 32) *
-	    r.chunks + at % r.chunks;
-	const uint8_t *w = (const uint8_t *)m.w + unit * 1024 + lane * 16;
 
-	if (at < r.to) {
-		copy16(to + lane * 16, w);
-		copy16(to + 512 + lane * 16, w + 512);
+	if (a.left > 0) {
+		a.left--;
+		copy16(to + lane * 16, a.codes);
+		copy16(to + 512 + lane * 16, a.codes + 512);
 		asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::
-		    "r"(to + 1024 + lane * 4), "l"((const uint8_t *)m.w +
-		    (size_t)m.rows * (m.cols / 2) + unit * 32 + lane / 4 * 4) :
-		    "memory");
+		    "r"(to + 1024 + lane * 4), "l"(a.scales) : "memory");
+		a.codes += 1024;
+		a.scales += 32;
+		if (++a.chunk == a.chunks) {
+			a.chunk = 0;
+			a.codes += (size_t)(WARPS - 1) * a.chunks * 1024;
+			a.scales += (size_t)(WARPS - 1) * a.chunks * 32;
+		}
 	}
 	asm volatile("cp.async.commit_group;" ::: "memory");
 }
 
 template <int N>
 static __device__ void
-ask_tokens(const struct dec_mid &m, const struct range &r, uint32_t at,
-    uint32_t to, uint32_t bar)
+ask_tokens(const struct dec_mid &m, uint32_t chunk, uint32_t to, uint32_t bar)
 {
 	bar_expect(bar, mid<N>::TOKENS);
-	bulk(to, (const uint8_t *)m.x + (size_t)(at % r.chunks) *
-	    mid<N>::TOKENS, mid<N>::TOKENS, bar);
+	bulk(to, (const uint8_t *)m.x + (size_t)chunk * mid<N>::TOKENS,
+	    mid<N>::TOKENS, bar);
 }
 
 static __device__ uint4
@@ -116,6 +118,7 @@ template <int N>
 static __device__ void
 times(float (&part)[N / 2], const uint4 &lo, const uint4 &hi, uint32_t tokens)
 {
+	uint64_t b = operand_by_rows(tokens);
 	uint32_t a[2][8];
 	int j, k;
 
@@ -127,9 +130,8 @@ times(float (&part)[N / 2], const uint4 &lo, const uint4 &hi, uint32_t tokens)
 		wg_begin();
 #pragma unroll
 		for (k = 0; k < 2; k++)
-			wg_times_rows(part, a[j & 1] + 4 * k,
-			    operand_by_rows(tokens + j / 2 * N * 128 +
-			    (2 * (j % 2) + k) * 32), j + k > 0);
+			wg_times_rows(part, a[j & 1] + 4 * k, b + (j / 2 *
+			    N * 128 + (2 * (j % 2) + k) * 32) / 16, j + k > 0);
 		wg_commit();
 	}
 	wg_wait<0>();
@@ -163,14 +165,18 @@ products(struct dec_mid m)
 	typedef struct mid<N> M;
 	extern __shared__ uint8_t shared[];
 	__shared__ struct bars b;
-	uint32_t all = m.rows / ROWS * (m.cols / 128), i, at, late;
-	struct range r = { all * blockIdx.x / gridDim.x, all *
-	    (blockIdx.x + 1) / gridDim.x, m.cols / 128 };
-	uint32_t tokens = (shared_at(shared) + 1023) & ~1023u;
+	uint32_t chunks = m.cols / 128, all = m.rows / ROWS * chunks, i, k;
+	uint32_t from = all * blockIdx.x / gridDim.x;
+	uint32_t n = all * (blockIdx.x + 1) / gridDim.x - from;
+	uint32_t tile = from / chunks, chunk = from % chunks, next = chunk;
+	uint32_t tokens = (shared_at(shared) + 1023) & ~1023u, asked;
 	uint32_t w = threadIdx.x / 32, lane = threadIdx.x % 32;
 	uint32_t units = tokens + M::STAGES * M::TOKENS + w * M::STAGES *
-	    UNIT, stage = 0, parity = 0, pair, chunk = r.from % r.chunks;
-	uint32_t tile = r.from / r.chunks, unit;
+	    UNIT, stage = 0, parity = 0, pair, unit;
+	size_t first = (size_t)(tile * WARPS + w) * chunks + chunk;
+	struct asking a = { (const uint8_t *)m.w + first * 1024 + lane * 16,
+	    (const uint8_t *)m.w + (size_t)m.rows * (m.cols / 2) + first *
+	    32 + lane / 4 * 4, chunk, chunks, n };
 	float sum[N / 2], part[N / 2], lo, hi;
 
 	if (threadIdx.x == 0) {
@@ -183,24 +189,27 @@ products(struct dec_mid m)
 	__syncthreads();
 	let_next_start();
 	for (i = 0; i < M::STAGES; i++)
-		ask(m, r, r.from + i, units + i * UNIT);
+		ask(a, units + i * UNIT);
 	wait_for_others();
-	if (threadIdx.x == 0)
-		for (i = 0; i < M::STAGES && r.from + i < r.to; i++)
-			ask_tokens<N>(m, r, r.from + i, tokens + i *
-			    M::TOKENS, shared_at(&b.full[i]));
+	for (asked = 0; threadIdx.x == 0 && asked < M::STAGES && asked < n;
+	    asked++) {
+		ask_tokens<N>(m, next, tokens + asked * M::TOKENS,
+		    shared_at(&b.full[asked]));
+		next = next + 1 == chunks ? 0 : next + 1;
+	}
 #pragma unroll
 	for (i = 0; i < N / 2; i++)
 		sum[i] = part[i] = 0;
-	for (at = r.from; at < r.to; at++) {
+	for (k = 0; k < n; k++) {
 		/* tokens for the place of the chunk before the last */
-		late = at - 2 + M::STAGES;
-		if (threadIdx.x == 0 && at >= r.from + 2 && late < r.to) {
-			i = (stage + M::STAGES - 2) % M::STAGES;
-			bar_wait(shared_at(&b.empty[i]), (at - 2 - r.from) /
-			    M::STAGES & 1);
-			ask_tokens<N>(m, r, late, tokens + i * M::TOKENS,
+		if (threadIdx.x == 0 && k >= 2 && asked < n) {
+			i = stage < 2 ? stage + M::STAGES - 2 : stage - 2;
+			bar_wait(shared_at(&b.empty[i]), stage < 2 ? parity ^
+			    1 : parity);
+			ask_tokens<N>(m, next, tokens + i * M::TOKENS,
 			    shared_at(&b.full[i]));
+			next = next + 1 == chunks ? 0 : next + 1;
+			asked++;
 		}
 		unit = units + stage * UNIT;
 		asm volatile("cp.async.wait_group %0;" :: "n"(M::STAGES - 1) :
@@ -210,7 +219,7 @@ products(struct dec_mid m)
 		uint4 cl = near_at(unit + lane * 16);
 		uint4 ch = near_at(unit + 512 + lane * 16);
 
-		ask(m, r, at + M::STAGES, unit);
+		ask(a, unit);
 		bar_wait(shared_at(&b.full[stage]), parity);
 		times<N>(part, cl, ch, tokens + stage * M::TOKENS);
 #pragma unroll
@@ -227,7 +236,7 @@ products(struct dec_mid m)
 			stage = 0;
 			parity ^= 1;
 		}
-		if (++chunk < r.chunks && at + 1 < r.to)
+		if (++chunk < chunks && k + 1 < n)
 			continue;
 		put_piece<N>(sum, (uint32_t *)m.y + (size_t)(tile +
 		    blockIdx.x) * N * (ROWS / 2));
