@@ -229,7 +229,7 @@ dec_silu(gpu_stream s, struct dec_y gate_up, size_t n, size_t ffn,
 		    512)), 128, 0, s, gate_up, ffn, x);
 		return;
 	}
-	if (n % 2 == 0 && n >= MANY / 2 && n <= MANY) {
+	if (n % 2 == 0 && n >= MANY / 2 && n <= MANY && ffn <= 24 << 10) {
 		allow((const void *)silu<2>, 2 * ffn * sizeof(float));
 		launch(silu<2>, dim3((unsigned)n / 2), threads_for(ffn),
 		    2 * ffn * sizeof(float), s, gate_up, ffn, x);
