@@ -102,7 +102,7 @@ dec_embed(gpu_stream s, const void *table, size_t dim, const uint32_t *ids,
 	    (const uint16_t *)table, dim, ids, slot, h);
 }
 
-static __global__ void
+static __global__ void __launch_bounds__(1024)
 norm(float4 *h, struct dec_y add, const float4 *w, float eps, size_t dim,
     struct dec_x x)
 {
@@ -169,32 +169,25 @@ silu_of(float g, float u)
 	return g / (1 + __expf(-g)) * u;
 }
 
-/* ROWS rows of a block: what scales its columns is read once. */
-template <int ROWS>
-static __global__ void
+static __global__ void __launch_bounds__(1024)
 silu(struct dec_y gu, size_t ffn, struct dec_x x)
 {
 	extern __shared__ float4 v[];
 	__shared__ float part[1024 / 16];
-	size_t first = blockIdx.x * ROWS, j, n = ffn / 4;
 	float4 a, b;
-	int i;
+	size_t j;
 
 	let_next_start();
 	wait_for_others();
-#pragma unroll 4 / ROWS
-	for (j = threadIdx.x; j < n; j += blockDim.x)
-#pragma unroll
-		for (i = 0; i < ROWS; i++) {
-			a = four_of(gu, first + i, 2 * ffn, j);
-			b = four_of(gu, first + i, 2 * ffn, j + n);
-			v[i * n + j] = make_float4(silu_of(a.x, b.x),
-			    silu_of(a.y, b.y), silu_of(a.z, b.z),
-			    silu_of(a.w, b.w));
-		}
+#pragma unroll 4
+	for (j = threadIdx.x; j < ffn / 4; j += blockDim.x) {
+		a = four_of(gu, blockIdx.x, 2 * ffn, j);
+		b = four_of(gu, blockIdx.x, 2 * ffn, j + ffn / 4);
+		v[j] = make_float4(silu_of(a.x, b.x), silu_of(a.y, b.y),
+		    silu_of(a.z, b.z), silu_of(a.w, b.w));
+	}
 	__syncthreads();
-	for (i = 0; i < ROWS; i++)
-		put_row(v + i * n, ffn, first + i, x, part);
+	put_row(v, ffn, blockIdx.x, x, part);
 }
 
 /* A block for 512 columns of a row, or what is left of them, into panels. */
@@ -229,18 +222,12 @@ dec_silu(gpu_stream s, struct dec_y gate_up, size_t n, size_t ffn,
 		    512)), 128, 0, s, gate_up, ffn, x);
 		return;
 	}
-	if (n % 2 == 0 && n >= MANY / 2 && n <= MANY && ffn <= 24 << 10) {
-		allow((const void *)silu<2>, 2 * ffn * sizeof(float));
-		launch(silu<2>, dim3((unsigned)n / 2), threads_for(ffn),
-		    2 * ffn * sizeof(float), s, gate_up, ffn, x);
-		return;
-	}
-	allow((const void *)silu<1>, ffn * sizeof(float));
-	launch(silu<1>, dim3((unsigned)n), n > MANY ? 512 : threads_for(ffn),
+	allow((const void *)silu, ffn * sizeof(float));
+	launch(silu, dim3((unsigned)n), n > MANY ? 512 : threads_for(ffn),
 	    ffn * sizeof(float), s, gate_up, ffn, x);
 }
 
-static __global__ void
+static __global__ void __launch_bounds__(1024)
 form(const uint2 *in, size_t dim, struct dec_x x)
 {
 	extern __shared__ float4 v[];
