@@ -11,7 +11,8 @@
 #include "model/head_back.h"
 
 #define ROWS		128		/* of logits at a time */
-#define HELD_OUT	16		/* one sample of so many */
+#define HELD_OUT	16		/* one sample of so many, */
+#define ENOUGH		8		/* but not more of the teacher's own */
 
 struct sq_distill_work {
 	struct sq_backward t, s;	/* teacher, student: a sample each */
@@ -110,13 +111,26 @@ set_memory(struct sq_distill_work *k, char *err)
 	return 0;
 }
 
-size_t
-sq_distill_held(const struct sq_tokens *t)
+/* Of the samples that there are, those that are not learned from come first. */
+static void
+set_samples(const struct sq_distill *d, struct sq_distill_work *k)
 {
-	size_t samples = (size_t)(t->count / t->length), n;
+	size_t n = d->own != NULL ? (size_t)d->config->own :
+	    (size_t)(d->tokens->count / d->tokens->length);
 
-	n = samples / HELD_OUT;
-	return n == 0 && samples > 1 ? 1 : n;
+	k->held = n / HELD_OUT;
+	if (k->held == 0 && n > 1)
+		k->held = 1;
+	if (d->own != NULL && k->held > ENOUGH)
+		k->held = ENOUGH;
+	k->learned = n - k->held;
+}
+
+static const uint32_t *
+sample_at(const struct sq_distill *d, size_t i)
+{
+	return (d->own != NULL ? d->own : d->tokens->id) + i *
+	    d->work->length;
 }
 
 int
@@ -124,7 +138,6 @@ sq_distill_init(struct sq_distill *d, char *err)
 {
 	const struct sq_config *c = &d->student->config;
 	struct sq_distill_work *k = calloc(1, sizeof(*k));
-	size_t samples = (size_t)(d->tokens->count / d->tokens->length);
 
 	d->grad = calloc((size_t)c->layers, sizeof(*d->grad));
 	if ((d->work = k) == NULL || d->grad == NULL)
@@ -137,9 +150,7 @@ sq_distill_init(struct sq_distill *d, char *err)
 	k->layers = (size_t)c->layers;
 	k->dim = (size_t)c->dim;
 	k->vocab = (size_t)c->vocab;
-	k->held = sq_distill_held(d->tokens);
-	k->learned = d->own != NULL ? (size_t)d->config->own :
-	    samples - k->held;
+	set_samples(d, k);
 	if (set_memory(k, err) < 0 || set_map(d, k, err) < 0 ||
 	    sq_backward_init(&k->t, d->teacher, d->ctx, d->prec, 1, k->length,
 	    err) < 0 ||
@@ -415,7 +426,7 @@ judge(struct sq_distill *d, char *err)
 
 	k->kl_sum = k->nll_sum = 0;
 	for (i = 0; i < n; i++)
-		if (sample(d, d->tokens->id + i * k->length, 0, 0, err) < 0)
+		if (sample(d, sample_at(d, i), 0, 0, err) < 0)
 			return -1;
 	d->kl = k->kl_sum / tokens;
 	d->nll = k->nll_sum / tokens;
@@ -436,16 +447,15 @@ draw(const struct sq_distill *d, uint64_t n)
 {
 	struct sq_distill_work *k = d->work;
 	struct sq_rng rng = { n / k->learned + 1 };
-	size_t i, first = d->own != NULL ? 0 : k->held;
+	size_t i;
 
 	if (n / k->learned != k->epoch) {
 		k->epoch = n / k->learned;
 		for (i = 0; i < k->learned; i++)
-			k->order[i] = first + i;
+			k->order[i] = k->held + i;
 		sq_rng_shuffle(&rng, k->order, k->learned);
 	}
-	return (d->own != NULL ? d->own : d->tokens->id) +
-	    k->order[n % k->learned] * k->length;
+	return sample_at(d, k->order[n % k->learned]);
 }
 
 /* A warm-up, then half a cosine down to a tenth. */

@@ -30,7 +30,7 @@ struct sq_distill {
 	enum sq_prec prec;
 	const struct sq_tokens *tokens;
 	uint32_t *own;			/* [config->own][length], or NULL:
-					   what is learned from instead */
+					   in place of the text */
 	struct sq_progress *progress;		/* tokens */
 	const char *state_path;			/* NULL: none */
 	XXH128_hash_t key;			/* of all that counts */
@@ -47,9 +47,6 @@ struct sq_distill {
 	float *norm_grad;
 	struct sq_distill_work *work;
 };
-
-/* Samples of the text that are not learned from: the first ones. */
-size_t	 sq_distill_held(const struct sq_tokens *);
 
 /* Options are set.  The student's dense weights move into params, where they
  * are bound from then on. */

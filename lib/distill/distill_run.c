@@ -223,7 +223,6 @@ write_own(struct sq_distill_run *r)
 	char *err = r->filter->err;
 	struct sq_own own = { .teacher = d->teacher, .ctx = d->ctx,
 	    .prec = d->prec, .text = &r->tokens, .progress = d->progress,
-	    .first = sq_distill_held(&r->tokens),
 	    .memory = sq_distill_bytes(d->config, &d->teacher->config,
 	    &r->filter->inv.config, (size_t)r->tokens.length) };
 

@@ -78,16 +78,14 @@ close_work(struct work *k)
 	free(k->logits);
 }
 
-/* Somewhere in the text, but for its first samples. */
+/* Somewhere in the text. */
 static const uint32_t *
 lead_of(const struct work *k, uint64_t sample)
 {
 	const struct sq_tokens *t = k->own->text;
 	struct sq_rng rng = { sample + 1 };
-	uint64_t first = k->own->first * t->length;
-	uint64_t places = t->count - first - k->lead + 1;
 
-	return t->id + first + sq_rng_next(&rng) % places;
+	return t->id + sq_rng_next(&rng) % (t->count - k->lead + 1);
 }
 
 /* The tokens of n samples that follow those that were fed. */

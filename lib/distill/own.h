@@ -16,7 +16,6 @@ struct sq_own {
 	struct sq_ctx *ctx;
 	enum sq_prec prec;
 	const struct sq_tokens *text;
-	size_t first;			/* samples of it that are left alone */
 	uint64_t memory;		/* of keys and values, about, bytes; 0:
 					   any; samples depend on it */
 	struct sq_progress *progress;	/* tokens, or NULL */

@@ -13,8 +13,7 @@
 #include "engine/session.h"
 
 #define LENGTH	48
-#define TEXT	6			/* samples of the text, */
-#define LEFT	2			/* of which these give no leads */
+#define TEXT	6			/* samples of the text */
 #define SAMPLES	10
 #define LEAD	16
 
@@ -74,7 +73,7 @@ of_text(const uint32_t *lead)
 {
 	size_t i;
 
-	for (i = LEFT * LENGTH; i + LEAD <= TEXT * LENGTH; i++)
+	for (i = 0; i + LEAD <= TEXT * LENGTH; i++)
 		if (memcmp(text + i, lead, LEAD * sizeof(*lead)) == 0)
 			return 1;
 	return 0;
@@ -87,7 +86,7 @@ write_own(int threads, uint32_t *id)
 	const struct sq_tokens tokens = { .id = text, .count = TEXT * LENGTH,
 	    .length = LENGTH };
 	struct sq_own own = { .teacher = model, .prec = SQ_PREC_F32,
-	    .text = &tokens, .first = LEFT };
+	    .text = &tokens };
 	struct sq_ctx ctx;
 	char err[SQ_ERR];
 	uint32_t other[SAMPLES * LENGTH];
