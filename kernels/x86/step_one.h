@@ -1,7 +1,7 @@
 /*
- * One token: 64 bytes of a row at a time, see step.h.  The lanes of a row's sums
- * are, by group of 32 columns, 0000 1111 2222 3333; those of four rows become
- * one register, and of 16 rows four of them, one for each group.
+ * One token: 64 bytes of a row at a time, see step.h.  The lanes of a row's
+ * sums are, by group of 32 columns, 0000 1111 2222 3333; those of four rows
+ * become one register, and of 16 rows four of them, one for each group.
  */
 #ifndef SQ_X86_STEP_ONE_H
 #define SQ_X86_STEP_ONE_H

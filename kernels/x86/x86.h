@@ -1,7 +1,8 @@
 /*
  * The x86-64 kernels.  A file's suffix names the level and gives the file its
  * compiler flags: _avx2 (AVX2, FMA, F16C), _avx512 (F, BW, DQ, VL),
- * _avx512bf16 (those, BF16 and VNNI), _amx (those, VBMI, AMX tile, bf16 and int8).
+ * _avx512bf16 (those, BF16 and VNNI), _amx (those, VBMI, AMX tile, bf16 and
+ * int8).
  */
 #ifndef SQ_KERNELS_X86_H
 #define SQ_KERNELS_X86_H
