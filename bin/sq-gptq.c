@@ -256,7 +256,7 @@ begin_learning(struct sq_gptq_run *g)
 	g->tune.tune.batch = batch > 0 ? (size_t)batch : 4;
 	if (learn.steps == 0)
 		return;
-	learn.batch = batch > 0 ? batch : 2;
+	learn.batch = (long)g->tune.tune.batch;
 	learn.f32 = g->tune.prec == SQ_PREC_F32;
 	learn.state_path = g->state_path;
 	g->state_path = NULL;
