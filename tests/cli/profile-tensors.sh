@@ -120,7 +120,7 @@ alike a.sq b.sq $p.3.mlp.down_proj.weight
     <(sq-cat c.sq $p.3.mlp.down_proj.weight) || fail "not sequential"
 
 # A state is one of its profile: another one refuses it.
-sq-gptq -q -p w3a16 --tune 1 --tune-batch 1 --state state <seq.sq | sq-ls >list
+sq-gptq -q -p w3a16 --tune-blocks 1 --tune-batch 1 --state state <seq.sq | sq-ls >list
 [ "$(kind $p.0.mlp.up_proj.weight)" = "int3 1x128" ]
-exits 1 sq-gptq -q -p w4a16 --tune 1 --tune-batch 1 --state state -m seq.sq
+exits 1 sq-gptq -q -p w4a16 --tune-blocks 1 --tune-batch 1 --state state -m seq.sq
 says 'finished for another model, text or options'
