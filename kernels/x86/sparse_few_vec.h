@@ -50,7 +50,8 @@ arrange_few(const float *x, size_t cols, size_t padded, size_t width,
 	const size_t rows = FEW_ROWS((size_t)bits, width);
 	const size_t planes = 16 / (size_t)bits, words = VB / 2 / rows;
 	size_t col, have, i, r, w, at, unit = words * planes;
-	int16_t code[SQ_SP_WIDTH], *out;
+	_Alignas(64) int16_t code[SQ_SP_WIDTH];
+	int16_t *out;
 	int32_t sum[VL];
 	struct few_head *h = to;
 
