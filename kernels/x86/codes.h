@@ -247,6 +247,18 @@ vi_store_parts(uint8_t *p, size_t n, VI a)
 
 #endif
 
+/* 32-bit integers to 16 bits: two vectors to one, in order. */
+SQ_INLINE VI
+vi_narrow(VI a, VI b)
+{
+#if VL == 16
+	return _mm512_permutexvar_epi64(_mm512_set_epi64(7, 5, 3, 1, 6, 4, 2,
+	    0), vi_packs(a, b));
+#else
+	return _mm256_permute4x64_epi64(vi_packs(a, b), 0xd8);
+#endif
+}
+
 /*
  * Neighbours are joined in three steps, so that 8 codes lie in the low 8 b
  * bits of each 8 bytes; then those b bytes are moved together.  Writes 16

@@ -48,18 +48,6 @@ struct groups {
 #define vi_dpbusd_to(s, w, x)						\
 	__asm__("vpdpbusd %2, %1, %0" : "+v"(s) : "v"(w), "v"(x))
 
-/* 32-bit integers to 16 bits: two vectors to one, in order. */
-SQ_INLINE VI
-vi_narrow(VI a, VI b)
-{
-#if VL == 16
-	return _mm512_permutexvar_epi64(_mm512_set_epi64(7, 5, 3, 1, 6, 4, 2,
-	    0), vi_packs(a, b));
-#else
-	return _mm256_permute4x64_epi64(vi_packs(a, b), 0xd8);
-#endif
-}
-
 /* 16-bit integers to bytes likewise. */
 SQ_INLINE VI
 vi_narrow_16(VI a, VI b)
@@ -128,6 +116,20 @@ scales_repeated(const struct sq_weight *w, size_t first, size_t parts,
 			g->zero[i] = z;
 		}
 	}
+}
+
+/* The codes of a row of a part, n columns of it; those that are wanted soon are
+ * fetched. */
+static const uint8_t *
+codes_of(const struct sq_mm_part *part, size_t row, size_t n, int bits)
+{
+	const uint8_t *p = (const uint8_t *)part->w->data + row *
+	    sq_row_bytes(part->w->cols, bits) + part->col * (size_t)bits / 8;
+	size_t i;
+
+	for (i = 0; i < n * (size_t)bits / 8; i += 64)
+		_mm_prefetch((const char *)p + part->ahead + i, _MM_HINT_T0);
+	return p;
 }
 
 /* The groups of row `row', of cols columns from col; those of a later row are

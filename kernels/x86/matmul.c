@@ -7,6 +7,7 @@
 #include "base/pool.h"
 #include "kernels/quant.h"
 #include "kernels/x86/matmul.h"
+#include "kernels/x86/sizes.h"
 
 #define SCRATCH		((size_t)2 << 20)
 #define PANEL		((size_t)128 << 10)	/* of it, for the panel */
@@ -26,18 +27,6 @@ struct run {
 	size_t step;			/* weight rows of a task */
 	char *packed, *scratch;
 };
-
-static size_t
-up(size_t n, size_t unit)
-{
-	return (n + unit - 1) / unit;
-}
-
-static size_t
-least(size_t a, size_t b)
-{
-	return a < b ? a : b;
-}
 
 /* Bytes of n columns of a row. */
 static size_t

@@ -135,7 +135,7 @@ static void
 expand(const struct sq_mm_part *part, void *to)
 {
 	const struct sq_weight *w = part->w;
-	size_t n = w->cols - part->col, row, r, bits, i;
+	size_t n = w->cols - part->col, row, r, bits;
 	struct panel *p = to;
 	const uint8_t *from;
 	struct groups g;
@@ -146,11 +146,7 @@ expand(const struct sq_mm_part *part, void *to)
 	init_groups(w, &g);
 	for (r = 0; r < part->rows; r++) {
 		row = part->row + r;
-		from = (const uint8_t *)w->data + row *
-		    sq_row_bytes(w->cols, (int)bits) + part->col * bits / 8;
-		for (i = 0; i < n * bits / 8; i += 64)
-			_mm_prefetch((const char *)from + part->ahead + i,
-			    _MM_HINT_T0);
+		from = codes_of(part, row, n, (int)bits);
 		load_groups(w, row, part->col, n, &g);
 		put_row(from, g.zero, part->order->group, n, (int)bits,
 		    w->zeros == NULL, p, r);
@@ -305,7 +301,8 @@ release(void)
 const struct sq_mm_level sq_mm_byte_amx = {
 	.lanes = VL, .size = 1, .whole = BLOCK,
 	.depth = DEPTH, .block = 512, .at_once = 2, .order = order,
-	.expand = expand, .pack = pack, .tile = tile, .scaled = finish_scaled, .begin = sq_tiles_begin, .end = release
+	.expand = expand, .pack = pack, .tile = tile, .scaled = finish_scaled,
+	.begin = sq_tiles_begin, .end = release
 };
 
 /* Does u - z always fit a byte? */

@@ -145,7 +145,7 @@ static void
 expand(const struct sq_mm_part *part, void *to)
 {
 	const struct sq_weight *w = part->w;
-	size_t n = w->cols - part->col, row, r, bits, i;
+	size_t n = w->cols - part->col, row, r, bits;
 	struct panel *p = to;
 	const uint8_t *from;
 	struct groups g;
@@ -158,11 +158,7 @@ expand(const struct sq_mm_part *part, void *to)
 	init_groups(w, &g);
 	for (r = 0; r < part->rows; r++) {
 		row = part->row + r * part->apart;
-		from = (const uint8_t *)w->data + row *
-		    sq_row_bytes(w->cols, (int)bits) + part->col * bits / 8;
-		for (i = 0; i < n * bits / 8; i += 64)
-			_mm_prefetch((const char *)from + part->ahead + i,
-			    _MM_HINT_T0);
+		from = codes_of(part, row, n, (int)bits);
 		load_groups(w, row, part->col, n, &g);
 		memcpy(p->scale[r], g.scale, sizeof(p->scale[r]));
 		put_row(from, &g, n, (int)bits, p, r);

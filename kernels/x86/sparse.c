@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/pool.h"
+#include "kernels/x86/sizes.h"
 #include "kernels/x86/sparse.h"
 
 #define SCRATCH		((size_t)2 << 20)
@@ -34,12 +35,6 @@ struct run {
 	struct sq_sp_few few;
 	char *packed, *scratch;
 };
-
-static size_t
-least(size_t a, size_t b)
-{
-	return a < b ? a : b;
-}
 
 /* The order of dense columns: as they are. */
 static void

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/pool.h"
+#include "kernels/x86/sizes.h"
 #include "kernels/x86/sparse.h"
 
 #define SCRATCH		((size_t)2 << 20)
@@ -48,12 +49,6 @@ struct task {
 	uint32_t block[PANELS];		/* the next one of each panel */
 	int any[PANELS];		/* has it had one? */
 };
-
-static size_t
-least(size_t a, size_t b)
-{
-	return a < b ? a : b;
-}
 
 /* Bytes of a window of a vector of tokens. */
 static size_t

@@ -6,20 +6,9 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "kernels/x86/codes.h"
 #include "kernels/x86/sparse.h"
 #include "kernels/x86/values.h"
-
-/* Pairs of 32-bit integers as 16 bits, in order. */
-SQ_INLINE VI
-narrow(VI a, VI b)
-{
-#if VL == 16
-	return _mm512_permutexvar_epi64(_mm512_set_epi64(7, 5, 3, 1, 6, 4, 2,
-	    0), _mm512_packs_epi32(a, b));
-#else
-	return _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
-#endif
-}
 
 /* cols columns of a token as pairs of 16 bits, and their scale: the greatest
  * magnitude becomes 32767.  Not finite: NaN. */
@@ -46,7 +35,7 @@ token(const float *x, size_t have, size_t cols, VI *pairs)
 	s = s < 0x1p-126f ? 0x1p-126f : s;
 	by = vf_set1(1 / s);
 	for (i = 0; i < cols / VL; i += 2)
-		pairs[i / 2] = narrow(vi_from_f(vf_mul(v[i], by)),
+		pairs[i / 2] = vi_narrow(vi_from_f(vf_mul(v[i], by)),
 		    vi_from_f(vf_mul(v[i + 1], by)));
 	return s;
 }

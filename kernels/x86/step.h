@@ -3,9 +3,9 @@
  * in groups, for processors that have VNNI and AMX; step_amx.c.
  *
  * Tokens are rounded to 16 bits with a scale for each block of 128 columns, and
- * cut in two bytes, x = 256 hi + lo; codes of 8 bits are lo.  16 rows of the weight are done together;
- * the sums of the products of a group's columns, of hi and of lo each, are
- * exact.  Then
+ * cut in two bytes, x = 256 hi + lo; codes of 8 bits are lo.  16 rows of the
+ * weight are done together; the sums of the products of a group's columns, of
+ * hi and of lo each, are exact.  Then
  *
  *	part = scale of group 0 times its sum, + scale of group 1 times ..
  *	acc += scale of x in the block times part

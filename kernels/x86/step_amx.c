@@ -6,6 +6,7 @@
 
 #include "base/pool.h"
 #include "kernels/quant.h"
+#include "kernels/x86/sizes.h"
 #include "kernels/x86/step.h"
 #include "kernels/x86/step_amx.h"
 #include "kernels/x86/step_many.h"
@@ -45,18 +46,6 @@ struct job {
 	size_t nslices;
 	struct slice slice[THREADS];
 };
-
-static size_t
-up(size_t n, size_t unit)
-{
-	return (n + unit - 1) / unit;
-}
-
-static size_t
-least(size_t a, size_t b)
-{
-	return a < b ? a : b;
-}
 
 /* ---- the tokens ---- */
 
