@@ -75,6 +75,12 @@ sq_op_name(enum sq_op op)
 	return op_names[op];
 }
 
+int
+sq_no_kernel(char *err, enum sq_op op)
+{
+	return sq_fail(err, "no kernel for this case of '%s'", sq_op_name(op));
+}
+
 const char *const *
 sq_kern_levels(void)
 {

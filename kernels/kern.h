@@ -246,6 +246,9 @@ struct sq_kern {
 
 const char *sq_op_name(enum sq_op);
 
+/* For an operation that no kernel did: -1, and err says so. */
+int	 sq_no_kernel(char *err, enum sq_op);
+
 /* The levels that this program knows, worst first, NULL at the end. */
 const char *const *sq_kern_levels(void);
 

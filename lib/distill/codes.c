@@ -65,7 +65,7 @@ begin(struct sq_tune_weight *t, struct sq_ctx *ctx, const struct sq_weight *w,
 		like = w;
 	if (sq_dequantize(ctx, like, 0, &dense) != 0 ||
 	    sq_dequantize(ctx, w, 0, &own) != 0)
-		r = sq_fail(err, "no kernel for this case of 'dequantize'");
+		r = sq_no_kernel(err, SQ_OP_dequantize);
 	else
 		r = sq_tune_weight_init(t, ctx->pool, alike(dense.p, own.p,
 		    n) ? &dense : &own, &rule, &q, SLACK, err);

@@ -47,12 +47,6 @@ sq_distill_bytes(const struct sq_distill_config *c, const struct sq_config *t,
 
 /* ---- the beginning ---- */
 
-static int
-no_kernel(char *err, enum sq_op op)
-{
-	return sq_fail(err, "no kernel for this case of '%s'", sq_op_name(op));
-}
-
 /* Which of the teacher's layers each of the student's is held against. */
 static int
 set_map(struct sq_distill *d, struct sq_distill_work *k, char *err)
@@ -250,16 +244,16 @@ logits(struct sq_distill *d, const uint32_t *next, size_t row, size_t n,
 	    sq_forward_logits(&k->s.f, row, n, &s, err) < 0)
 		return -1;
 	if (sq_nll(d->ctx, &s, next, k->nll, NULL) != 0)
-		return no_kernel(err, SQ_OP_nll);
+		return sq_no_kernel(err, SQ_OP_nll);
 	for (i = 0; temperature != 1 && i < n * k->vocab; i++) {
 		k->tl[i] *= cold;
 		k->sl[i] *= cold;
 	}
 	if (sq_nll(d->ctx, &t, NULL, k->tlse, NULL) != 0 ||
 	    sq_nll(d->ctx, &s, NULL, k->slse, NULL) != 0)
-		return no_kernel(err, SQ_OP_nll);
+		return sq_no_kernel(err, SQ_OP_nll);
 	if (sq_kl(d->ctx, &t, &s, k->kl) != 0)
-		return no_kernel(err, SQ_OP_kl);
+		return sq_no_kernel(err, SQ_OP_kl);
 	for (i = 0; i < n; i++) {
 		k->kl_sum += (double)k->kl[i];
 		k->nll_sum += (double)k->nll[i];
@@ -283,15 +277,15 @@ logits_grad(struct sq_distill *d, const uint32_t *next, size_t n,
 	memset(k->dl, 0, n * k->vocab * sizeof(float));
 	if (sq_softmax_add(d->ctx, &s, k->slse, by, &g) != 0 ||
 	    sq_softmax_add(d->ctx, &t, k->tlse, -by, &g) != 0)
-		return no_kernel(err, SQ_OP_softmax_add);
+		return sq_no_kernel(err, SQ_OP_softmax_add);
 	if (ce == 0)
 		return 0;
 	for (i = 0; i < n * k->vocab; i++)
 		k->sl[i] *= warm;
 	if (sq_nll(d->ctx, &s, NULL, k->slse, NULL) != 0)
-		return no_kernel(err, SQ_OP_nll);
+		return sq_no_kernel(err, SQ_OP_nll);
 	if (sq_softmax_add(d->ctx, &s, k->slse, ce, &g) != 0)
-		return no_kernel(err, SQ_OP_softmax_add);
+		return sq_no_kernel(err, SQ_OP_softmax_add);
 	for (i = 0; i < n; i++)
 		k->dl[i * k->vocab + next[i]] -= ce;
 	return 0;
@@ -390,7 +384,7 @@ vary(struct sq_distill *d, const uint32_t **ids, uint64_t round, char *err)
 		if (sq_forward_logits(&k->t.f, row, n, &t, err) < 0)
 			return -1;
 		if (sq_nll(d->ctx, &t, NULL, k->tlse, NULL) != 0)
-			return no_kernel(err, SQ_OP_nll);
+			return sq_no_kernel(err, SQ_OP_nll);
 		sq_redraw(&how, d->ctx->pool, &t, k->tlse, row,
 		    k->ids + row + 1);
 	}

@@ -21,12 +21,6 @@ struct work {
 	uint32_t next[SEQS];
 };
 
-static int
-no_kernel(char *err, enum sq_op op)
-{
-	return sq_fail(err, "no kernel for this case of '%s'", sq_op_name(op));
-}
-
 /* As many side by side as the memory allows. */
 static size_t
 seqs_of(const struct sq_own *own, size_t samples)
@@ -108,7 +102,7 @@ draw(struct work *k, size_t n, size_t fed, uint64_t seed, char *err)
 	if (fed == 1 && sq_forward_logits(&k->f, 0, n, &all, err) < 0)
 		return -1;
 	if (sq_nll(k->own->ctx, &all, NULL, k->lse, NULL) != 0)
-		return no_kernel(err, SQ_OP_nll);
+		return sq_no_kernel(err, SQ_OP_nll);
 	sq_redraw(&how, k->own->ctx->pool, &all, k->lse, 0, k->next);
 	return 0;
 }

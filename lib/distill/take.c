@@ -17,8 +17,7 @@ take_linear(struct sq_distill *d, struct sq_linear *l,
 	if ((m.p = sq_params_add(&d->params, n, 1)) == NULL)
 		return sq_fail(err, "out of memory");
 	if (sq_dequantize(d->ctx, &l->w, 0, &m) != 0)
-		return sq_fail(err, "no kernel for this case of '%s'",
-		    sq_op_name(SQ_OP_dequantize));
+		return sq_no_kernel(err, SQ_OP_dequantize);
 	l->w.type = SQ_F32;
 	l->w.data = m.p;
 	g->w = (float *)m.p + n;

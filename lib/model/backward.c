@@ -213,12 +213,6 @@ mat(float *p, size_t rows, size_t cols)
 	return (struct sq_mat){ p, SQ_F32, rows, cols, cols };
 }
 
-static int
-no_kernel(char *err, enum sq_op op)
-{
-	return sq_fail(err, "no kernel for this case of '%s'", sq_op_name(op));
-}
-
 /* The type of what takes the place of a weight. */
 static enum sq_dtype
 turned_type(const struct sq_backward *b)
@@ -240,7 +234,7 @@ turn(struct sq_backward *b, const struct sq_mat *x, float *to,
 	struct sq_mat y = { to, type, x->cols, x->rows, x->rows };
 
 	return sq_transpose(b->f.ctx, x, &y) == 0 ? 0 :
-	    no_kernel(err, SQ_OP_transpose);
+	    sq_no_kernel(err, SQ_OP_transpose);
 }
 
 /* g += dy^T x */
@@ -261,9 +255,9 @@ weight_grad(struct sq_backward *b, const struct sq_mat *x,
 	if (turn(b, dy, b->turned[1], SQ_F32, err) < 0)
 		return -1;
 	if (sq_matmul(b->f.ctx, &w, &dyt, b->f.prec, &part) != 0)
-		return no_kernel(err, SQ_OP_matmul);
+		return sq_no_kernel(err, SQ_OP_matmul);
 	return sq_add(b->f.ctx, &part, &sum) == 0 ? 0 :
-	    no_kernel(err, SQ_OP_add);
+	    sq_no_kernel(err, SQ_OP_add);
 }
 
 /* dx = dy W */
@@ -278,11 +272,11 @@ input_grad(struct sq_backward *b, const struct sq_weight *w,
 	if (w->grid == SQ_DENSE && w->type == SQ_F32)
 		d.p = (void *)(uintptr_t)w->data;
 	else if (sq_dequantize(b->f.ctx, w, 0, &d) != 0)
-		return no_kernel(err, SQ_OP_dequantize);
+		return sq_no_kernel(err, SQ_OP_dequantize);
 	if (turn(b, &d, b->weight[1], type, err) < 0)
 		return -1;
 	return sq_matmul(b->f.ctx, &t, dy, b->f.prec, dx) == 0 ? 0 :
-	    no_kernel(err, SQ_OP_matmul);
+	    sq_no_kernel(err, SQ_OP_matmul);
 }
 
 /* Weights and activations that fit the buffers: a block's always do. */
@@ -303,7 +297,7 @@ sq_backward_linear(struct sq_backward *b, const struct sq_linear *l,
 		return sq_fail(err, "a layer of %zu by %zu is too large for "
 		    "the backward pass", l->w.rows, l->w.cols);
 	if (g->bias != NULL && sq_sum_rows(b->f.ctx, dy, g->bias) != 0)
-		return no_kernel(err, SQ_OP_sum_rows);
+		return sq_no_kernel(err, SQ_OP_sum_rows);
 	if (g->w != NULL && weight_grad(b, x, dy, g->w, err) < 0)
 		return -1;
 	return dx == NULL ? 0 : input_grad(b, &l->w, dy, dx, err);
@@ -320,7 +314,7 @@ linear_more(struct sq_backward *b, const struct sq_linear *l,
 		return -1;
 	if (dx == NULL || sq_add(b->f.ctx, spare, dx) == 0)
 		return 0;
-	return no_kernel(err, SQ_OP_add);
+	return sq_no_kernel(err, SQ_OP_add);
 }
 
 /* The gradient d of a norm's output becomes that of its input, x; out holds
@@ -331,7 +325,7 @@ norm_back(struct sq_backward *b, const struct sq_mat *x, const float *weight,
 {
 	return sq_rmsnorm_backward(b->f.ctx, x, weight,
 	    (float)b->f.model->config.eps, d, out, g) == 0 ? 0 :
-	    no_kernel(err, SQ_OP_rmsnorm_backward);
+	    sq_no_kernel(err, SQ_OP_rmsnorm_backward);
 }
 
 static int
@@ -353,7 +347,7 @@ ffn_back(struct sq_backward *b, size_t layer, const struct sq_mat *dx,
 	if (sq_backward_linear(b, &l->down, &act, dx, &d, &g->down, err) < 0)
 		return -1;
 	if (sq_silu_mul_backward(b->f.ctx, &gate, &up, &d, &gate, &up) != 0)
-		return no_kernel(err, SQ_OP_silu_mul_backward);
+		return sq_no_kernel(err, SQ_OP_silu_mul_backward);
 	if (sq_backward_linear(b, &l->gate, &h, &gate, &dh, &g->gate,
 	    err) < 0 ||
 	    linear_more(b, &l->up, &h, &up, &dh, &spare, &g->up, err) < 0 ||
@@ -361,7 +355,7 @@ ffn_back(struct sq_backward *b, size_t layer, const struct sq_mat *dx,
 	    err) < 0)
 		return -1;
 	return sq_add(b->f.ctx, &spare, dx) == 0 ? 0 :
-	    no_kernel(err, SQ_OP_add);
+	    sq_no_kernel(err, SQ_OP_add);
 }
 
 /* From the gradient d of a query or key after the rotary embedding to that
@@ -378,7 +372,7 @@ rotate_back(struct sq_backward *b, const struct sq_mat *d, float *raw,
 
 	*out = d;
 	if (sq_rope(b->f.ctx, b->angles, b->f.pos, dim, d) != 0)
-		return no_kernel(err, SQ_OP_rope);
+		return sq_no_kernel(err, SQ_OP_rope);
 	if (weight == NULL)
 		return 0;
 	*out = spare;
@@ -406,7 +400,7 @@ attend_back(struct sq_backward *b, size_t layer, struct sq_attn_grad *g,
 	g->dv = mat(b->kv[1], rows, nkv);
 	return sq_attention_backward(b->f.ctx, &a, (size_t)c->kv_heads,
 	    b->length, g) == 0 ? 0 :
-	    no_kernel(err, SQ_OP_attention_backward);
+	    sq_no_kernel(err, SQ_OP_attention_backward);
 }
 
 static int
@@ -444,7 +438,7 @@ attention_back(struct sq_backward *b, size_t layer, const struct sq_mat *dx,
 	    err) < 0)
 		return -1;
 	return sq_add(b->f.ctx, &spare, dx) == 0 ? 0 :
-	    no_kernel(err, SQ_OP_add);
+	    sq_no_kernel(err, SQ_OP_add);
 }
 
 int

@@ -4,12 +4,6 @@
 
 #include "model/head_back.h"
 
-static int
-no_kernel(char *err, enum sq_op op)
-{
-	return sq_fail(err, "no kernel for this case of '%s'", sq_op_name(op));
-}
-
 static enum sq_dtype
 turned_type(enum sq_prec prec)
 {
@@ -32,9 +26,9 @@ sq_head_back_init(struct sq_head_back *h, const struct sq_model *m,
 	if (f.p == NULL || t.p == NULL)
 		r = sq_fail(err, "out of memory");
 	else if (sq_dequantize(ctx, w, 0, &f) != 0)
-		r = no_kernel(err, SQ_OP_dequantize);
+		r = sq_no_kernel(err, SQ_OP_dequantize);
 	else if (sq_transpose(ctx, &f, &t) != 0)
-		r = no_kernel(err, SQ_OP_transpose);
+		r = sq_no_kernel(err, SQ_OP_transpose);
 	free(f.p);
 	return r;
 }
@@ -57,8 +51,8 @@ sq_head_back_rows(const struct sq_head_back *h, const struct sq_model *m,
 	    .data = h->turned };
 
 	if (sq_matmul(h->ctx, &w, dl, h->prec, spare) != 0)
-		return no_kernel(err, SQ_OP_matmul);
+		return sq_no_kernel(err, SQ_OP_matmul);
 	return sq_rmsnorm_backward(h->ctx, x, m->norm, (float)m->config.eps,
 	    spare, dx, norm_grad) == 0 ? 0 :
-	    no_kernel(err, SQ_OP_rmsnorm_backward);
+	    sq_no_kernel(err, SQ_OP_rmsnorm_backward);
 }

@@ -356,7 +356,7 @@ with_values(struct sq_tune_run *r, struct sq_tune_tensor *h,
 	if ((m.p = malloc(m.rows * m.cols * sizeof(float))) == NULL)
 		return sq_fail(err, "tensor '%s': out of memory", h->t.name);
 	bad = sq_dequantize(r->layer->ctx, &w, 0, &m) != 0 ?
-	    sq_fail(err, "no kernel for this case of 'dequantize'") :
+	    sq_no_kernel(err, SQ_OP_dequantize) :
 	    fn(r, h, &m, err);
 	free(m.p);
 	return bad;
