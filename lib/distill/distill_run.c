@@ -112,8 +112,8 @@ set_key(struct sq_distill_run *r)
 
 	if (x == NULL)
 		return;
-	snprintf(text, sizeof(text), "%d %ju %ju %ju %g %g %g %g %g %d %g %g %g %g %ju "
-	    "%d %s %s",
+	snprintf(text, sizeof(text), "%d %ju %ju %ju %g %g %g %g %g %d %g %g "
+	    "%g %g %ju %d %s %s",
 	    (int)c->preset, (uintmax_t)c->steps, (uintmax_t)c->batch,
 	    (uintmax_t)c->warmup, c->lr, c->weight_decay, c->temperature,
 	    c->ce, c->hidden, (int)c->train, c->place, c->scale, c->norm,
@@ -157,7 +157,7 @@ vector(const struct sq_layer *l, enum sq_role role)
 	    l->k_norm : NULL;
 }
 
-/* Whether what was learned with codes is better; without, it is always taken. */
+/* Whether what was learned with codes is better; without, it is taken. */
 static int
 better(const struct sq_distill *d)
 {
@@ -228,7 +228,7 @@ write_own(struct sq_distill_run *r)
 
 	if (d->config->own == 0)
 		return 0;
-	d->own = calloc((size_t)(d->config->own * r->tokens.length),
+	d->own = calloc((size_t)d->config->own, (size_t)r->tokens.length *
 	    sizeof(*d->own));
 	if (d->own == NULL)
 		return sq_fail(err, "out of memory");

@@ -57,7 +57,7 @@ run(char *const *args)
 	if (n > 0) {
 		path[n] = '\0';
 		slash = strrchr(path, '/');
-		strcpy(slash == NULL ? path : slash + 1, TOOL);
+		memcpy(slash == NULL ? path : slash + 1, TOOL, sizeof(TOOL));
 		execv(path, args);
 	}
 	execvp(TOOL, args);
