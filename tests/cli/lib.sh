@@ -173,6 +173,28 @@ program() {
 	    -ffp-contract=off -o "$1" "$root/tests/cli/$2" -lm
 }
 
+# three_bits: m.sq, the first two blocks; q.sq, the same in 3 bits, with text.
+three_bits() {
+	two_blocks two
+	sq-import two >m.sq
+	sq-calibrate -q --tokens-only --length 64 --samples 4 \
+	    -t "$root/tests/data/text/calib.txt" <m.sq |
+	    sq-rtn -q -b 3 -g 64 >q.sq
+}
+
+# ended_when PID COMMAND ...: ends a process once a command succeeds.
+ended_when() {
+	local pid=$1
+
+	shift
+	until "$@"; do
+		kill -0 "$pid" 2>/dev/null || break
+		sleep .05
+	done
+	kill -9 "$pid" 2>/dev/null || true
+	wait "$pid" 2>/dev/null || true
+}
+
 # divergence_falls FACTOR FILE: what sq-distill -v told of steps 0, 4 and 8: at
 # the last one less than FACTOR times the first.
 divergence_falls() {

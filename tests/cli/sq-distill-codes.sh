@@ -5,11 +5,7 @@
 set -eu -o pipefail
 . "$(dirname "$0")/lib.sh"
 
-two_blocks two
-sq-import two >m.sq
-sq-calibrate -q --tokens-only --length 64 --samples 4 \
-    -t "$root/tests/data/text/calib.txt" <m.sq |
-    sq-rtn -q -b 3 -g 64 >q.sq
+three_bits
 cat >c.yaml <<'Y'
 train: codes
 steps: 8
@@ -65,12 +61,7 @@ cmp <(sq-cat o.sq model.norm.weight) <(sq-cat q.sq model.norm.weight)
 	learn --state s -v <q.sq 2>&3 >/dev/null &
 	pid=$!
 } 3>log
-until [ -e s ]; do
-	kill -0 $pid 2>/dev/null || break
-	sleep .05
-done
-kill -9 $pid 2>/dev/null || true
-wait $pid 2>/dev/null || true
+ended_when $pid test -e s
 learn --state s -v <q.sq 2>log | cmp - want.sq
 grep -q 'step 0 of' log && fail "it began again"
 exits 1 learn --state s --train dense -m q.sq

@@ -66,16 +66,10 @@ cmp -s o.sq want.3 && fail "a map changes nothing"
 	distill --state s -v <t.sq 2>&3 >/dev/null &
 	pid=$!
 } 3>log
-until grep -q 'step 4 of' log; do
-	kill -0 $pid 2>/dev/null || break
-	sleep .05
-done
-until [ -e s ]; do
-	kill -0 $pid 2>/dev/null || break
-	sleep .05
-done
-kill -9 $pid 2>/dev/null || true
-wait $pid 2>/dev/null || true
+begun() {
+	grep -q 'step 4 of' log && [ -e s ]
+}
+ended_when $pid begun
 distill --state s -v <t.sq 2>log | cmp - want.sq
 grep -q 'step 0 of' log && fail "it began again"
 exits 1 distill --state s --steps 13 -m t.sq

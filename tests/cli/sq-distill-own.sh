@@ -5,11 +5,7 @@
 set -eu -o pipefail
 . "$(dirname "$0")/lib.sh"
 
-two_blocks two
-sq-import two >m.sq
-sq-calibrate -q --tokens-only --length 64 --samples 4 \
-    -t "$root/tests/data/text/calib.txt" <m.sq |
-    sq-rtn -q -b 3 -g 64 >q.sq
+three_bits
 cat >c.yaml <<'Y'
 train: codes
 steps: 8
@@ -44,10 +40,5 @@ learn --steps 6 <q.sq | cmp - o.sq
 	learn --state s -v <q.sq 2>&3 >/dev/null &
 	pid=$!
 } 3>log
-until [ -e s ]; do
-	kill -0 $pid 2>/dev/null || break
-	sleep .05
-done
-kill -9 $pid 2>/dev/null || true
-wait $pid 2>/dev/null || true
+ended_when $pid test -e s
 learn --state s <q.sq | cmp - want.sq

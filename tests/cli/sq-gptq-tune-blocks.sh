@@ -84,12 +84,7 @@ exits 2 sq-gptq --tune-blocks 0 -m c.sq
 	tune --state s -v <c.sq 2>&3 >/dev/null &
 	pid=$!
 } 3>log
-until grep -q 'block 0: error' log; do
-	kill -0 $pid 2>/dev/null || break
-	sleep .05
-done
-kill -9 $pid 2>/dev/null || true
-wait $pid 2>/dev/null || true
+ended_when $pid grep -q 'block 0: error' log
 tune --state s -v <c.sq 2>log >again.sq
 cmp again.sq want.sq
 grep -q "block 0: reused from 's'" log
