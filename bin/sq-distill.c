@@ -11,11 +11,11 @@
 
 static const char usage[] =
     "[-qvz] [-j N] [-k LEVEL] [-M SIZE] [-m STUDENT] [-t TEXT] "
-    "[--batch N] [--config FILE] [--f32] [--preset response|layer|self] [--state FILE] "
-    "[--steps N] [--train dense|codes] --teacher MODEL";
+    "[--batch N] [--config FILE] [--f32] [--preset response|layer|self] "
+    "[--state FILE] [--steps N] [--train dense|codes] --teacher MODEL";
 
-enum { OPT_BATCH = SQ_OPT(0), OPT_CONFIG, OPT_F32, OPT_PRESET, OPT_STATE, OPT_STEPS,
-	OPT_TEACHER, OPT_TRAIN };
+enum { OPT_BATCH = SQ_OPT(0), OPT_CONFIG, OPT_F32, OPT_PRESET, OPT_STATE,
+	OPT_STEPS, OPT_TEACHER, OPT_TRAIN };
 
 static const struct option longopts[] = {
 	SQ_LONG,

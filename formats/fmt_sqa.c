@@ -151,7 +151,8 @@ sq_sqa_create(int fd, char *err)
 	o->sha = EVP_MD_CTX_new();
 	o->manifest = open_memstream(&o->text, &o->text_len);
 	o->piece = malloc(PIECE);
-	if (o->piece == NULL || o->a == NULL || o->sha == NULL || o->manifest == NULL ||
+	if (o->piece == NULL || o->a == NULL || o->sha == NULL ||
+	    o->manifest == NULL ||
 	    archive_write_open(o->a, o, NULL, write_bytes, NULL) != ARCHIVE_OK)
 		goto err;
 	return o;

@@ -9,7 +9,8 @@
 #include "kernels/kern.h"
 
 /* Bytes a second that all threads of the pool read together from memory, in
- * several streams from huge pages, best of several passes.  Takes half a GiB; -1 when there is none. */
+ * several streams from huge pages, best of several passes.  Takes half a GiB;
+ * -1 when there is none. */
 int	 sq_limit_read(struct sq_pool *, double *rate);
 
 /* What is multiplied: float32; bf16; integers of 16 bits, and of 8, with exact

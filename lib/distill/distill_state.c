@@ -11,8 +11,8 @@
 #define MAGIC	"sqdist3"
 
 /* In the machine's own byte order; then for each parameter its values and
- * moments, the teacher's own text, for each weight of integers what it is learned by, last the hash of
- * everything before it. */
+ * moments, the teacher's own text, for each weight of integers what it is
+ * learned by, last the hash of everything before it. */
 struct head {
 	char magic[8];
 	uint64_t step, params, codes;

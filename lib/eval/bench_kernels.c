@@ -681,7 +681,8 @@ bench_level(struct state *s, const struct sq_bench_kernels *b,
 		limit = limit_of(&cases[i], &limits);
 		r = (struct sq_bench_row){ sq_op_name(cases[i].op),
 		    kern->name, cases[i].shape, t, work(&cases[i]) / t,
-		    cases[i].limit <= CODED, work(&cases[i]) / t / limit, speedup };
+		    cases[i].limit <= CODED, work(&cases[i]) / t / limit,
+		    speedup };
 		b->row(b->arg, &r);
 	}
 	return 0;
