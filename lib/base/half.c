@@ -6,6 +6,18 @@
 
 #include "base/half.h"
 
+/* 2 to the power e, of the normal numbers: ldexp would take most of the time
+ * of a conversion. */
+static double
+power(int e)
+{
+	uint64_t u = (uint64_t)(e + 1023) << 52;
+	double d;
+
+	memcpy(&d, &u, sizeof(d));
+	return d;
+}
+
 /* A finite x, rounded to m mantissa bits with least exponent emin: the
  * result is a whole multiple of the type's step at x. */
 static double
@@ -19,7 +31,7 @@ round_to(double x, int m, int emin)
 	frexp(x, &e);			/* |x| in [2^(e-1), 2^e) */
 	if (e - 1 < emin)
 		e = emin + 1;
-	step = ldexp(1, e - 1 - m);
+	step = power(e - 1 - m);
 	return rint(x / step) * step;	/* exact: a power of two */
 }
 
@@ -35,9 +47,9 @@ encode(double r, int m, int emin)
 	frexp(a, &e);
 	e--;
 	if (e < emin)			/* subnormal */
-		return (uint32_t)ldexp(a, m - emin);
+		return (uint32_t)(a * power(m - emin));
 	return (uint32_t)(e - emin + 1) << m |
-	    (uint32_t)(ldexp(a, m - e) - ldexp(1, m));
+	    ((uint32_t)(a * power(m - e)) - (1u << m));
 }
 
 static float
@@ -46,8 +58,8 @@ decode(uint32_t bits, int m, int emin)
 	uint32_t e = bits >> m, f = bits & ((1u << m) - 1);
 
 	if (e == 0)
-		return ldexpf((float)f, emin - m);
-	return ldexpf((float)(f | 1u << m), (int)e - 1 + emin - m);
+		return (float)(f * power(emin - m));
+	return (float)((f | 1u << m) * power((int)e - 1 + emin - m));
 }
 
 uint16_t
