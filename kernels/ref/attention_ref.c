@@ -177,30 +177,59 @@ sq_kv_append_ref(struct sq_ctx *c, const struct sq_kv *kv,
 	return 0;
 }
 
-/* What a page holds. */
 static float
-page_value(const struct side *s, size_t head, size_t pos, size_t i)
+value_of_code(enum sq_page_grid grid, float scale, float least, const uint8_t *row,
+    size_t i)
+{
+	size_t bits = sq_page_bits(grid);
+
+	if (grid == SQ_PAGE_INT8)
+		return scale * (float)(int8_t)row[i];
+	if (grid == SQ_PAGE_E4M3)
+		return scale * sq_e4m3_to_f32(row[i]);
+	if (grid == SQ_PAGE_E5M2)
+		return scale * sq_e5m2_to_f32(row[i]);
+	return least + scale * (float)(row[i * bits / 8] >> i * bits % 8 &
+	    ((1 << bits) - 1));
+}
+
+static void
+plain_row(const struct side *s, const void *row, float *x)
+{
+	size_t i;
+
+	for (i = 0; i < s->kv->dim; i++)
+		x[i] = sq_value(row, s->kv->type, i);
+}
+
+/* What a page holds of a position. */
+static void
+page_row(const struct side *s, size_t head, size_t pos, float *x)
 {
 	const struct sq_kv *kv = s->kv;
 	const char *p = sq_page_at(kv, s->how, s->page, head, pos);
-	size_t token = pos % kv->page, bits = sq_page_bits(s->how->grid);
+	size_t token = pos % kv->page, i, at, last = SIZE_MAX;
+	size_t scales = sq_page_scales(kv, s->how);
 	const uint8_t *row = (const uint8_t *)p + token * sq_page_row(kv,
 	    s->how);
 	const uint16_t *scale = (const uint16_t *)(p + sq_page_scale_at(kv,
-	    s->how)) + sq_page_scale(kv, s->how, token, i);
-	float f, u;
+	    s->how));
+	float f = 0, least = 0;
 
-	if (s->how->grid == SQ_PAGE_PLAIN)
-		return sq_value(row, kv->type, i);
-	f = sq_f16_to_f32(*scale);
-	if (s->how->grid == SQ_PAGE_INT8)
-		return f * (float)(int8_t)row[i];
-	if (s->how->grid == SQ_PAGE_E4M3)
-		return f * sq_e4m3_to_f32(row[i]);
-	if (s->how->grid == SQ_PAGE_E5M2)
-		return f * sq_e5m2_to_f32(row[i]);
-	u = (float)(row[i * bits / 8] >> i * bits % 8 & ((1 << bits) - 1));
-	return sq_f16_to_f32(scale[sq_page_scales(kv, s->how)]) + f * u;
+	if (s->how->grid == SQ_PAGE_PLAIN) {
+		plain_row(s, row, x);
+		return;
+	}
+	for (i = 0; i < kv->dim; i++) {
+		at = sq_page_scale(kv, s->how, token, i);
+		if (at != last) {
+			f = sq_f16_to_f32(scale[at]);
+			if (sq_page_grouped(s->how->grid))
+				least = sq_f16_to_f32(scale[scales + at]);
+			last = at;
+		}
+		x[i] = value_of_code(s->how->grid, f, least, row, i);
+	}
 }
 
 int
@@ -210,7 +239,7 @@ sq_kv_read_ref(struct sq_ctx *c, const struct sq_kv *kv,
 {
 	const struct sq_seq *s;
 	struct side keys, values;
-	size_t t, h, i, at;
+	size_t t, h;
 
 	(void)c;
 	if (!sq_append_allows(kv, seq, nseq, k, v))
@@ -219,30 +248,28 @@ sq_kv_read_ref(struct sq_ctx *c, const struct sq_kv *kv,
 		keys = side_of(kv, s, 0);
 		values = side_of(kv, s, 1);
 		for (t = 0; t < s->n; t++)
-			for (h = 0, at = 0; h < kv->heads; h++)
-				for (i = 0; i < kv->dim; i++, at++) {
-					sq_row(k, s->row + t)[at] = page_value(
-					    &keys, h, s->pos + t, i);
-					sq_row(v, s->row + t)[at] = page_value(
-					    &values, h, s->pos + t, i);
-				}
+			for (h = 0; h < kv->heads; h++) {
+				page_row(&keys, h, s->pos + t,
+				    sq_row(k, s->row + t) + h * kv->dim);
+				page_row(&values, h, s->pos + t,
+				    sq_row(v, s->row + t) + h * kv->dim);
+			}
 	}
 	return 0;
 }
 
 /* What the token at position `by' sees at a position. */
-static float
-seen_value(const struct side *s, size_t head, size_t by, size_t pos, size_t i)
+static void
+seen_row(const struct side *s, size_t head, size_t by, size_t pos, float *x)
 {
 	const struct sq_kv *kv = s->kv;
 
 	if (pos < kv->sink)
-		return sq_value(sq_sink_at(kv, s->sink, head, pos), kv->type,
-		    i);
-	if (by - pos < kv->window)
-		return sq_value(sq_near_at(kv, s->near, head, pos), kv->type,
-		    i);
-	return page_value(s, head, pos, i);
+		plain_row(s, sq_sink_at(kv, s->sink, head, pos), x);
+	else if (by - pos < kv->window)
+		plain_row(s, sq_near_at(kv, s->near, head, pos), x);
+	else
+		page_row(s, head, pos, x);
 }
 
 /* A query, and what it looks at. */
@@ -264,38 +291,39 @@ looks(const struct look *l, size_t pos)
 }
 
 static double
-score(const struct look *l, size_t pos)
+score(const struct look *l, size_t pos, float *row)
 {
 	double s = 0;
 	size_t i;
 
+	seen_row(&l->k, l->head, l->end - 1, pos, row);
 	for (i = 0; i < l->kv->dim; i++)
-		s += (double)l->q[i] * seen_value(&l->k, l->head, l->end - 1,
-		    pos, i);
+		s += (double)l->q[i] * row[i];
 	return s * l->scale;
 }
 
-/* y, with room for dim sums. */
+/* y, with room for dim sums and a row. */
 static void
 look_at(const struct look *l, double *sums, float *y)
 {
 	const struct sq_kv *kv = l->kv;
+	float *row = (float *)(sums + kv->dim);
 	double p, s, max = -INFINITY, total = 0;
 	size_t i, pos;
 
 	for (i = 0; i < kv->dim; i++)
 		sums[i] = 0;
 	for (pos = l->start; pos < l->end; pos++)
-		if (looks(l, pos) && (s = score(l, pos)) > max)
+		if (looks(l, pos) && (s = score(l, pos, row)) > max)
 			max = s;
 	for (pos = l->start; pos < l->end; pos++) {
 		if (!looks(l, pos))
 			continue;
-		p = exp(score(l, pos) - max);
+		p = exp(score(l, pos, row) - max);
 		total += p;
+		seen_row(&l->v, l->head, l->end - 1, pos, row);
 		for (i = 0; i < kv->dim; i++)
-			sums[i] += p * seen_value(&l->v, l->head, l->end - 1,
-			    pos, i);
+			sums[i] += p * (double)row[i];
 	}
 	for (i = 0; i < kv->dim; i++)
 		y[i] = (float)(sums[i] / total);
@@ -311,7 +339,7 @@ attend(struct sq_ctx *c, const struct sq_attn *a,
 	size_t t, h;
 
 	if (!sq_attention_allows(a, kv, seq, nseq, q, y) ||
-	    kv->dim > c->work_size / sizeof(double))
+	    kv->dim > c->work_size / (2 * sizeof(double)))
 		return SQ_UNSUP;
 	for (l.seq = seq; l.seq < seq + nseq; l.seq++) {
 		l.k = side_of(kv, l.seq, 0);
