@@ -1,6 +1,7 @@
 /*
  * checkkern [-s seed] [-k level] [op ...]: every operation of every level
- * against the reference; see checkkern.h.
+ * against the reference; see checkkern.h.  checkkern -l lists the levels that
+ * this machine runs.
  */
 #include <sys/mman.h>
 
@@ -483,9 +484,21 @@ known_names(char *const list[], int n)
 }
 
 static void
+list_levels(void)
+{
+	const char *const *l;
+	char err[SQ_ERR];
+
+	for (l = sq_kern_levels(); *l != NULL; l++)
+		if (sq_kern_find(*l, err) != NULL)
+			printf("%s\n", *l);
+}
+
+static void
 usage(void)
 {
-	fprintf(stderr, "usage: checkkern [-s seed] [-k level] [op ...]\n");
+	fprintf(stderr, "usage: checkkern [-l] [-s seed] [-k level] "
+	    "[op ...]\n");
 	exit(2);
 }
 
@@ -498,9 +511,10 @@ main(int argc, char *argv[])
 	const char *level = NULL;
 	int c, i;
 
-	while ((c = getopt(argc, argv, "k:s:")) != -1)
+	while ((c = getopt(argc, argv, "k:ls:")) != -1)
 		switch (c) {
 		case 'k': level = optarg; break;
+		case 'l': list_levels(); return 0;
 		case 's': k.seed = strtoull(optarg, NULL, 0); break;
 		default: usage();
 		}
