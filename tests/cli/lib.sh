@@ -131,6 +131,13 @@ two_blocks() {
 	mv "$1/c" "$1/config.json"
 }
 
+# small_model DIR: a checkpoint of two of its blocks, and of nothing else.
+small_model() {
+	sq-calibrate -q --tokens-only --length 64 --samples 1 \
+	    -t "$root/LICENSE" -m "$model" | sq-prune -q --layers 2 |
+	    sq-pack -q -f hf -o "$1"
+}
+
 # sparse_model DIR DIM FFN LAYERS VOCAB: a checkpoint of zeros that takes no
 # room on the disk.
 sparse_model() {

@@ -89,7 +89,7 @@ tar xOf h.sqa kv_schema.json | grep -q '"dtype": "fp16"'
 
 # The same rules in sq-gptq.
 sq-calibrate -m "$model" -t "$root/LICENSE" --samples 2 --length 128 >cal.sq
-sq-gptq -p ./p.yaml --except lm_head.weight <cal.sq 2>/dev/null >gptq.sq
+sq-gptq -p ./p.yaml --sweeps 0 --except lm_head.weight <cal.sq 2>/dev/null >gptq.sq
 sq-ls gptq.sq >list
 check
 for t in "mlp.down_proj -b 8 -g 0" "self_attn.k_proj -b 3 -g 64 --asym" \
@@ -97,7 +97,7 @@ for t in "mlp.down_proj -b 8 -g 0" "self_attn.k_proj -b 3 -g 64 --asym" \
 	set -- $t
 	name=$p.0.$1.weight
 	shift
-	sq-gptq "$@" --only $name <cal.sq 2>/dev/null >flags.sq
+	sq-gptq "$@" --sweeps 0 --only $name <cal.sq 2>/dev/null >flags.sq
 	alike gptq.sq flags.sq $name
 done
 exits 1 sq-rtn -p nothing -m "$model"
@@ -110,14 +110,15 @@ exits 1 sq-rtn -p ./w.yaml -m "$model"
 says 'weighted scales are those of sq-gptq'
 
 # A profile can ask for the quantized prefix, too.
-sq-calibrate -q -m "$model" -t "$root/LICENSE" --samples 8 --length 16 >seq.sq
+small_model small
+sq-calibrate -q -m small -t "$root/LICENSE" --samples 8 --length 16 >seq.sq
 sed 's/^extensions:/&\n  sequential: true/; /overrides/,$d' p.yaml >./s.yaml
-sq-gptq -q -p ./s.yaml <seq.sq >a.sq 2>/dev/null
-sq-gptq -q -b 4 -g 64 --sequential <seq.sq >b.sq 2>/dev/null
-sq-gptq -q -b 4 -g 64 <seq.sq >c.sq 2>/dev/null
-alike a.sq b.sq $p.3.mlp.down_proj.weight
-! cmp -s <(sq-cat a.sq $p.3.mlp.down_proj.weight) \
-    <(sq-cat c.sq $p.3.mlp.down_proj.weight) || fail "not sequential"
+sq-gptq -q -p ./s.yaml --sweeps 0 <seq.sq >a.sq 2>/dev/null
+sq-gptq -q -b 4 -g 64 --sweeps 0 --sequential <seq.sq >b.sq 2>/dev/null
+sq-gptq -q -b 4 -g 64 --sweeps 0 <seq.sq >c.sq 2>/dev/null
+alike a.sq b.sq $p.1.mlp.down_proj.weight
+! cmp -s <(sq-cat a.sq $p.1.mlp.down_proj.weight) \
+    <(sq-cat c.sq $p.1.mlp.down_proj.weight) || fail "not sequential"
 
 # A state is one of its profile: another one refuses it.
 sq-gptq -q -p w3a16 --tune-blocks 1 --tune-batch 1 --state state <seq.sq | sq-ls >list

@@ -7,7 +7,8 @@ text=$root/tests/data/text/calib.txt
 calibrate() {
 	sq-calibrate -q --length 64 "$@" -t "$text"
 }
-sq-import "$model" >t.sq
+small_model small
+sq-import small >t.sq
 calibrate --samples 16 <t.sq >c.sq
 
 # No statistics; without H; of a matrix that has none.
@@ -23,7 +24,7 @@ exits 1 sq-gptq --only nothing -m c.sq
 says "--only 'nothing': no such tensor"
 
 # What is quantized already, here or before.
-sq-gptq -q <c.sq >q.sq 2>/dev/null
+sq-gptq -q --sweeps 0 <c.sq >q.sq 2>/dev/null
 exits 1 sq-gptq -m q.sq
 last_says sq-gptq "q_proj.weight': is quantized already"
 
@@ -32,13 +33,13 @@ exits 1 sq-gptq -M 32M -m c.sq
 says "tensor '.*': -M: needs at least [0-9]*M"
 
 # Few tokens are a warning with the numbers, once for each width.
-exits 0 sq-gptq --except '*down_proj*' -m c.sq
+exits 0 sq-gptq --sweeps 0 --except '*down_proj*' -m c.sq
 silent
 calibrate --samples 1 --length 16 <t.sq >few.sq
-exits 0 sq-gptq -m few.sq
+exits 0 sq-gptq --sweeps 0 -m few.sq
 grep -q "statistics of 16 tokens for [0-9]* channels" err || fail "$(cat err)"
 [ "$(wc -l <err)" -le 2 ] || fail "$(cat err)"
-exits 0 sq-gptq --damp 0 -m few.sq
+exits 0 sq-gptq --damp 0 --sweeps 0 -m few.sq
 grep -q "damping raised to [0-9.e-]* of the mean diagonal" err ||
     fail "$(cat err)"
 

@@ -6,13 +6,16 @@ set -eu -o pipefail
 
 text=$root/tests/data/text/calib.txt
 two_blocks two
+quantize() {
+	sq-gptq --sweeps 0 "$@"
+}
 tokens() {
 	sq-calibrate -q -m two --tokens-only --samples 8 -t "$text" "$@"
 }
 tokens --length 64 >t.sq
-sq-gptq --sequential <t.sq >want.sq
-sq-gptq --sequential -j 1 -v <t.sq 2>v | cmp - want.sq
-tokens --length 64 | sq-gptq --sequential -z | sq-pack -o z.sqa
+quantize --sequential <t.sq >want.sq
+quantize --sequential -j 1 -v <t.sq 2>v | cmp - want.sq
+tokens --length 64 | quantize --sequential -z | sq-pack -o z.sqa
 sq-pack -o p.sqa -m want.sq
 same z.sqa p.sqa
 [ "$(grep -c ' target at ' v)" -eq 8 ] || fail "$(cat v)"
@@ -24,17 +27,17 @@ sq-ls want.sq >list
 # With as little memory as it says, the hidden states are in a file.
 exits 1 sq-gptq --sequential -M 60M -m t.sq
 least=$(sed 's/.*at least \([0-9]*M\).*/\1/' err)
-sq-gptq --sequential -j 3 -M "$least" -m t.sq | cmp - want.sq
+quantize --sequential -j 3 -M "$least" -m t.sq | cmp - want.sq
 
 # Statistics are not needed, nor passed on; without the flag they are.
 sq-calibrate -q -m two --samples 8 --length 64 -t "$text" >c.sq
-sq-gptq --sequential <c.sq >s.sq
+quantize --sequential <c.sq >s.sq
 for part in codes scales; do
 	cmp <(sq-cat -p $part s.sq model.layers.1.mlp.down_proj.weight) \
 	    <(sq-cat -p $part want.sq model.layers.1.mlp.down_proj.weight)
 done
 sq-ls s.sq | grep '^STATS' && fail "STATS are still there"
-sq-gptq <c.sq >g.sq
+quantize <c.sq >g.sq
 for l in 0 1; do
 	if cmp -s <(sq-cat -p codes g.sq model.layers.$l.mlp.down_proj.weight) \
 	    <(sq-cat -p codes want.sq model.layers.$l.mlp.down_proj.weight); then
@@ -43,7 +46,7 @@ for l in 0 1; do
 done
 
 # Of the others nothing changes.
-sq-gptq --sequential --except '*down_proj*' --except '*.0.*' <t.sq >e.sq
+quantize --sequential --except '*down_proj*' --except '*.0.*' <t.sq >e.sq
 for t in model.layers.1.mlp.down_proj.weight model.layers.0.mlp.up_proj.weight \
     model.embed_tokens.weight model.layers.1.self_attn.q_proj.bias; do
 	sq-cat e.sq $t | cmp - <(sq-cat t.sq $t)
@@ -66,9 +69,9 @@ TMPDIR=/nowhere exits 1 sq-gptq --sequential -M "$least" -m t.sq
 grep -q 'temporary file' err || fail "$(cat err)"
 
 # A profile asks for it where it can be done, and says when it cannot.
-sq-gptq -q -p w4a16 <t.sq >profile.sq
-sq-gptq -q -p w4a16 --sequential <t.sq | cmp - profile.sq
+quantize -q -p w4a16 <t.sq >profile.sq
+quantize -q -p w4a16 --sequential <t.sq | cmp - profile.sq
 sq-calibrate -q -m two --samples 2 --length 64 -t "$text" >few.sq
-sq-gptq -p w4a16 -v <few.sq 2>v >profile.sq
+quantize -p w4a16 -v <few.sq 2>v >profile.sq
 [ "$(grep -c 'not sequential' v)" -eq 1 ] || fail "$(cat v)"
-sq-gptq -q -p w4a16 --no-sequential <few.sq | cmp - profile.sq
+quantize -q -p w4a16 --no-sequential <few.sq | cmp - profile.sq

@@ -56,7 +56,7 @@ tune -M "$least" -m c.sq | cmp - want.sq
 # With statistics weights begin as GPTQ leaves them, with less of an error, and
 # the statistics end here; without TOKENS there is nothing to learn from.
 sq-calibrate -q --f32 --length 64 --samples 8 -t "$text" <m.sq |
-    sq-gptq -q -b 3 --tune-blocks 1 -v 2>w | sq-ls - >list
+    sq-gptq -q -b 3 --sweeps 0 --tune-blocks 1 -v 2>w | sq-ls - >list
 grep '^STATS' list && fail "STATS are still there"
 awk '/block 0: error/ { e[FILENAME] = $5 + 0 }
 END { exit !(e["w"] < e["v"]) }' v w || fail "$(cat v w)"
@@ -66,7 +66,7 @@ grep -q 'no TOKENS' err
 # After --sequential: another beginning, lower once more, the same for any -j,
 # and reused.
 both() {
-	tune --sequential --state b "$@" <c.sq
+	tune --sequential --sweeps 0 --state b "$@" <c.sq
 }
 both -v -j 1 >both.sq 2>v
 [ "$(grep -c 'block .*: error' v)" -eq 2 ] || fail "$(cat v)"
@@ -75,7 +75,7 @@ tr -d , <v | awk '/block .*: error .* tuned / && $7 + 0 >= $5 + 0 { exit 1 }' ||
 cmp -s both.sq want.sq && fail "--sequential changes nothing"
 both -v -j 3 2>log | cmp - both.sq
 [ "$(grep -c 'reused from' log)" -eq 2 ] || fail "$(cat log)"
-tune --sequential -j 3 <c.sq | cmp - both.sq
+tune --sequential --sweeps 0 -j 3 <c.sq | cmp - both.sq
 exits 1 tune --only model.embed_tokens.weight -m c.sq
 exits 2 sq-gptq --tune-blocks 0 -m c.sq
 

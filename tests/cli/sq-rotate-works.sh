@@ -5,10 +5,12 @@ set -eu -o pipefail
 . "$(dirname "$0")/lib.sh"
 
 text=$root/LICENSE
+small_model small
+model=small
 sq-calibrate -q --f32 -t "$text" --length 256 --samples 4 -m "$model" >c.sq
 
 kl() {
-	sq-eval -q --csv --f32 --reference "$model" -t "$text" --tokens 512 \
+	sq-eval -q --csv --f32 --reference "$model" -t "$text" --tokens 256 \
 	    "$@" | awk -F, 'NR > 1 { print $8 }'
 }
 
@@ -38,7 +40,7 @@ sq-ls hf | awk '/norm.weight|lm_head/ && $2 != "BF16" { bad = 1 }
 END { exit bad }' || fail "types"
 
 # With H that has turned.
-sq-rotate -q <c.sq | sq-gptq -q -g 64 | sq-pack -qo q.sqa
+sq-rotate -q <c.sq | sq-gptq -q -g 64 --sweeps 0 | sq-pack -qo q.sqa
 less "$(kl q.sqa)" 0.2 "sq-gptq"
 
 # Options, threads, compression.

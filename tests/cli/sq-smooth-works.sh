@@ -31,8 +31,8 @@ equivalent() {
 	END { exit bad || n != 8 }' out || fail "$1: statistics: $(cat out)"
 }
 
-sq-smooth -q <c.sq >smooth.sq
-sq-awq -q -g 64 <c.sq >awq.sq
+sq-smooth -q --rows 128 <c.sq >smooth.sq
+sq-awq -q --rows 128 -g 64 <c.sq >awq.sq
 sq-smooth -q --data-free -b 4 -g 64 <c.sq >free.sq
 for f in smooth awq free; do
 	equivalent $f.sq 1e-6
@@ -99,17 +99,18 @@ lists keep.sq 'layers.0.mlp.up_proj.weight .*BF16'
 lists smooth.sq 'layers.0.mlp.up_proj.weight .*F32'
 
 # Threads change nothing; nor does compression.
-sq-smooth -q --rows 16 -j1 <c.sq >j1.sq
-sq-smooth -q --rows 16 -j2 <c.sq >j2.sq
+some="--rows 16 --only *.layers.1.*"
+sq-smooth -q $some -j1 <c.sq >j1.sq
+sq-smooth -q $some -j2 <c.sq >j2.sq
 same j1.sq j2.sq
-[ "$(sq-smooth -qz --rows 16 <c.sq | digest)" = "$(digest <j1.sq)" ] ||
+[ "$(sq-smooth -qz $some <c.sq | digest)" = "$(digest <j1.sq)" ] ||
     fail "-z"
 
 # What it refuses.
 sq-rtn -q --only '*.down_proj.weight' <c.sq >q.sq
 exits 1 sq-smooth -q <q.sq
 says "down_proj.weight': is quantized already"
-sq-smooth -q --except '*.down_proj.weight' <q.sq >/dev/null
+sq-smooth -q --rows 1 --except '*.down_proj.weight' <q.sq >/dev/null
 exits 1 sq-smooth -qM 32M <c.sq
 says "needs at least [0-9]*M"
 exits 2 sq-smooth --act int4 <c.sq
