@@ -46,6 +46,7 @@
 #define SQ_MM_UNIT	32	/* columns of a unit, at least; see below */
 #define SQ_MM_WIDE	128	/* and at most */
 #define SQ_MM_PANEL	32	/* rows of a panel, many tokens */
+#define SQ_MM_DEEP	1024	/* columns of it, at most */
 #define SQ_MM_STRIP	8	/* rows of one call of direct, */
 #define SQ_MM_TOKENS	4	/* tokens, and */
 #define SQ_MM_COLUMNS	2048	/* columns, at most */

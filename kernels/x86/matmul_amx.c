@@ -20,7 +20,7 @@ tile(const void *panel, const void *packed, size_t rows, size_t cols,
 	struct strip s = { .panel = panel, .x = packed };
 
 	(void)rows;
-	s.stride = sq_mm_avx512bf16.depth * sizeof(uint16_t) + 64;
+	s.stride = SQ_MM_DEEP * sizeof(uint16_t) + 64;
 	s.next = cols * LANES * sizeof(uint16_t);
 	s.steps = cols / 32;
 	all_vectors(s, nvec, sums, first);
@@ -38,6 +38,7 @@ sq_mm_amx(void)
 	struct sq_mm_level level = sq_mm_avx512bf16;
 
 	level.few = 0;
+	level.depth = SQ_MM_DEEP;
 	level.at_once = 2;
 	level.tile = tile;
 	level.begin = sq_tiles_begin;

@@ -17,7 +17,7 @@
 
 #define DEPTH	512
 #define ELEM	uint16_t
-#define STRIDE	(DEPTH + 32)		/* 64 bytes more: other cache sets */
+#define STRIDE	(SQ_MM_DEEP + 32)	/* 64 bytes more: other cache sets */
 #define PAIRS	(STRIDE / 2)
 
 #define wv_dot(w, x, sum)	_mm512_dpbf16_ps(sum, (__m512bh)(w),	\
