@@ -18,10 +18,14 @@
 #define WIDE	SQ_TILE_BYTES		/* columns of a tile */
 #define HALF	SQ_TILE_ROWS		/* rows of a panel, half of them */
 #define LEAST	SQ_MM_UNIT		/* columns of a span */
+#define DEEP	SQ_MM_COLUMNS		/* columns of a panel: all of most rows */
+#define SOON	2			/* steps that tiles are fetched ahead */
+#define PARTS	8			/* of a step: its instructions */
+#define SECOND	((size_t)DEEP * HALF)	/* bytes to the panel's second half */
 
 struct panel {
-	_Alignas(64) int8_t w[2][DEPTH / WIDE][HALF][WIDE];
-	float scale[DEPTH / LEAST][SQ_MM_PANEL];
+	_Alignas(64) int8_t w[2][DEEP / WIDE][HALF][WIDE];
+	float scale[DEEP / LEAST][SQ_MM_PANEL];
 	size_t span;
 };
 
@@ -32,10 +36,18 @@ struct span_sums {
 
 /* What waits for its scales. */
 struct late {
-	const struct span_sums *from;	/* NULL: nothing */
+	const struct span_sums *from;
 	const float *scale;
 	float *to;
-	int nv;
+	size_t rows;
+};
+
+/* Where the next step's tiles lie: w of the panel's first half, x of the first
+ * vector of tokens and, `next' bytes on, of the second. */
+struct place {
+	const int8_t *w;
+	const char *x;
+	size_t next;
 };
 
 static void
@@ -52,7 +64,7 @@ order(const struct sq_weight *w, int direct, struct sq_mm_order *o)
 static size_t
 span_of(const struct sq_weight *w)
 {
-	size_t n = DEPTH;
+	size_t n = DEEP;
 
 	while (w->group_cols < w->cols && w->group_cols % n != 0)
 		n /= 2;
@@ -105,7 +117,7 @@ static void
 put_row(const uint8_t *from, const float *zero, size_t group, size_t n,
     int bits, int even, struct panel *p, size_t r)
 {
-	uint8_t u[DEPTH + SQ_CODES_BLOCK];
+	uint8_t u[DEEP + SQ_CODES_BLOCK];
 	int8_t *to = p->w[r / HALF][0][r % HALF];
 
 	if (bits != 4 && bits != 8) {
@@ -178,59 +190,126 @@ pack(const struct sq_mm_x *x, void *packed)
 		memset(out, 0, SQ_TILE_SIZE);
 }
 
-/* f += scales of the rows times the sums. */
+/* n rows of a span's sums, from `row' of those of all halves: sums of float32
+ * += the scale of the row times them. */
 SQ_INLINE void
-add_half(const int32_t (*s)[VL], const float *scale, float *f)
+add_rows(const struct late *l, size_t row, const size_t n)
 {
-	int i;
+	const int32_t *s = l->from->s[0][0][row];
+	const float *scale = l->scale + row % SQ_MM_PANEL;
+	float *to = l->to + row * VL;
+	size_t i;
 
-	SQ_UNROLL for (i = 0; i < HALF; i++)
-		vf_store(f + i * VL, vf_fma(vf_from_i(vi_load(s[i])),
-		    vf_set1(scale[i]), vf_load(f + i * VL)));
+	SQ_UNROLL for (i = 0; i < n; i++)
+		vf_store(to + i * VL, vf_fma(vf_from_i(vi_load(s + i * VL)),
+		    vf_set1(scale[i]), vf_load(to + i * VL)));
 }
 
-SQ_INLINE void
+static void
 add_late(const struct late *l)
 {
-	int v, h;
+	size_t row;
 
-	if (l->from == NULL)
-		return;
-	for (v = 0; v < l->nv; v++)
-		for (h = 0; h < 2; h++)
-			add_half(l->from->s[v][h], l->scale + h * HALF,
-			    l->to + (v * 2 + h) * HALF * VL);
+	for (row = 0; row < l->rows; row += HALF)
+		add_rows(l, row, HALF);
 }
 
-/* The products of some steps: w of the panel's first half, x of the first
- * vector and, `next' bytes on, of the second. */
+/* Part i of the tiles of a later step. */
 SQ_INLINE void
-products(const struct panel *p, const int8_t *w, const char *x, size_t next,
-    size_t steps, struct span_sums *t, const int nv)
+fetch(const struct place *at, size_t i)
 {
+	const size_t n = 2 * SQ_TILE_SIZE / PARTS;
+	const size_t second = i * n / SQ_TILE_SIZE;
+	const char *w = (const char *)at->w + second * SECOND, *x = at->x;
+	size_t j;
+
+	w += SOON * SQ_TILE_SIZE + i * n % SQ_TILE_SIZE;
+	x += second * at->next + SOON * SQ_TILE_SIZE + i * n % SQ_TILE_SIZE;
+	SQ_UNROLL for (j = 0; j < n; j += 64) {
+		_mm_prefetch(w + j, _MM_HINT_T0);
+		_mm_prefetch(x + j, _MM_HINT_T0);
+	}
+}
+
+/* Part i of what goes on between the instructions of a step, which strip_amx.h
+ * explains: rows of what is late, from `row' on, or fetches. */
+SQ_INLINE void
+between(const struct place *at, const struct late *l, size_t row, size_t i,
+    const size_t rows)
+{
+	if (rows > 0)
+		add_rows(l, row + i * rows, rows);
+	else
+		fetch(at, i);
+	__asm__ volatile("" : : : "memory");
+}
+
+SQ_INLINE void
+step(struct place *at, const struct late *l, size_t row, const size_t rows)
+{
+	sq_tile_load(6, at->x, SQ_TILE_BYTES);
+	between(at, l, row, 0, rows);
+	sq_tile_load(4, at->w, SQ_TILE_BYTES);
+	between(at, l, row, 1, rows);
+	sq_tile_load(7, at->x + at->next, SQ_TILE_BYTES);
+	between(at, l, row, 2, rows);
+	sq_tile_load(5, at->w + SECOND, SQ_TILE_BYTES);
+	between(at, l, row, 3, rows);
+	_tile_dpbssd(0, 4, 6);
+	between(at, l, row, 4, rows);
+	_tile_dpbssd(1, 4, 7);
+	between(at, l, row, 5, rows);
+	_tile_dpbssd(2, 5, 6);
+	between(at, l, row, 6, rows);
+	_tile_dpbssd(3, 5, 7);
+	between(at, l, row, 7, rows);
+	at->w += SQ_TILE_SIZE;
+	at->x += SQ_TILE_SIZE;
+}
+
+/* The steps of a span by two vectors, and what is late. */
+SQ_INLINE void
+two_vectors(struct place at, size_t steps, const struct late *l,
+    struct span_sums *t)
+{
+	const size_t all = 2 * SQ_MM_PANEL;
+
 	_tile_zero(0);
 	_tile_zero(1);
 	_tile_zero(2);
 	_tile_zero(3);
-	for (; steps > 0; steps--, w += SQ_TILE_SIZE, x += SQ_TILE_SIZE) {
-		_tile_loadd(6, x, SQ_TILE_BYTES);
-		_tile_loadd(4, w, SQ_TILE_BYTES);
-		if (nv > 1)
-			_tile_loadd(7, x + next, SQ_TILE_BYTES);
-		_tile_loadd(5, w + sizeof(p->w[0]), SQ_TILE_BYTES);
+	if (steps == 1) {
+		step(&at, l, 0, all / PARTS);
+	} else {
+		step(&at, l, 0, all / 2 / PARTS);
+		step(&at, l, all / 2, all / 2 / PARTS);
+		for (; steps > 2; steps--)
+			step(&at, l, 0, 0);
+	}
+	_tile_stored(0, t->s[0][0], SQ_TILE_BYTES);
+	_tile_stored(1, t->s[1][0], SQ_TILE_BYTES);
+	_tile_stored(2, t->s[0][1], SQ_TILE_BYTES);
+	_tile_stored(3, t->s[1][1], SQ_TILE_BYTES);
+}
+
+SQ_INLINE void
+one_vector(struct place at, size_t steps, const struct late *l,
+    struct span_sums *t)
+{
+	add_late(l);
+	_tile_zero(0);
+	_tile_zero(2);
+	for (; steps > 0; steps--) {
+		sq_tile_load(6, at.x, SQ_TILE_BYTES);
+		sq_tile_load(4, at.w, SQ_TILE_BYTES);
+		sq_tile_load(5, at.w + SECOND, SQ_TILE_BYTES);
 		_tile_dpbssd(0, 4, 6);
-		if (nv > 1)
-			_tile_dpbssd(1, 4, 7);
 		_tile_dpbssd(2, 5, 6);
-		if (nv > 1)
-			_tile_dpbssd(3, 5, 7);
+		at.w += SQ_TILE_SIZE;
+		at.x += SQ_TILE_SIZE;
 	}
 	_tile_stored(0, t->s[0][0], SQ_TILE_BYTES);
 	_tile_stored(2, t->s[0][1], SQ_TILE_BYTES);
-	if (nv > 1) {
-		_tile_stored(1, t->s[1][0], SQ_TILE_BYTES);
-		_tile_stored(3, t->s[1][1], SQ_TILE_BYTES);
-	}
 }
 
 /* All spans of the panel by nv vectors; t: two, in turn. */
@@ -238,8 +317,8 @@ SQ_INLINE void
 spans(const struct panel *p, const char *x, size_t cols, size_t next,
     struct span_sums *t, struct late *late, float *sums, const int nv)
 {
-	const int8_t *w = p->w[0][0][0];
 	const float *scale = p->scale[0];
+	struct place at = { .next = next };
 	size_t c, n, steps;
 	struct span_sums *s;
 
@@ -248,10 +327,14 @@ spans(const struct panel *p, const char *x, size_t cols, size_t next,
 		steps = (n + WIDE - 1) / WIDE;
 		s = late->from == t ? t + 1 : t;
 		/* of less than a tile's columns, half a row or half the rows */
-		products(p, w + c / WIDE * SQ_TILE_SIZE + c % WIDE, x +
-		    c * VL, next, steps, s, nv);
-		add_late(late);
-		*late = (struct late){ s, scale, sums, nv };
+		at.w = p->w[0][c / WIDE][0] + c % WIDE;
+		at.x = x + c * VL;
+		if (nv > 1)
+			two_vectors(at, steps, late, s);
+		else
+			one_vector(at, steps, late, s);
+		*late = (struct late){ s, scale, sums, (size_t)nv *
+		    SQ_MM_PANEL };
 	}
 }
 
@@ -273,13 +356,15 @@ tile(const void *panel, const void *packed, size_t rows, size_t cols,
 	const size_t next = cols * VL;
 	const struct panel *p = panel;
 	const char *x = packed;
-	struct late late = { .from = NULL };
+	static const float none[SQ_MM_PANEL];
 	struct span_sums t[2];
+	struct late late = { t + 1, none, sums, 0 };
 	size_t v;
 
 	(void)rows;
 	if (first)
 		memset(sums, 0, nvec * SQ_MM_PANEL * VL * sizeof(*sums));
+	memset(&t[1], 0, sizeof(t[1]));
 	if (p->span < WIDE)
 		short_tiles();
 	for (v = 0; v + 1 < nvec; v += 2) {
@@ -300,7 +385,7 @@ release(void)
 
 const struct sq_mm_level sq_mm_byte_amx = {
 	.lanes = VL, .size = 1, .whole = BLOCK,
-	.depth = DEPTH, .block = 512, .at_once = 2, .order = order,
+	.depth = DEEP, .block = 512, .at_once = 2, .order = order,
 	.expand = expand, .pack = pack, .tile = tile, .scaled = finish_scaled,
 	.begin = sq_tiles_begin, .end = release
 };

@@ -74,13 +74,13 @@ one_vector(const struct strip *s, float *sums, int first)
 	for (i = 0; i < s->steps; i++, a += SQ_TILE_BYTES) {
 		b = strip_x(s, i);
 		c = strip_x(s, i + SOON < s->steps ? i + SOON : i);
-		_tile_loadd(6, b, SQ_TILE_BYTES);
+		sq_tile_load(6, b, SQ_TILE_BYTES);
 		soon(s, a, c, 0);
-		_tile_loadd(4, a, s->stride);
+		sq_tile_load(4, a, s->stride);
 		soon(s, a, c, 1);
 		_tile_dpbf16ps(0, 4, 6);
 		soon(s, a, c, 2);
-		_tile_loadd(5, a + SQ_TILE_ROWS * s->stride, s->stride);
+		sq_tile_load(5, a + SQ_TILE_ROWS * s->stride, s->stride);
 		soon(s, a, c, 3);
 		_tile_dpbf16ps(2, 5, 6);
 	}
@@ -108,13 +108,13 @@ two_vectors(const struct strip *s, float *sums, int first)
 	for (i = 0; i < s->steps; i++, a += SQ_TILE_BYTES) {
 		b = strip_x(s, i);
 		c = strip_x(s, i + SOON < s->steps ? i + SOON : i);
-		_tile_loadd(6, b, SQ_TILE_BYTES);
+		sq_tile_load(6, b, SQ_TILE_BYTES);
 		soon(s, a, c, 0);
-		_tile_loadd(4, a, s->stride);
+		sq_tile_load(4, a, s->stride);
 		soon(s, a, c, 1);
-		_tile_loadd(7, b + s->next, SQ_TILE_BYTES);
+		sq_tile_load(7, b + s->next, SQ_TILE_BYTES);
 		soon(s, a, c, 2);
-		_tile_loadd(5, a + SQ_TILE_ROWS * s->stride, s->stride);
+		sq_tile_load(5, a + SQ_TILE_ROWS * s->stride, s->stride);
 		soon(s, a, c, 3);
 		_tile_dpbf16ps(0, 4, 6);
 		soon(s, a, c, 4);

@@ -10,6 +10,12 @@
 #define SQ_TILE_SIZE	(SQ_TILE_ROWS * SQ_TILE_BYTES)
 #define SQ_TILES	8
 
+/* A load that does not wait for what used the tile before it. */
+#define sq_tile_load(t, from, stride) do {				\
+	_tile_zero(t);							\
+	_tile_loadd(t, from, stride);					\
+} while (0)
+
 /* What LDTILECFG reads (Intel SDM, AMX, palette 1). */
 struct sq_tile_config {
 	uint8_t palette, start_row;
