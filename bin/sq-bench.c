@@ -85,11 +85,12 @@ print_limit(void *arg, const char *level, const struct sq_bench_limits *l)
 static void
 print_row(void *arg, const struct sq_bench_row *r)
 {
-	char text[4][32];
+	char text[5][32];
 	int i;
 
 	(void)arg;
 	snprintf(text[3], sizeof(text[3]), "%.3f", r->speedup);
+	snprintf(text[4], sizeof(text[4]), "%.3f", r->loaded);
 	snprintf(text[0], sizeof(text[0]), "%.6f", r->seconds * 1e3);
 	snprintf(text[1], sizeof(text[1]), "%.2f", r->rate / 1e9);
 	snprintf(text[2], sizeof(text[2]), "%.3f", r->fraction);
@@ -100,6 +101,8 @@ print_row(void *arg, const struct sq_bench_row *r)
 		if (!isnan(r->fraction))
 			printf("%*s %5.0f %%", r->is_flops ? 0 : 3, "",
 			    100 * r->fraction);
+		if (!isnan(r->loaded))
+			printf(" (%.0f %% loaded)", 100 * r->loaded);
 		if (!isnan(r->speedup))
 			printf(", %.2f x dense%s", r->speedup, r->speedup < 1 ?
 			    ": does not pay here" : "");
@@ -115,6 +118,7 @@ print_row(void *arg, const struct sq_bench_row *r)
 	sq_csv_field(stdout, 0, r->is_flops ? "GFLOP/s" : "GB/s");
 	sq_csv_field(stdout, 0, isnan(r->fraction) ? "" : text[2]);
 	sq_csv_field(stdout, 0, isnan(r->speedup) ? "" : text[3]);
+	sq_csv_field(stdout, 0, isnan(r->loaded) ? "" : text[4]);
 	putchar('\n');
 }
 
@@ -251,7 +255,8 @@ bench_kernels(struct sq_bench_kernels *b)
 	if ((b->pool = sq_pool_new(sq_tool.threads)) == NULL)
 		sq_die(SQ_EDATA, "out of memory");
 	if (csv)
-		printf("op,level,shape,milliseconds,rate,unit,fraction,speedup\n");
+		printf("op,level,shape,milliseconds,rate,unit,fraction,speedup,"
+		    "loaded\n");
 	if (sq_bench_kernels(b, err) < 0)
 		sq_die(SQ_EDATA, "%s", err);
 }

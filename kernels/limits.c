@@ -18,6 +18,7 @@
 #define AHEAD		1024
 #define RUNS		9
 #define RUN_SECONDS	0.02
+#define LOADED_ROUNDS	10000
 
 struct reading {
 	const uint64_t *p;
@@ -47,6 +48,16 @@ static const struct peak peaks[] = {
 	{ "avx512bf16", SQ_LIMIT_INT8, sq_peak_int8_avx512bf16,
 	    SQ_PEAK_INT8_AVX512 },
 	{ "amx", SQ_LIMIT_INT8, sq_peak_int8_amx, SQ_PEAK_INT8_AMX },
+#endif
+	{ NULL, SQ_LIMIT_F32, NULL, 0 }
+};
+
+/* The same where operands are loaded. */
+static const struct peak loaded[] = {
+#if defined(__x86_64__)
+	{ "amx", SQ_LIMIT_BF16, sq_peak_loaded_amx, SQ_PEAK_LOADED },
+	{ "amx", SQ_LIMIT_INT8, sq_peak_int8_loaded_amx,
+	    SQ_PEAK_INT8_LOADED },
 #endif
 	{ NULL, SQ_LIMIT_F32, NULL, 0 }
 };
@@ -181,4 +192,24 @@ sq_limit_flops(struct sq_pool *pool, const char *level, enum sq_prec prec,
 {
 	return sq_limit_ops(pool, level, prec == SQ_PREC_F32 ?
 	    SQ_LIMIT_F32 : SQ_LIMIT_BF16, rate);
+}
+
+int
+sq_limit_loaded(struct sq_pool *pool, const char *level, enum sq_limit kind,
+    double *rate)
+{
+	struct spinning s = { loaded, LOADED_ROUNDS };
+	int threads = sq_pool_threads(pool);
+	char err[SQ_ERR];
+	double t;
+
+	while (s.peak->level != NULL && (s.peak->kind != kind ||
+	    strcmp(s.peak->level, level) != 0))
+		s.peak++;
+	if (s.peak->level == NULL || sq_kern_find(level, err) == NULL)
+		return -1;
+	t = sq_now();
+	sq_pool_run(pool, do_spin, &s, threads);
+	*rate = (double)s.rounds * s.peak->flops * threads / (sq_now() - t);
+	return 0;
 }

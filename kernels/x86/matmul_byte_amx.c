@@ -231,8 +231,8 @@ fetch(const struct place *at, size_t i)
 	}
 }
 
-/* Part i of what goes on between the instructions of a step, which strip_amx.h
- * explains: rows of what is late, from `row' on, or fetches. */
+/* Part i of what goes on between the instructions of a step, as tiles.h
+ * wants: rows of what is late, from `row' on, or fetches. */
 SQ_INLINE void
 between(const struct place *at, const struct late *l, size_t row, size_t i,
     const size_t rows)

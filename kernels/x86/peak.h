@@ -14,6 +14,14 @@
 #define SQ_PEAK_INT8_AMX	(4 * 16 * 16 * 64 * 2.0)
 #define SQ_PEAK_AMX		(4 * 16 * 16 * 32 * 2.0)	/* four tiles */
 
+/* Tiles that are loaded from the first cache, as those of a product are. */
+#define SQ_PEAK_LOADS		4	/* steps of a round */
+#define SQ_PEAK_LOADED		(SQ_PEAK_LOADS * SQ_PEAK_AMX)
+#define SQ_PEAK_INT8_LOADED	(SQ_PEAK_LOADS * SQ_PEAK_INT8_AMX)
+
+void	 sq_peak_loaded_amx(long rounds);
+void	 sq_peak_int8_loaded_amx(long rounds);
+
 void	 sq_peak_avx2(long rounds);
 void	 sq_peak_avx512(long rounds);
 void	 sq_peak_avx512bf16(long rounds);

@@ -1,5 +1,6 @@
 /* What the products of AMX can do at most; see peak.h. */
 #include <immintrin.h>
+#include <string.h>
 
 #include "kernels/x86/peak.h"
 #include "kernels/x86/tiles.h"
@@ -45,3 +46,43 @@ sq_peak_int8_amx(long rounds)
 	}
 	_tile_release();
 }
+
+/* Of two tiles of weights by two of tokens, at p. */
+#define STEP(product, p)						\
+	sq_tile_load(6, p, SQ_TILE_BYTES);				\
+	sq_tile_space();						\
+	sq_tile_load(4, p + SQ_TILE_SIZE, SQ_TILE_BYTES);		\
+	sq_tile_space();						\
+	sq_tile_load(7, p + 2 * SQ_TILE_SIZE, SQ_TILE_BYTES);		\
+	sq_tile_space();						\
+	sq_tile_load(5, p + 3 * SQ_TILE_SIZE, SQ_TILE_BYTES);		\
+	sq_tile_space();						\
+	product(0, 4, 6);						\
+	sq_tile_space();						\
+	product(1, 4, 7);						\
+	sq_tile_space();						\
+	product(2, 5, 6);						\
+	sq_tile_space();						\
+	product(3, 5, 7);						\
+	sq_tile_space()
+
+#define LOADED(name, product)						\
+void									\
+name(long rounds)							\
+{									\
+	_Alignas(64) char tiles[SQ_PEAK_LOADS][4 * SQ_TILE_SIZE];	\
+	long n;								\
+	int i;								\
+									\
+	memset(tiles, 0, sizeof(tiles));				\
+	__asm__ volatile("" : : "r"(tiles) : "memory");			\
+	begin();							\
+	for (n = 0; n < rounds; n++)					\
+		for (i = 0; i < SQ_PEAK_LOADS; i++) {			\
+			STEP(product, tiles[i]);			\
+		}							\
+	_tile_release();						\
+}
+
+LOADED(sq_peak_loaded_amx, _tile_dpbf16ps)
+LOADED(sq_peak_int8_loaded_amx, _tile_dpbssd)

@@ -8,10 +8,8 @@
  *	           16..31  [ 5 ] [  2  ]  [  3  ]
  *
  * Four sums go on while each waits for its last product.  Between any two
- * instructions of tiles lines are fetched that the tiles of later steps have:
- * they come from the second cache, and a core of which another thread has a
- * part delays such instructions that follow close on one another (measured:
- * without anything between them they take half as long again).
+ * instructions of tiles, which want it (tiles.h), lines are fetched that the
+ * tiles of later steps have: they come from the second cache.
  */
 #ifndef SQ_X86_STRIP_AMX_H
 #define SQ_X86_STRIP_AMX_H

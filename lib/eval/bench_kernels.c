@@ -571,18 +571,35 @@ median(double *t, int n)
 	return t[n / 2];
 }
 
+/* What operands that are loaded allow just now; NAN: it is no limit here. */
+static double
+loaded_limit(const struct state *s, const struct bench_case *c)
+{
+	enum sq_limit kind = c->op == SQ_OP_matmul_int8 ? SQ_LIMIT_INT8 :
+	    SQ_LIMIT_BF16;
+	double rate;
+
+	if (c->limit > CODED || s->mem->device || (kind == SQ_LIMIT_BF16 &&
+	    c->prec == SQ_PREC_F32) || sq_limit_loaded(s->ctx.pool,
+	    s->ctx.kern->name, kind, &rate) < 0)
+		return NAN;
+	return rate;
+}
+
 /* The median time of a call; negative when the level does not support it.
- * whole: timed in turn with it, so that both have the same machine; the median
- * of how many times longer it takes. */
+ * Timed in turn with it, so that all have the same machine: loaded_limit(),
+ * and the median part of it that the case comes to; whole, and the median of
+ * how many times longer that takes. */
 static double
 measure(struct state *s, const struct bench_case *c,
-    const struct bench_case *whole, double seconds, double *longer)
+    const struct bench_case *whole, double seconds, double *loaded,
+    double *longer)
 {
-	static double t[MAX_TIMES], u[MAX_TIMES];
-	double start;
+	static double t[MAX_TIMES], u[MAX_TIMES], part[MAX_TIMES];
+	double start, limit = loaded_limit(s, c), last = limit;
 	int n = 0;
 
-	*longer = NAN;
+	*longer = *loaded = NAN;
 	if (run_case(s, c) != 0 || s->mem->sync() < 0)
 		return -1;
 	if (whole != NULL && run_case(s, whole) != 0)
@@ -590,11 +607,16 @@ measure(struct state *s, const struct bench_case *c,
 	for (start = sq_now(); n < MAX_TIMES && (n < 3 ||
 	    sq_now() - start < seconds); n++) {
 		t[n] = time_case(s, c);
+		limit = isnan(last) ? NAN : loaded_limit(s, c);
+		part[n] = work(c) / t[n] / ((last + limit) / 2);
+		last = limit;
 		if (whole != NULL)
 			u[n] = time_case(s, whole) / t[n];
 	}
 	if (whole != NULL)
 		*longer = median(u, n);
+	if (!isnan(last))
+		*loaded = median(part, n);
 	return median(t, n);
 }
 
@@ -656,7 +678,7 @@ bench_level(struct state *s, const struct sq_bench_kernels *b,
     const struct sq_kern *kern)
 {
 	struct sq_bench_limits limits;
-	double limit, t, speedup;
+	double limit, t, loaded, speedup;
 	struct bench_case whole;
 	struct sq_bench_row r;
 	struct sq_weight w;
@@ -676,13 +698,13 @@ bench_level(struct state *s, const struct sq_bench_kernels *b,
 			index_blocks(s, &w);
 		}
 		if ((t = measure(s, &cases[i], whole_of(&cases[i], &whole),
-		    b->seconds, &speedup)) < 0)
+		    b->seconds, &loaded, &speedup)) < 0)
 			continue;
 		limit = limit_of(&cases[i], &limits);
 		r = (struct sq_bench_row){ sq_op_name(cases[i].op),
 		    kern->name, cases[i].shape, t, work(&cases[i]) / t,
 		    cases[i].limit <= CODED, work(&cases[i]) / t / limit,
-		    speedup };
+		    loaded, speedup };
 		b->row(b->arg, &r);
 	}
 	return 0;

@@ -14,6 +14,8 @@ struct sq_bench_row {
 	double rate;			/* FLOP/s, or bytes/s */
 	int is_flops;
 	double fraction;		/* of the limit; NAN: none applies */
+	double loaded;			/* of what operands that are loaded
+					   allow, in turn; NAN: none */
 	double speedup;			/* sparse: over the whole; NAN: it is
 					   the whole */
 };
