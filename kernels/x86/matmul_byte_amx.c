@@ -356,15 +356,15 @@ tile(const void *panel, const void *packed, size_t rows, size_t cols,
 	const size_t next = cols * VL;
 	const struct panel *p = panel;
 	const char *x = packed;
-	static const float none[SQ_MM_PANEL];
+	static const struct span_sums none;
+	static const float no_scale[SQ_MM_PANEL];
 	struct span_sums t[2];
-	struct late late = { t + 1, none, sums, 0 };
+	struct late late = { &none, no_scale, sums, 0 };
 	size_t v;
 
 	(void)rows;
 	if (first)
 		memset(sums, 0, nvec * SQ_MM_PANEL * VL * sizeof(*sums));
-	memset(&t[1], 0, sizeof(t[1]));
 	if (p->span < WIDE)
 		short_tiles();
 	for (v = 0; v + 1 < nvec; v += 2) {
