@@ -17,9 +17,9 @@
 } while (0)
 
 /*
- * Something between two instructions of tiles: where another thread has a part
- * of the core, those that follow close on one another delay each other, and
- * take half as long again (measured).
+ * Something between two instructions of tiles: at times, probably where another
+ * thread has a part of the core, those that follow close on one another delay
+ * each other, and take half as long again (measured).
  */
 #define sq_tile_space()		__asm__ volatile(			\
 	"nop\n\tnop\n\tnop\n\tnop\n\tnop\n\tnop\n\tnop\n\tnop")
