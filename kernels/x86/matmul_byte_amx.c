@@ -40,6 +40,7 @@ struct late {
 	const float *scale;
 	float *to;
 	size_t rows;
+	__mmask16 keep;			/* of what is there: all, or none */
 };
 
 /* Where the next step's tiles lie: w of the panel's first half, x of the first
@@ -191,7 +192,7 @@ pack(const struct sq_mm_x *x, void *packed)
 }
 
 /* n rows of a span's sums, from `row' of those of all halves: sums of float32
- * += the scale of the row times them. */
+ * = or += the scale of the row times them. */
 SQ_INLINE void
 add_rows(const struct late *l, size_t row, const size_t n)
 {
@@ -202,7 +203,8 @@ add_rows(const struct late *l, size_t row, const size_t n)
 
 	SQ_UNROLL for (i = 0; i < n; i++)
 		vf_store(to + i * VL, vf_fma(vf_from_i(vi_load(s + i * VL)),
-		    vf_set1(scale[i]), vf_load(to + i * VL)));
+		    vf_set1(scale[i]), _mm512_maskz_load_ps(l->keep,
+		    to + i * VL)));
 }
 
 static void
@@ -315,7 +317,8 @@ one_vector(struct place at, size_t steps, const struct late *l,
 /* All spans of the panel by nv vectors; t: two, in turn. */
 SQ_INLINE void
 spans(const struct panel *p, const char *x, size_t cols, size_t next,
-    struct span_sums *t, struct late *late, float *sums, const int nv)
+    struct span_sums *t, struct late *late, float *sums, int first,
+    const int nv)
 {
 	const float *scale = p->scale[0];
 	struct place at = { .next = next };
@@ -334,7 +337,7 @@ spans(const struct panel *p, const char *x, size_t cols, size_t next,
 		else
 			one_vector(at, steps, late, s);
 		*late = (struct late){ s, scale, sums, (size_t)nv *
-		    SQ_MM_PANEL };
+		    SQ_MM_PANEL, first && c == 0 ? 0 : 0xffff };
 	}
 }
 
@@ -359,21 +362,19 @@ tile(const void *panel, const void *packed, size_t rows, size_t cols,
 	static const struct span_sums none;
 	static const float no_scale[SQ_MM_PANEL];
 	struct span_sums t[2];
-	struct late late = { &none, no_scale, sums, 0 };
+	struct late late = { &none, no_scale, sums, 0, 0xffff };
 	size_t v;
 
 	(void)rows;
-	if (first)
-		memset(sums, 0, nvec * SQ_MM_PANEL * VL * sizeof(*sums));
 	if (p->span < WIDE)
 		short_tiles();
 	for (v = 0; v + 1 < nvec; v += 2) {
-		spans(p, x, cols, next, t, &late, sums, 2);
+		spans(p, x, cols, next, t, &late, sums, first, 2);
 		x += 2 * next;
 		sums += 2 * SQ_MM_PANEL * VL;
 	}
 	if (v < nvec)
-		spans(p, x, cols, next, t, &late, sums, 1);
+		spans(p, x, cols, next, t, &late, sums, first, 1);
 	add_late(&late);
 }
 
