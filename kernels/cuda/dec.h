@@ -31,14 +31,16 @@ extern "C" {
 	SQ_DEC_PAGE * (dim) * ((kv) == SQ_DEC_KV_FP8 ? 1 : 2))
 
 /* The form of what a product takes.  Panels are what dec_mid() takes: for each
- * 64 columns, in its order, `pad' rows of 128 bytes. */
-enum dec_form { DEC_PLAIN, DEC_E4M3, DEC_PANELS };
+ * 64 columns, in its order, `pad' rows of 128 bytes; or, of e4m3, for each 128
+ * columns, and to each row of them belong two floats: the scale, times 512, and
+ * -8 times the sum of what the row has. */
+enum dec_form { DEC_PLAIN, DEC_E4M3, DEC_PANELS, DEC_BYTES };
 
 struct dec_x {
 	enum dec_form form;
 	void *p;
-	float *scale;			/* [rows], E4M3 only */
-	uint32_t pad;			/* PANELS only */
+	float *scale;			/* [rows], E4M3; BYTES: of panels */
+	uint32_t pad;			/* PANELS, BYTES */
 };
 
 /* What a product of many tokens leaves, bf16.  Of e4m3, up to DEC_BARE tokens,
@@ -143,6 +145,7 @@ struct dec_mid {
 	const void *w;
 	uint32_t rows, cols, pad;
 	const void *x;			/* panels */
+	const float *scale;		/* of e4m3, else NULL */
 	void *y;			/* pieces */
 };
 

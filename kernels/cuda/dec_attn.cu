@@ -196,6 +196,13 @@ merge(struct dec_step d, const float *sums, unsigned splits,
 	if (x.form == DEC_PLAIN)
 		return;
 	__syncthreads();
+	if (x.form == DEC_BYTES) {
+		r = blockIdx.y * 4 + t / 8;
+		if (t < 32)
+			put_bytes(x, blockIdx.x, r, t % 8, (const float *)v +
+			    t / 8 * 128, r < n / 128);
+		return;
+	}
 	if (t < 64 && blockIdx.y * 4 + t / 16 < n / 128)
 		put_panel(x, blockIdx.x, blockIdx.y * 4 + t / 16, t % 16,
 		    (const float *)v + t / 16 * 128);

@@ -1,7 +1,7 @@
 /*
- * Tokens by the dozen times a weight of 4 bits, on Hopper: codes become bf16 in
- * the registers of the tensor cores, the tokens wait in shared memory; see
- * dec.h and, for the weight's units, dec_few.cu.
+ * Tokens by the dozen times a weight of 4 bits, on Hopper: codes become bf16 or
+ * e4m3 in the registers of the tensor cores, the tokens wait in shared memory;
+ * see dec.h and, for the weight's units, dec_few.cu.
  *
  *	tile	256 rows of the weight: 16 warps of four groups have 16 each,
  *		which is a unit of the weight by 128 columns: a chunk
@@ -15,7 +15,11 @@
  *		dec_pieces.h.
  *
  * Columns are summed in the order in which codes are cheap to unpack; the
- * tokens have been put into the same order (DEC_PANELS).
+ * tokens have been put into the same order (DEC_PANELS, DEC_BYTES).
+ *
+ * A code from 0 to 15 is itself the e4m3 of its 512th.  What it is too large
+ * by, 8, a chunk's sum is too large by 8 times the sum of the tokens' values,
+ * which whoever made these has put beside their scale.
  */
 #include "kernels/cuda/dec_pieces.h"
 #include "kernels/cuda/launch.h"
@@ -28,12 +32,14 @@
 #define WARPS		(ROWS / 16)
 #define UNIT		(1024 + 4 * 32)	/* codes, each lane's scales */
 
-template <int N>
+template <int N, bool BYTES>
 struct mid {
-	static const int TOKENS = N * 256;	/* bytes of a chunk */
-	static const int STAGES = N <= 16 ? 9 : N <= 32 ? 8 : 6;
-	static const size_t SHARED = (size_t)STAGES * (WARPS * UNIT + TOKENS) +
-	    1024;
+	static const int TOKENS = N * (BYTES ? 128 : 256); /* of a chunk */
+	static const int SCALES = BYTES ? N * 8 : 0;
+	static const int STAGES = N <= 16 ? 9 : N <= 32 ? 8 + BYTES : 6 +
+	    2 * BYTES;
+	static const size_t SHARED = (size_t)STAGES * (WARPS * UNIT + TOKENS +
+	    SCALES) + 1024;
 };
 
 struct bars {
@@ -75,13 +81,19 @@ ask(struct asking &a, uint32_t to)
 	asm volatile("cp.async.commit_group;" ::: "memory");
 }
 
-template <int N>
+template <int N, bool BYTES>
 static __device__ void
-ask_tokens(const struct dec_mid &m, uint32_t chunk, uint32_t to, uint32_t bar)
+ask_tokens(const struct dec_mid &m, uint32_t chunk, uint32_t to,
+    uint32_t scales, uint32_t bar)
 {
-	bar_expect(bar, mid<N>::TOKENS);
-	bulk(to, (const uint8_t *)m.x + (size_t)chunk * mid<N>::TOKENS,
-	    mid<N>::TOKENS, bar);
+	typedef struct mid<N, BYTES> M;
+
+	bar_expect(bar, M::TOKENS + M::SCALES);
+	bulk(to, (const uint8_t *)m.x + (size_t)chunk * M::TOKENS, M::TOKENS,
+	    bar);
+	if (BYTES)
+		bulk(scales, (const uint8_t *)m.scale + (size_t)chunk *
+		    M::SCALES, M::SCALES, bar);
 }
 
 static __device__ uint4
@@ -137,6 +149,68 @@ times(float (&part)[N / 2], const uint4 &lo, const uint4 &hi, uint32_t tokens)
 	wg_wait<0>();
 }
 
+/* The same of e4m3: even codes, then odd ones. */
+template <int N>
+static __device__ void
+times_bytes(float (&part)[N / 2], const uint4 &lo, const uint4 &hi,
+    uint32_t tokens)
+{
+	uint64_t b = operand_by_rows(tokens);
+	uint32_t a[4][4];
+	int j;
+
+#pragma unroll
+	for (j = 0; j < 4; j++) {
+		a[j][0] = word(lo, j) & 0x0f0f0f0f;
+		a[j][1] = word(hi, j) & 0x0f0f0f0f;
+		a[j][2] = word(lo, j) >> 4 & 0x0f0f0f0f;
+		a[j][3] = word(hi, j) >> 4 & 0x0f0f0f0f;
+	}
+	wg_begin();
+#pragma unroll
+	for (j = 0; j < 4; j++)
+		wg_times_bytes(part, a[j], b + j * 32 / 16, j > 0);
+	wg_commit();
+	wg_wait<0>();
+}
+
+static __device__ float4
+floats_at(uint32_t at)
+{
+	float4 v;
+
+	asm volatile("ld.shared.v4.f32 {%0,%1,%2,%3}, [%4];" : "=f"(v.x),
+	    "=f"(v.y), "=f"(v.z), "=f"(v.w) : "r"(at) : "memory");
+	return v;
+}
+
+/* A chunk's sums, with the scales of two rows of the weight and, of e4m3, of
+ * each token. */
+template <int N, bool BYTES>
+static __device__ void
+add_part(float (&sum)[N / 2], float (&part)[N / 2], float lo, float hi,
+    uint32_t scales)
+{
+	uint32_t t = threadIdx.x % 4;
+	float4 v;
+	int i;
+
+#pragma unroll
+	for (i = 0; i < N / 2; i += 4) {
+		if (BYTES) {
+			v = floats_at(scales + (2 * i + 2 * t) * 8);
+			part[i] = fmaf(part[i], v.x, v.y);
+			part[i + 1] = fmaf(part[i + 1], v.z, v.w);
+			part[i + 2] = fmaf(part[i + 2], v.x, v.y);
+			part[i + 3] = fmaf(part[i + 3], v.z, v.w);
+		}
+		sum[i] = fmaf(part[i], lo, sum[i]);
+		sum[i + 1] = fmaf(part[i + 1], lo, sum[i + 1]);
+		sum[i + 2] = fmaf(part[i + 2], hi, sum[i + 2]);
+		sum[i + 3] = fmaf(part[i + 3], hi, sum[i + 3]);
+	}
+}
+
 template <int N>
 static __device__ void
 put_piece(const float (&sum)[N / 2], uint32_t *to)
@@ -158,11 +232,11 @@ put_piece(const float (&sum)[N / 2], uint32_t *to)
 	}
 }
 
-template <int N>
+template <int N, bool BYTES>
 static __global__ void __launch_bounds__(WARPS * 32, 1)
 products(struct dec_mid m)
 {
-	typedef struct mid<N> M;
+	typedef struct mid<N, BYTES> M;
 	extern __shared__ uint8_t shared[];
 	__shared__ struct bars b;
 	uint32_t chunks = m.cols / 128, all = m.rows / ROWS * chunks, i, k;
@@ -171,8 +245,9 @@ products(struct dec_mid m)
 	uint32_t tile = from / chunks, chunk = from % chunks, next = chunk;
 	uint32_t tokens = (shared_at(shared) + 1023) & ~1023u, asked;
 	uint32_t w = threadIdx.x / 32, lane = threadIdx.x % 32;
-	uint32_t units = tokens + M::STAGES * M::TOKENS + w * M::STAGES *
-	    UNIT, stage = 0, parity = 0, pair, unit;
+	uint32_t scales = tokens + M::STAGES * M::TOKENS;
+	uint32_t units = scales + M::STAGES * (M::SCALES + w * UNIT);
+	uint32_t stage = 0, parity = 0, pair, unit;
 	size_t first = (size_t)(tile * WARPS + w) * chunks + chunk;
 	struct asking a = { (const uint8_t *)m.w + first * 1024 + lane * 16,
 	    (const uint8_t *)m.w + (size_t)m.rows * (m.cols / 2) + first *
@@ -193,8 +268,8 @@ products(struct dec_mid m)
 	wait_for_others();
 	for (asked = 0; threadIdx.x == 0 && asked < M::STAGES && asked < n;
 	    asked++) {
-		ask_tokens<N>(m, next, tokens + asked * M::TOKENS,
-		    shared_at(&b.full[asked]));
+		ask_tokens<N, BYTES>(m, next, tokens + asked * M::TOKENS,
+		    scales + asked * M::SCALES, shared_at(&b.full[asked]));
 		next = next + 1 == chunks ? 0 : next + 1;
 	}
 #pragma unroll
@@ -206,8 +281,8 @@ products(struct dec_mid m)
 			i = stage < 2 ? stage + M::STAGES - 2 : stage - 2;
 			bar_wait(shared_at(&b.empty[i]), stage < 2 ? parity ^
 			    1 : parity);
-			ask_tokens<N>(m, next, tokens + i * M::TOKENS,
-			    shared_at(&b.full[i]));
+			ask_tokens<N, BYTES>(m, next, tokens + i * M::TOKENS,
+			    scales + i * M::SCALES, shared_at(&b.full[i]));
 			next = next + 1 == chunks ? 0 : next + 1;
 			asked++;
 		}
@@ -221,17 +296,21 @@ products(struct dec_mid m)
 
 		ask(a, unit);
 		bar_wait(shared_at(&b.full[stage]), parity);
-		times<N>(part, cl, ch, tokens + stage * M::TOKENS);
+		if (BYTES)
+			times_bytes<N>(part, cl, ch, tokens + stage *
+			    M::TOKENS);
+		else
+			times<N>(part, cl, ch, tokens + stage * M::TOKENS);
 #pragma unroll
 		for (i = 0; i < N / 2; i++)
 			asm volatile("" : "+f"(part[i]) :: "memory");
-		if (lane == 0)
-			bar_arrive(shared_at(&b.empty[stage]));
 		lo = __half2float(__ushort_as_half((uint16_t)pair));
 		hi = __half2float(__ushort_as_half((uint16_t)(pair >> 16)));
-#pragma unroll
-		for (i = 0; i < N / 2; i++)
-			sum[i] = fmaf(part[i], i & 2 ? hi : lo, sum[i]);
+		add_part<N, BYTES>(sum, part, lo, hi, scales + stage *
+		    M::SCALES);
+		__syncwarp();
+		if (lane == 0)
+			bar_arrive(shared_at(&b.empty[stage]));
 		if (++stage == M::STAGES) {
 			stage = 0;
 			parity ^= 1;
@@ -248,15 +327,27 @@ products(struct dec_mid m)
 	}
 }
 
-template <int N>
+template <int N, bool BYTES>
 static void
 start(gpu_stream s, const struct dec_mid &m)
 {
-	(void)GPU(FuncSetAttribute)((const void *)products<N>,
+	(void)GPU(FuncSetAttribute)((const void *)products<N, BYTES>,
 	    GPU(FuncAttributeMaxDynamicSharedMemorySize),
-	    (int)mid<N>::SHARED);
-	launch(products<N>, dim3(dec_mid_shares(m.rows, m.cols)), WARPS * 32,
-	    mid<N>::SHARED, s, m);
+	    (int)mid<N, BYTES>::SHARED);
+	launch(products<N, BYTES>, dim3(dec_mid_shares(m.rows, m.cols)),
+	    WARPS * 32, mid<N, BYTES>::SHARED, s, m);
+}
+
+template <bool BYTES>
+static void
+start_of(gpu_stream s, const struct dec_mid &m)
+{
+	if (m.pad == 16)
+		start<16, BYTES>(s, m);
+	else if (m.pad == 32)
+		start<32, BYTES>(s, m);
+	else
+		start<64, BYTES>(s, m);
 }
 
 uint32_t
@@ -282,12 +373,10 @@ dec_mid_shares(size_t rows, size_t cols)
 void
 dec_mid(gpu_stream s, struct dec_mid m)
 {
-	if (m.pad == 16)
-		start<16>(s, m);
-	else if (m.pad == 32)
-		start<32>(s, m);
+	if (m.scale != NULL)
+		start_of<true>(s, m);
 	else
-		start<64>(s, m);
+		start_of<false>(s, m);
 }
 
 #else

@@ -21,6 +21,17 @@ four_e4m3(float a, float b, float c, float d)
 	    make_float2(c, d), __NV_SATFINITE, __NV_E4M3) << 16;
 }
 
+static __device__ inline float
+sum_e4m3(uint32_t w)
+{
+	float2 a = __half22float2(__half2(__nv_cvt_fp8x2_to_halfraw2(
+	    (__nv_fp8x2_storage_t)(w & 0xffff), __NV_E4M3)));
+	float2 b = __half22float2(__half2(__nv_cvt_fp8x2_to_halfraw2(
+	    (__nv_fp8x2_storage_t)(w >> 16), __NV_E4M3)));
+
+	return (a.x + a.y) + (b.x + b.y);
+}
+
 static __device__ inline float4
 four_bf16(uint2 u)
 {
@@ -134,6 +145,55 @@ put_panel(const struct dec_x &x, size_t row, size_t block, uint32_t i,
 	for (e = 0; e < 4; e++)
 		word[e] = two_bf16(v[32 * e], v[32 * e + 4]);
 	*(uint4 *)to = make_uint4(word[0], word[1], word[2], word[3]);
+}
+
+/* The same in e4m3, which eight neighbouring lanes do for a block: their warp
+ * is here as a whole, those of blocks that are not there as well. */
+static __device__ inline void
+put_bytes(const struct dec_x &x, size_t row, size_t block, uint32_t i,
+    const float *v, bool there)
+{
+	uint8_t *to = (uint8_t *)x.p + (block * x.pad + row) * 128 +
+	    (i ^ (row & 7)) * 16;
+	float e[16], most = 0, sum = 0, f;
+	uint32_t word[4], k;
+
+	v += 8 * (i / 2) + i % 2;
+#pragma unroll
+	for (k = 0; k < 16; k++) {
+		e[k] = there ? v[32 * (k / 4) + 2 * (k % 4)] : 0;
+		most = fmaxf(most, fabsf(e[k]));
+	}
+#pragma unroll
+	for (k = 1; k < 8; k *= 2)
+		most = fmaxf(most, gpu_shfl_xor(most, k));
+	f = most > 0 ? 448 / most : 0;
+#pragma unroll
+	for (k = 0; k < 4; k++) {
+		word[k] = four_e4m3(e[4 * k] * f, e[4 * k + 1] * f,
+		    e[4 * k + 2] * f, e[4 * k + 3] * f);
+		sum += sum_e4m3(word[k]);
+	}
+#pragma unroll
+	for (k = 1; k < 8; k *= 2)
+		sum += gpu_shfl_xor(sum, k);
+	if (!there)
+		return;
+	*(uint4 *)to = make_uint4(word[0], word[1], word[2], word[3]);
+	f = most / 448;
+	if (i == 0)
+		((float2 *)x.scale)[block * x.pad + row] = make_float2(f * 512,
+		    sum * f * -8);
+}
+
+/* A row of n values in shared memory, by whole warps. */
+static __device__ inline void
+put_all_bytes(const struct dec_x &x, size_t row, const float *v, size_t n)
+{
+	size_t j, pieces = n / 16;
+
+	for (j = threadIdx.x; j < (pieces + 31) / 32 * 32; j += blockDim.x)
+		put_bytes(x, row, j / 8, j % 8, v + j / 8 * 128, j < pieces);
 }
 
 #endif

@@ -45,6 +45,8 @@ put_row(const float4 *v, size_t n, size_t row, const struct dec_x &x,
 	    blockDim.x)
 		put_panel(x, row, j / 16, j % 16, (const float *)v + j / 16 *
 		    128);
+	if (x.form == DEC_BYTES)
+		put_all_bytes(x, row, (const float *)v, n);
 	if (x.form != DEC_E4M3)
 		return;
 	for (j = threadIdx.x; j < n / 4; j += blockDim.x) {
@@ -207,6 +209,14 @@ silu_panels(struct dec_y gu, size_t ffn, struct dec_x x)
 		    a.w), silu_of(b.x, b.y), silu_of(b.z, b.w));
 	}
 	__syncthreads();
+	if (x.form == DEC_BYTES) {
+		block = blockIdx.y * 4 + threadIdx.x / 8;
+		if (threadIdx.x < 32)
+			put_bytes(x, blockIdx.x, block, threadIdx.x % 8,
+			    (const float *)v + threadIdx.x / 8 * 128, block <
+			    ffn / 128);
+		return;
+	}
 	block = blockIdx.y * 4 + threadIdx.x / 16;
 	if (threadIdx.x < 64 && block < ffn / 128)
 		put_panel(x, blockIdx.x, block, threadIdx.x % 16,
@@ -217,7 +227,7 @@ void
 dec_silu(gpu_stream s, struct dec_y gate_up, size_t n, size_t ffn,
     struct dec_x x)
 {
-	if (x.form == DEC_PANELS) {
+	if (x.form == DEC_PANELS || x.form == DEC_BYTES) {
 		launch(silu_panels, dim3((unsigned)n, (unsigned)((ffn + 511) /
 		    512)), 128, 0, s, gate_up, ffn, x);
 		return;

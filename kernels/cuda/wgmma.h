@@ -61,32 +61,21 @@ wg_settled(float (&d)[64])
 }
 
 /* The sums of a product, in its text and among its operands. */
-#define WG_SUMS \
-	"{%0, %1, %2, %3, %4, %5, %6, %7, " \
-	"%8, %9, %10, %11, %12, %13, %14, %15, " \
-	"%16, %17, %18, %19, %20, %21, %22, %23, " \
-	"%24, %25, %26, %27, %28, %29, %30, %31, " \
-	"%32, %33, %34, %35, %36, %37, %38, %39, " \
+#define WG_TEXT8 "%0, %1, %2, %3, %4, %5, %6, %7"
+#define WG_TEXT16 WG_TEXT8 ", %8, %9, %10, %11, %12, %13, %14, %15"
+#define WG_TEXT32 WG_TEXT16 ", %16, %17, %18, %19, %20, %21, %22, %23, " \
+	"%24, %25, %26, %27, %28, %29, %30, %31"
+#define WG_TEXT64 WG_TEXT32 ", %32, %33, %34, %35, %36, %37, %38, %39, " \
 	"%40, %41, %42, %43, %44, %45, %46, %47, " \
 	"%48, %49, %50, %51, %52, %53, %54, %55, " \
-	"%56, %57, %58, %59, %60, %61, %62, %63}, "
-#define WG_OPERANDS \
-	"+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), \
-	"+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), \
-	"+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), \
-	"+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), \
-	"+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), \
-	"+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), \
-	"+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), \
-	"+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]), \
-	"+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), \
-	"+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), \
-	"+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), \
-	"+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), \
-	"+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), \
-	"+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]), \
-	"+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), \
-	"+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
+	"%56, %57, %58, %59, %60, %61, %62, %63"
+#define WG_FOUR(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+#define WG_SUMS8 WG_FOUR(0), WG_FOUR(4)
+#define WG_SUMS16 WG_SUMS8, WG_FOUR(8), WG_FOUR(12)
+#define WG_SUMS32 WG_SUMS16, WG_FOUR(16), WG_FOUR(20), WG_FOUR(24), \
+	WG_FOUR(28)
+#define WG_SUMS64 WG_SUMS32, WG_FOUR(32), WG_FOUR(36), WG_FOUR(40), \
+	WG_FOUR(44), WG_FOUR(48), WG_FOUR(52), WG_FOUR(56), WG_FOUR(60)
 
 /* d (64 x 128) = a b^T, or with `more' d + a b^T: bf16, 16 columns of each. */
 static __device__ inline void
@@ -95,76 +84,44 @@ wg_times(float (&d)[64], uint64_t a, uint64_t b, int more)
 	asm volatile("{\n.reg .pred p;\n"
 	    "setp.ne.b32 p, %66, 0;\n"
 	    "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
-	    WG_SUMS
-	    "%64, %65, p, 1, 1, 0, 0;\n}"
-	    : WG_OPERANDS
+	    "{" WG_TEXT64 "}, %64, %65, p, 1, 1, 0, 0;\n}"
+	    : WG_SUMS64
 	    : "l"(a), "l"(b), "r"(more));
 }
 
-/* d += a b, a from registers, as mma_bf16() has it. */
-static __device__ inline void
-wg_times_cols(float (&d)[64], const uint32_t a[4], uint64_t b, int more)
-{
-	asm volatile("{\n.reg .pred p;\n"
-	    "setp.ne.b32 p, %69, 0;\n"
-	    "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
-	    WG_SUMS
-	    "{%64, %65, %66, %67}, %68, p, 1, 1, 1;\n}"
-	    : WG_OPERANDS
-	    : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(more));
+/* d = a b, or with `more' d + a b, a from registers: four places of the text
+ * after n sums, then b's and that of `more'. */
+#define WG_FROM_REGISTERS(name, n, shape, a0, a1, a2, a3, at, p, tail)	\
+static __device__ inline void						\
+name(float (&d)[n], const uint32_t *a, uint64_t b, int more)		\
+{									\
+	asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " p ", 0;\n"	\
+	    "wgmma.mma_async.sync.aligned." shape " {" WG_TEXT##n "}, "	\
+	    "{" a0 ", " a1 ", " a2 ", " a3 "}, " at ", p, 1, 1" tail	\
+	    ";\n}" : WG_SUMS##n : "r"(a[0]), "r"(a[1]), "r"(a[2]),	\
+	    "r"(a[3]), "l"(b), "r"(more));				\
 }
 
-/* d (+)= a b^T, a from registers, b by rows: of 16, 32 or 64 of them. */
-static __device__ inline void
-wg_times_rows(float (&d)[8], const uint32_t *a, uint64_t b, int more)
-{
-	asm volatile("{\n.reg .pred p;\n"
-	    "setp.ne.b32 p, %13, 0;\n"
-	    "wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 "
-	    "{%0, %1, %2, %3, %4, %5, %6, %7}, "
-	    "{%8, %9, %10, %11}, %12, p, 1, 1, 0;\n}"
-	    : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]),
-	    "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7])
-	    : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(more));
-}
+/* b by columns: a is as mma_bf16() has it. */
+WG_FROM_REGISTERS(wg_times_cols, 64, "m64n128k16.f32.bf16.bf16",
+    "%64", "%65", "%66", "%67", "%68", "%69", ", 1")
 
-static __device__ inline void
-wg_times_rows(float (&d)[16], const uint32_t *a, uint64_t b, int more)
-{
-	asm volatile("{\n.reg .pred p;\n"
-	    "setp.ne.b32 p, %21, 0;\n"
-	    "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 "
-	    "{%0, %1, %2, %3, %4, %5, %6, %7, "
-	    "%8, %9, %10, %11, %12, %13, %14, %15}, "
-	    "{%16, %17, %18, %19}, %20, p, 1, 1, 0;\n}"
-	    : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]),
-	    "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
-	    "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]),
-	    "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15])
-	    : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(more));
-}
+/* b by rows, of 16, 32 or 64 of them. */
+WG_FROM_REGISTERS(wg_times_rows, 8, "m64n16k16.f32.bf16.bf16",
+    "%8", "%9", "%10", "%11", "%12", "%13", ", 0")
+WG_FROM_REGISTERS(wg_times_rows, 16, "m64n32k16.f32.bf16.bf16",
+    "%16", "%17", "%18", "%19", "%20", "%21", ", 0")
+WG_FROM_REGISTERS(wg_times_rows, 32, "m64n64k16.f32.bf16.bf16",
+    "%32", "%33", "%34", "%35", "%36", "%37", ", 0")
 
-static __device__ inline void
-wg_times_rows(float (&d)[32], const uint32_t *a, uint64_t b, int more)
-{
-	asm volatile("{\n.reg .pred p;\n"
-	    "setp.ne.b32 p, %37, 0;\n"
-	    "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
-	    "{%0, %1, %2, %3, %4, %5, %6, %7, "
-	    "%8, %9, %10, %11, %12, %13, %14, %15, "
-	    "%16, %17, %18, %19, %20, %21, %22, %23, "
-	    "%24, %25, %26, %27, %28, %29, %30, %31}, "
-	    "{%32, %33, %34, %35}, %36, p, 1, 1, 0;\n}"
-	    : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]),
-	    "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
-	    "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]),
-	    "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
-	    "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]),
-	    "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
-	    "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]),
-	    "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31])
-	    : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(more));
-}
+/* The same of e4m3, 32 columns: a lane (g, t) has the columns 4t .. and
+ * 16 + 4t .. of the rows g and g + 8. */
+WG_FROM_REGISTERS(wg_times_bytes, 8, "m64n16k32.f32.e4m3.e4m3",
+    "%8", "%9", "%10", "%11", "%12", "%13", "")
+WG_FROM_REGISTERS(wg_times_bytes, 16, "m64n32k32.f32.e4m3.e4m3",
+    "%16", "%17", "%18", "%19", "%20", "%21", "")
+WG_FROM_REGISTERS(wg_times_bytes, 32, "m64n64k32.f32.e4m3.e4m3",
+    "%32", "%33", "%34", "%35", "%36", "%37", "")
 
 #endif
 #endif
