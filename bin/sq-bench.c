@@ -231,6 +231,8 @@ bench_decoder(struct decoder *o)
 		put_metric(l->name, "spread", r.spread * 100, "%");
 		put_metric(l->name, "out_tok_s", r.out_rate, "tok/s");
 		put_metric(l->name, "energy", r.joule, "J/token");
+		put_metric(l->name, "failed", r.failed, "requests");
+		put_metric(l->name, "memory", r.bytes / (1 << 30), "GiB");
 		put_metric(l->name, "at_once", r.out_rate > 0 ?
 		    (double)r.at_once : NAN, "sequences");
 		fflush(stdout);

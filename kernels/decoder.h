@@ -57,6 +57,13 @@ struct sq_dec_prompt {
 	size_t most;			/* tokens that the slot is to hold */
 };
 
+/* As model/sampler.h has it; temperature 0: greedy. */
+struct sq_dec_sampling {
+	double temperature, top_p, min_p;
+	size_t top_k;
+	uint64_t seed;
+};
+
 struct sq_decoder;
 
 /* All return 0, or -1 with the reason in err (SQ_ERR bytes). */
@@ -78,6 +85,19 @@ struct sq_decoder_ops {
 	 * the first that the slot has made */
 	int (*prefill)(struct sq_decoder *, const struct sq_dec_prompt *,
 	    size_t n, char *err);
+	/* an empty slot begins as another one did: both have the whole pages of
+	 * its first n tokens; returns how many tokens that are, and is followed
+	 * by extend() */
+	long (*share)(struct sq_decoder *, size_t from, size_t to, size_t n,
+	    size_t most, char *err);
+	/* n tokens more of a slot that has some, `slots' at most; the one after
+	 * them is the first that it has made */
+	int (*extend)(struct sq_decoder *, size_t slot, const uint32_t *ids,
+	    size_t n, char *err);
+	/* how a slot that is still empty makes tokens, until it is cleared; else
+	 * greedily */
+	int (*sample)(struct sq_decoder *, size_t slot,
+	    const struct sq_dec_sampling *, char *err);
 	/* `steps' tokens more for each of these slots: nothing is waited for */
 	int (*decode)(struct sq_decoder *, const uint32_t *slot, size_t n,
 	    size_t steps, char *err);
@@ -87,6 +107,8 @@ struct sq_decoder_ops {
 	/* forgets the sequence and gives its pages back */
 	void (*clear)(struct sq_decoder *, size_t slot);
 	size_t (*pages_left)(struct sq_decoder *);
+	/* bytes of the device: of all but the cache, and of a page of it */
+	void (*memory)(struct sq_decoder *, size_t *all, size_t *page);
 	int (*sync)(struct sq_decoder *, char *err);
 	/* energy that the device has used so far, in joule; negative: unknown */
 	double (*energy)(struct sq_decoder *);

@@ -44,9 +44,11 @@ typedef GPU(Error_t) gpu_error;
 #if defined(__HIP_DEVICE_COMPILE__)
 #define GPU_WARP	__AMDGCN_WAVEFRONT_SIZE
 #define gpu_shfl_xor(v, d)	__shfl_xor(v, d)
+#define gpu_shfl_up(v, d)	__shfl_up(v, d)
 #else
 #define GPU_WARP	32
 #define gpu_shfl_xor(v, d)	__shfl_xor_sync(0xffffffffu, v, d)
+#define gpu_shfl_up(v, d)	__shfl_up_sync(0xffffffffu, v, d)
 #endif
 
 /* Only where tensor cores are programmed as NVIDIA's are. */

@@ -90,13 +90,26 @@ void	 dec_form(gpu_stream, const void *in, size_t n, size_t dim,
  * Prompts, from 0 on: tokens first[i] .. first[i + 1] - 1. */
 void	 dec_rope(gpu_stream, struct dec_step, void *qkv,
 	    const uint32_t *first, size_t prompts, size_t longest);
+/* Of each slot: how it makes tokens. */
+struct dec_how {
+	double temperature, top_p, min_p;
+	uint64_t top_k, rng;
+};
+
 /* The greatest logit's id is what the slot makes next.  col: scales, or NULL.
- * best: room for DEC_PARTS pairs of 32 bits for each of the n. */
+ * best: room for DEC_PARTS pairs of 32 bits for each of the n.  Where slots
+ * may draw, how they do, else NULL. */
 void	 dec_pick(gpu_stream, const void *logits, int bf16, const float *col,
 	    size_t vocab,
 	    const uint32_t *slot, size_t n, void *best, uint32_t *next,
 	    uint32_t *made, uint32_t *nmade, size_t most, uint32_t *length,
-	    int grow);
+	    int grow, struct dec_how *);
+
+/* Where a slot draws, what dec_pick() is to take, into best, between its two
+ * halves. */
+void	 dec_draw(gpu_stream, const void *logits, int bf16, const float *col,
+	    size_t vocab, const uint32_t *slot, size_t n, struct dec_how *,
+	    void *best);
 
 void	 dec_random_w4(gpu_stream, uint64_t seed, size_t rows, size_t cols,
 	    void *codes, void *scales, float spread);

@@ -30,7 +30,7 @@ attn(struct dec_step d, const uint16_t *qkv, unsigned splits, float scale,
 	let_next_start();
 	wait_for_others();
 	slot = d.slot[i];
-	length = d.length[slot] + 1;
+	length = before(d, i) + 1;
 	table = d.table + (size_t)slot * d.max_pages;
 	pages = (length + PAGE - 1) / PAGE;
 	from = pages * split / splits;

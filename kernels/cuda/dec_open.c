@@ -83,8 +83,9 @@ cache_init(struct sq_decoder *d, int *bad)
 	struct dec_layer *l;
 
 	one = 2 * d->s.layers * (layer_kv(&d->s) / (d->s.pages + 1));
-	if (d->s.pages == 0 && !*bad && sqc_ok(GPU(MemGetInfo)(&unused,
-	    &total), "memory") == 0 && unused > RESERVE)
+	*bad = *bad || sqc_ok(GPU(MemGetInfo)(&unused, &total), "memory") < 0;
+	d->bytes -= unused;
+	if (d->s.pages == 0 && !*bad && unused > RESERVE)
 		d->s.pages = (unused - RESERVE) / one;
 	if (d->s.pages < 2)
 		*bad = *bad || sqc_ok(GPU(ErrorMemoryAllocation),
@@ -173,14 +174,20 @@ sequences(struct sq_decoder *d, int *bad)
 	d->length = room(n * 4, bad);
 	d->nmade = room(n * 4, bad);
 	d->active = room((n + 128) * 4, bad);
+	d->how = room(n * sizeof(*d->how), bad);
 	d->table = room(n * d->max_pages * 4, bad);
 	d->made = room(n * s->context * 4, bad);
 	d->host_table = calloc(n * d->max_pages, 4);
 	d->unused = calloc(s->pages, 4);
 	d->slot_pages = calloc(n, sizeof(*d->slot_pages));
 	d->host_made = calloc(n, sizeof(*d->host_made));
+	d->host_length = calloc(n, sizeof(*d->host_length));
+	d->host_draws = calloc(n, 1);
+	d->holders = calloc(s->pages + 1, sizeof(*d->holders));
 	if (d->host_table == NULL || d->unused == NULL ||
-	    d->slot_pages == NULL || d->host_made == NULL) {
+	    d->slot_pages == NULL || d->host_made == NULL ||
+	    d->host_length == NULL || d->host_draws == NULL ||
+	    d->holders == NULL) {
 		snprintf(sqc.err, sizeof(sqc.err), "out of memory");
 		*bad = 1;
 		return;
@@ -190,6 +197,8 @@ sequences(struct sq_decoder *d, int *bad)
 	if (*bad || sqc_ok(GPU(MemsetAsync)(d->table, 0, n * d->max_pages * 4,
 	    sqc.stream), "memory") < 0 || sqc_ok(GPU(MemsetAsync)(d->next, 0,
 	    n * 4, sqc.stream), "memory") < 0 ||
+	    sqc_ok(GPU(MemsetAsync)(d->how, 0, n * sizeof(*d->how),
+	    sqc.stream), "memory") < 0 ||
 	    sqc_ok(GPU(MemsetAsync)(d->nmade, 0, n * 4, sqc.stream),
 	    "memory") < 0 || sqc_ok(GPU(MemsetAsync)(d->length, 0, n * 4,
 	    sqc.stream), "memory") < 0)
@@ -203,7 +212,7 @@ dec_close(struct sq_decoder *d)
 	    d->logits, d->sums, d->scale, d->x, d->y, d->qkv, d->gu, d->out,
 	    d->att, d->best, d->next, d->length, d->table, d->made, d->nmade,
 	    d->active, d->ids, d->pos, d->slot, d->first, d->row,
-	    d->plan.unit, d->plan.run };
+	    d->plan.unit, d->plan.run, d->how };
 	struct dec_layer *l;
 	size_t i;
 
@@ -230,6 +239,9 @@ dec_close(struct sq_decoder *d)
 	free(d->unused);
 	free(d->slot_pages);
 	free(d->host_made);
+	free(d->host_length);
+	free(d->host_draws);
+	free(d->holders);
 	free(d);
 }
 
@@ -237,8 +249,8 @@ struct sq_decoder *
 dec_open(const struct sq_dec_shape *s, char *err)
 {
 	struct sq_decoder *d;
+	size_t i, total;
 	int bad = 0;
-	size_t i;
 
 	if ((s->head_dim != 64 && s->head_dim != 128) ||
 	    s->heads % s->kv_heads != 0 || s->heads / s->kv_heads > 8 ||
@@ -255,6 +267,7 @@ dec_open(const struct sq_dec_shape *s, char *err)
 		return NULL;
 	}
 	d->s = *s;
+	(void)GPU(MemGetInfo)(&d->bytes, &total);
 	if ((d->gemm = dec_gemm_open(err)) == NULL) {
 		dec_close(d);
 		return NULL;

@@ -42,6 +42,13 @@ page_at(uint32_t bytes, uint32_t r, uint32_t byte)
 	return r * bytes + page_piece(bytes, r, byte / 16) * 16 + byte % 16;
 }
 
+/* How many tokens come before token i of a step. */
+static __device__ inline uint32_t
+before(const struct dec_step &d, uint32_t i)
+{
+	return d.pos != NULL ? d.pos[i] : d.length[d.slot[i]];
+}
+
 #if GPU_MMA
 
 /* d += a b with rows 8 .. 15 of a all zero: half the sums are of no use. */

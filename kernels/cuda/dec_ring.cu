@@ -64,7 +64,7 @@ plan(struct dec_step d, struct dec_plan p)
 
 	wait_for_others();
 	if (i < d.n)
-		n = (d.length[d.slot[i]] + PAGE) / PAGE;
+		n = (before(d, i) + PAGE) / PAGE;
 	sum[0][i] = n;
 	__syncthreads();
 	for (step = 1; step < PLAN_THREADS; step *= 2) {
@@ -124,7 +124,7 @@ next_run(const struct dec_step &d, struct cursor &c)
 	if (i >= d.n)
 		return;
 	c.slot = d.slot[i];
-	c.pages = (d.length[c.slot] + PAGE) / PAGE;
+	c.pages = (before(d, i) + PAGE) / PAGE;
 }
 
 template <int DIM, int KV>
@@ -193,8 +193,9 @@ attn(struct dec_step d, struct dec_plan p, const uint16_t *qkv, float scale,
 	use.pages = u.pages;
 	use.slot = u.slot;
 	ask = use;
-	/* all pages but a sequence's last are as the last step left them */
-	for (asked = 0; asked < RING_STAGES && asked < left &&
+	/* all pages but a sequence's last are as the last step left them, unless
+	 * this one has more of its tokens */
+	for (asked = 0; d.pos == NULL && asked < RING_STAGES && asked < left &&
 	    ask.page + 1 < ask.pages; asked++, ask.page++) {
 		id = d.table[(size_t)ask.slot * d.max_pages + ask.page];
 		if (lead)
@@ -223,8 +224,8 @@ attn(struct dec_step d, struct dec_plan p, const uint16_t *qkv, float scale,
 			    d.kv_heads) * width + (size_t)use.head * group *
 			    DIM, group);
 		}
-		length = use.page + 1 < use.pages ? PAGE : d.length[use.slot] +
-		    1 - use.page * PAGE;
+		length = use.page + 1 < use.pages ? PAGE : before(d, use.run /
+		    d.kv_heads) + 1 - use.page * PAGE;
 		bar_wait(bars + stage * 8, parity);
 		page<DIM, KV>(st, near_page{ at + stage * 2 * R::PART },
 		    near_page{ at + stage * 2 * R::PART + R::PART },

@@ -358,7 +358,15 @@ put4(const struct dec_step &d, uint8_t *to, uint32_t token, uint32_t e,
 		at = nibble_at(token);
 		for (i = 0; i < 4; i++) {
 			b = to + (e + i % 2 + i / 2 * (d.dim / 2)) * (PAGE /
-			    2) + token / 8 * 4 + at / 8;
+			    2) + token / 8 * 4;
+			if (d.pos != NULL) {
+				/* its neighbours come at the same time */
+				atomicAnd((uint32_t *)b, ~(15u << at));
+				atomicOr((uint32_t *)b, code_of(g, v[i]) <<
+				    at);
+				continue;
+			}
+			b += at / 8;
 			*b = (uint8_t)((*b & 0xf0 >> at % 8) |
 			    code_of(g, v[i]) << at % 8);
 		}
@@ -396,7 +404,7 @@ rope(struct dec_step d, uint32_t *qkv, unsigned some, int prefill)
 	if (head >= d.heads + 2 * d.kv_heads)
 		return;
 	slot = d.slot[i];
-	pos = d.pos != NULL ? d.pos[i] : d.length[slot];
+	pos = before(d, i);
 	c = two_of(d.y, i, width, head * d.dim + e);
 	s = two_of(d.y, i, width, head * d.dim + e + half);
 	a0 = c.x;
@@ -636,7 +644,8 @@ pick(const uint2 *best, uint32_t parts, uint32_t vocab, const uint32_t *slot,
 void
 dec_pick(gpu_stream s, const void *logits, int bf16, const float *col,
     size_t vocab, const uint32_t *slot, size_t n, void *best, uint32_t *next,
-    uint32_t *made, uint32_t *nmade, size_t most, uint32_t *length, int grow)
+    uint32_t *made, uint32_t *nmade, size_t most, uint32_t *length, int grow,
+    struct dec_how *how)
 {
 	dim3 grid((unsigned)n, DEC_PARTS);
 
@@ -648,6 +657,8 @@ dec_pick(gpu_stream s, const void *logits, int bf16, const float *col,
 		launch(pick_part<float>, grid, THREADS, 0, s,
 		    (const float *)logits, col, (uint32_t)vocab, (uint2 *)
 		    best);
+	if (how != NULL)
+		dec_draw(s, logits, bf16, col, vocab, slot, n, how, best);
 	launch(pick, dim3((unsigned)n), 64, 0, s, (const uint2 *)best,
 	    (uint32_t)DEC_PARTS, (uint32_t)vocab, slot, next, made, nmade,
 	    most, length, grow);
@@ -658,10 +669,7 @@ dec_pick(gpu_stream s, const void *logits, int bf16, const float *col,
 static __device__ uint64_t
 mix(uint64_t z)
 {
-	z += 0x9e3779b97f4a7c15;
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return z ^ z >> 31;
+	return sqc_mix(z + 0x9e3779b97f4a7c15);
 }
 
 static __global__ void

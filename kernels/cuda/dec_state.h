@@ -25,6 +25,7 @@ struct dec_layer {
 
 struct dec_graph {
 	size_t n;
+	int draws;
 	cudaGraphExec_t exec;
 };
 
@@ -42,11 +43,16 @@ struct sq_decoder {
 	/* sequences, on the device; slot `slots' is nobody's */
 	uint32_t *next, *length, *table, *made, *nmade, *active;
 	uint32_t *ids, *pos, *slot, *first, *row;
+	struct dec_how *how;
+	size_t draws;			/* slots that do not go greedily */
 	uint32_t max_pages;
 	struct dec_plan plan;		/* units 0: dec_ring() does not run */
 	/* on the host */
 	uint32_t *host_table, *unused;
-	size_t nunused, *slot_pages, *host_made;
+	size_t nunused, *slot_pages, *host_made, *host_length;
+	char *host_draws;		/* whether a slot draws */
+	uint32_t *holders;		/* of each page: slots that have it */
+	size_t bytes;			/* of all but the cache */
 	int short_logits;		/* bf16: the library has no float32 */
 	struct dec_graph graph[64];
 	int ngraphs;

@@ -263,7 +263,8 @@ tokens(struct sq_decoder *d, float *h, struct dec_y add, const uint32_t *slot,
 		return -1;
 	dec_pick(sqc.stream, d->logits, !is_few && d->short_logits,
 	    is_few || n > DEC_BARE ? NULL : d->head.s8, d->s.vocab, slot, n,
-	    d->best, d->next, d->made, d->nmade, d->s.context, d->length, grow);
+	    d->best, d->next, d->made, d->nmade, d->s.context, d->length, grow,
+	    d->draws > 0 ? d->how : NULL);
 	return 0;
 }
 
@@ -311,7 +312,7 @@ graph_of(struct sq_decoder *d, size_t n)
 	int i, r;
 
 	for (i = 0; i < d->ngraphs; i++)
-		if (d->graph[i].n == n)
+		if (d->graph[i].n == n && d->graph[i].draws == (d->draws > 0))
 			return &d->graph[i];
 	if (d->ngraphs == (int)(sizeof(d->graph) / sizeof(d->graph[0]))) {
 		snprintf(sqc.err, sizeof(sqc.err), "too many graphs");
@@ -330,6 +331,7 @@ graph_of(struct sq_decoder *d, size_t n)
 		return NULL;
 	(void)cudaGraphDestroy(g);
 	d->graph[i].n = n;
+	d->graph[i].draws = d->draws > 0;
 	d->ngraphs++;
 	return &d->graph[i];
 }
@@ -376,30 +378,38 @@ dec_decode(struct sq_decoder *d, const uint32_t *slot, size_t n, size_t steps,
 	for (i = 0; i < steps; i++)
 		if (sqc_ok(cudaGraphLaunch(g->exec, sqc.stream), "step") < 0)
 			return dec_why(err);
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n; i++) {
 		d->host_made[slot[i]] += steps;
+		d->host_length[slot[i]] += steps;
+	}
 	return 0;
 }
 
 /* ---- prompts ---- */
 
+/* Pages for `most' tokens, of which the first n are in those of `shared'. */
 static int
-take_pages(struct sq_decoder *d, const struct sq_dec_prompt *p, char *err)
+take_pages(struct sq_decoder *d, size_t slot, size_t n, size_t most,
+    const uint32_t *shared, char *err)
 {
-	size_t need = (p->most + SQ_DEC_PAGE - 1) / SQ_DEC_PAGE, i;
-	uint32_t *t = d->host_table + p->slot * d->max_pages;
+	size_t need = (most + SQ_DEC_PAGE - 1) / SQ_DEC_PAGE, i;
+	size_t have = shared == NULL ? 0 : n / SQ_DEC_PAGE;
+	uint32_t *t = d->host_table + slot * d->max_pages;
 
-	if (p->slot >= d->s.slots || p->n == 0 || p->most < p->n ||
-	    p->most > d->s.context || need > d->nunused ||
-	    d->slot_pages[p->slot] > 0) {
+	if (slot >= d->s.slots || n == 0 || most < n ||
+	    most > d->s.context || need - have > d->nunused ||
+	    d->slot_pages[slot] > 0) {
 		snprintf(err, SQ_ERR, "decoder: no room for a prompt of %zu "
-		    "tokens", p->n);
+		    "tokens", n);
 		return -1;
 	}
-	for (i = 0; i < need; i++)
-		t[i] = d->unused[--d->nunused];
-	d->slot_pages[p->slot] = need;
-	d->host_made[p->slot] = 1;
+	for (i = 0; i < need; i++) {
+		t[i] = i < have ? shared[i] : d->unused[--d->nunused];
+		d->holders[t[i]]++;
+	}
+	d->slot_pages[slot] = need;
+	d->host_length[slot] = n;
+	d->host_made[slot] = 1;
 	return 0;
 }
 
@@ -408,8 +418,10 @@ struct pack {
 	size_t rows, longest;
 };
 
+/* `at': the place of the first token, in a prompt that goes on. */
 static void
-pack_prompts(struct pack *k, const struct sq_dec_prompt *p, size_t n)
+pack_prompts(struct pack *k, const struct sq_dec_prompt *p, size_t n,
+    size_t at)
 {
 	size_t i, j;
 
@@ -417,7 +429,7 @@ pack_prompts(struct pack *k, const struct sq_dec_prompt *p, size_t n)
 		k->first[i] = (uint32_t)k->rows;
 		for (j = 0; j < p[i].n; j++, k->rows++) {
 			k->ids[k->rows] = p[i].ids[j];
-			k->pos[k->rows] = (uint32_t)j;
+			k->pos[k->rows] = (uint32_t)(at + j);
 			k->slot[k->rows] = (uint32_t)p[i].slot;
 		}
 		k->row[i] = (uint32_t)(k->rows - 1);
@@ -443,7 +455,7 @@ push_pack(struct sq_decoder *d, const struct pack *k,
 
 	for (i = 0; i < n; i++) {
 		s = p[i].slot;
-		v[0] = (uint32_t)p[i].n;
+		v[0] = (uint32_t)d->host_length[s];
 		if (push(d->table + s * d->max_pages, d->host_table + s *
 		    d->max_pages, d->slot_pages[s]) < 0 ||
 		    push(d->length + s, &v[0], 1) < 0 ||
@@ -458,8 +470,10 @@ push_pack(struct sq_decoder *d, const struct pack *k,
 	    -1 : 0;
 }
 
+/* Prompts from their first token on, or the rest of one: then each token is
+ * to attention what a sequence is in a step of generation. */
 static int
-run_prompts(struct sq_decoder *d, const struct pack *k, size_t n)
+run_prompts(struct sq_decoder *d, const struct pack *k, size_t n, int rest)
 {
 	struct dec_step s = step_of(d, k->rows);
 	const struct dec_y none = { .p = NULL };
@@ -469,8 +483,10 @@ run_prompts(struct sq_decoder *d, const struct pack *k, size_t n)
 	s.slot = d->slot;
 	s.pos = d->pos;
 	dec_embed(sqc.stream, d->embed, q, d->ids, NULL, k->rows, d->h);
+	if (rest && rings(d, k->rows))
+		dec_ring_plan(sqc.stream, s, d->plan);
 	for (i = 0; i < d->s.layers; i++)
-		if (block(d, i, s, &p) < 0)
+		if (block(d, i, s, rest ? NULL : &p) < 0)
 			return -1;
 	/* what the last block adds is taken in by a norm of all rows */
 	if (!are_few(d, k->rows))
@@ -485,25 +501,15 @@ run_prompts(struct sq_decoder *d, const struct pack *k, size_t n)
 	return 0;
 }
 
+/* at: how many tokens the one prompt has already, or 0. */
 static int
-dec_prefill(struct sq_decoder *d, const struct sq_dec_prompt *p, size_t n,
-    char *err)
+pass(struct sq_decoder *d, const struct sq_dec_prompt *p, size_t n,
+    size_t rows, size_t at, char *err)
 {
 	struct pack k = { .rows = 0 };
-	size_t i, rows = 0;
 	uint32_t *mem;
 	int r;
 
-	for (i = 0; i < n; i++)
-		rows += p[i].n;
-	if (n == 0 || n > d->s.slots || rows > d->s.rows) {
-		snprintf(err, SQ_ERR, "decoder: prompts of %zu tokens are "
-		    "more than %zu", rows, d->s.rows);
-		return -1;
-	}
-	for (i = 0; i < n; i++)
-		if (take_pages(d, &p[i], err) < 0)
-			return -1;
 	if ((mem = malloc((3 * rows + 3 * n + 1) * sizeof(*mem))) == NULL) {
 		snprintf(err, SQ_ERR, "out of memory");
 		return -1;
@@ -514,11 +520,62 @@ dec_prefill(struct sq_decoder *d, const struct sq_dec_prompt *p, size_t n,
 	k.row = k.slot + rows;
 	k.to = k.row + n;
 	k.first = k.to + n;
-	pack_prompts(&k, p, n);
-	r = push_pack(d, &k, p, n) < 0 || run_prompts(d, &k, n) < 0 ||
+	pack_prompts(&k, p, n, at);
+	r = push_pack(d, &k, p, n) < 0 || run_prompts(d, &k, n, at > 0) < 0 ||
 	    sqc_ok(GPU(GetLastError)(), "kernel") < 0 ? dec_why(err) : 0;
 	free(mem);
 	return r;
+}
+
+static int
+dec_prefill(struct sq_decoder *d, const struct sq_dec_prompt *p, size_t n,
+    char *err)
+{
+	size_t i, rows = 0;
+
+	for (i = 0; i < n; i++)
+		rows += p[i].n;
+	if (n == 0 || n > d->s.slots || rows > d->s.rows) {
+		snprintf(err, SQ_ERR, "decoder: prompts of %zu tokens are "
+		    "more than %zu", rows, d->s.rows);
+		return -1;
+	}
+	for (i = 0; i < n; i++)
+		if (take_pages(d, p[i].slot, p[i].n, p[i].most, NULL, err) < 0)
+			return -1;
+	return pass(d, p, n, rows, 0, err);
+}
+
+static long
+dec_share(struct sq_decoder *d, size_t from, size_t to, size_t n, size_t most,
+    char *err)
+{
+	size_t whole = n / SQ_DEC_PAGE * SQ_DEC_PAGE;
+
+	if (from >= d->s.slots || n > d->host_length[from]) {
+		snprintf(err, SQ_ERR, "decoder: no slot with %zu tokens", n);
+		return -1;
+	}
+	return take_pages(d, to, whole, most, d->host_table + from *
+	    d->max_pages, err) < 0 ? -1 : (long)whole;
+}
+
+static int
+dec_extend(struct sq_decoder *d, size_t slot, const uint32_t *ids, size_t n,
+    char *err)
+{
+	struct sq_dec_prompt p = { slot, n, ids, 0 };
+	size_t at = slot < d->s.slots ? d->host_length[slot] : 0;
+
+	if (at == 0 || n == 0 || n > d->s.slots || n > 1024 || n > d->s.rows ||
+	    at + n > d->slot_pages[slot] * SQ_DEC_PAGE) {
+		snprintf(err, SQ_ERR, "decoder: no room for %zu tokens more",
+		    n);
+		return -1;
+	}
+	d->host_length[slot] += n;
+	d->host_made[slot] = 1;
+	return pass(d, &p, 1, n, at, err);
 }
 
 /* ---- the rest ---- */
@@ -537,20 +594,62 @@ dec_made(struct sq_decoder *d, size_t slot, uint32_t *ids, size_t most,
 	return (long)n;
 }
 
+static int
+set_how(struct sq_decoder *d, size_t slot, const struct dec_how *how)
+{
+	char draws = how->temperature > 0;
+
+	d->draws += (size_t)draws - (size_t)d->host_draws[slot];
+	d->host_draws[slot] = draws;
+	return sqc_ok(GPU(MemcpyAsync)(d->how + slot, how, sizeof(*how),
+	    GPU(MemcpyDefault), sqc.stream), "copy");
+}
+
+static int
+dec_sample(struct sq_decoder *d, size_t slot, const struct sq_dec_sampling *s,
+    char *err)
+{
+	struct dec_how how = { s->temperature, s->top_p, s->min_p, s->top_k,
+	    s->seed };
+
+	if (slot >= d->s.slots || d->slot_pages[slot] > 0) {
+		snprintf(err, SQ_ERR, "decoder: slot %zu is not empty", slot);
+		return -1;
+	}
+	return set_how(d, slot, &how) < 0 ? dec_why(err) : 0;
+}
+
 static void
 dec_clear(struct sq_decoder *d, size_t slot)
 {
+	static const struct dec_how greedy;
 	uint32_t *t = d->host_table + slot * d->max_pages;
 
-	while (d->slot_pages[slot] > 0)
-		d->unused[d->nunused++] = t[--d->slot_pages[slot]];
+	uint32_t page;
+
+	while (d->slot_pages[slot] > 0) {
+		page = t[--d->slot_pages[slot]];
+		if (--d->holders[page] == 0)
+			d->unused[d->nunused++] = page;
+	}
 	d->host_made[slot] = 0;
+	d->host_length[slot] = 0;
+	if (d->host_draws[slot])
+		(void)set_how(d, slot, &greedy);
 }
 
 static size_t
 dec_pages_left(struct sq_decoder *d)
 {
 	return d->nunused;
+}
+
+static void
+dec_memory(struct sq_decoder *d, size_t *all, size_t *page)
+{
+	*all = d->bytes;
+	*page = 2 * d->s.layers * d->s.kv_heads * DEC_PAGE_BYTES(d->s.kv,
+	    d->s.head_dim);
 }
 
 static int
@@ -588,8 +687,8 @@ dec_energy(struct sq_decoder *d)
 
 static const struct sq_decoder_ops ops = {
 	dec_open, dec_close, dec_weight, dec_vector, dec_angles, dec_random,
-	dec_prefill, dec_decode, dec_made, dec_clear, dec_pages_left,
-	dec_sync, dec_energy
+	dec_prefill, dec_share, dec_extend, dec_sample, dec_decode, dec_made, dec_clear,
+	dec_pages_left, dec_memory, dec_sync, dec_energy
 };
 
 __attribute__((visibility("default"))) const struct sq_decoder_ops *

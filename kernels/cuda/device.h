@@ -35,6 +35,15 @@ block_sum(T v, T *part)
 	return v;
 }
 
+/* What base/rng.h makes of its state. */
+static __device__ inline uint64_t
+sqc_mix(uint64_t z)
+{
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+	z = (z ^ z >> 27) * 0x94d049bb133111eb;
+	return z ^ z >> 31;
+}
+
 static __device__ inline uint16_t
 to_bf16(float f)
 {

@@ -11,19 +11,22 @@
 #define TIMES	16
 
 const struct sq_dec_load sq_dec_loads[] = {
-	{ "b1-1024", 1, 1024, 129, 0 },
-	{ "b1-8192", 1, 8192, 65, 0 },
-	{ "b1-32768", 1, 32768, 129, 0 },
-	{ "b1-65536", 1, 65536, 129, 0 },
-	{ "b1-130000", 1, 130000, 129, 0 },
-	{ "decode-b16", 16, 1000, 129, 1 },
-	{ "decode-b64", 64, 1000, 129, 1 },
-	{ "decode-b256", 256, 1000, 129, 1 },
-	{ "off-1000-1000", 800, 1000, 1000, 0 },
-	{ "off-128-2048", 500, 128, 2048, 0 },
-	{ "off-2048-128", 600, 2048, 128, 0 },
-	{ "off-20000-2000", 30, 20000, 2000, 0 },
-	{ NULL, 0, 0, 0, 0 }
+	{ "b1-1024", 1, 1024, 129, 0, 0 },
+	{ "b1-8192", 1, 8192, 65, 0, 0 },
+	{ "b1-32768", 1, 32768, 129, 0, 0 },
+	{ "b1-65536", 1, 65536, 129, 0, 0 },
+	{ "b1-130000", 1, 130000, 129, 0, 0 },
+	{ "decode-b16", 16, 1000, 129, 1, 0 },
+	{ "decode-b64", 64, 1000, 129, 1, 0 },
+	{ "decode-b256", 256, 1000, 129, 1, 0 },
+	{ "prefix-32768", 50, 32768, 129, 0, 64 },
+	{ "prefix-65536", 50, 65536, 129, 0, 64 },
+	{ "prefix-130000", 50, 130000, 129, 0, 64 },
+	{ "off-1000-1000", 800, 1000, 1000, 0, 0 },
+	{ "off-128-2048", 500, 128, 2048, 0, 0 },
+	{ "off-2048-128", 600, 2048, 128, 0, 0 },
+	{ "off-20000-2000", 30, 20000, 2000, 0, 0 },
+	{ NULL, 0, 0, 0, 0, 0 }
 };
 
 /* ---- opening ---- */
@@ -114,6 +117,7 @@ sq_bench_decoder_open(struct sq_bench_decoder *b, const char *level,
 		sq_bench_decoder_close(b);
 		return -1;
 	}
+	b->pages = b->left = b->ops->pages_left(b->d);
 	return 0;
 }
 
@@ -142,6 +146,15 @@ median(double *v, int n)
 	return v[n / 2];
 }
 
+/* The pages that are left, where they are few. */
+static void
+look(struct sq_bench_decoder *b)
+{
+	size_t left = b->ops->pages_left(b->d);
+
+	b->left = left < b->left ? left : b->left;
+}
+
 static int
 alone(struct sq_bench_decoder *b, const struct sq_dec_load *l,
     const uint32_t *ids, double *ttft, double *tpot, char *err)
@@ -153,6 +166,7 @@ alone(struct sq_bench_decoder *b, const struct sq_dec_load *l,
 	if (b->ops->prefill(b->d, &p, 1, err) < 0 ||
 	    b->ops->sync(b->d, err) < 0)
 		return -1;
+	look(b);
 	first = sq_now();
 	if (b->ops->decode(b->d, &slot, 1, l->out - 1, err) < 0 ||
 	    b->ops->sync(b->d, err) < 0)
@@ -161,6 +175,71 @@ alone(struct sq_bench_decoder *b, const struct sq_dec_load *l,
 	*tpot = (sq_now() - first) / (double)(l->out - 1);
 	b->ops->clear(b->d, 0);
 	return 0;
+}
+
+/* ---- with a prefix ---- */
+
+/* A request whose prompt begins as that of slot 0, in slot 1; -1: it failed. */
+static int
+after(struct sq_bench_decoder *b, const struct sq_dec_load *l,
+    const uint32_t *ids, double *ttft, double *tpot, char *err)
+{
+	static const uint32_t slot = 1;
+	double start = sq_now(), first;
+	uint32_t last[2048];
+	long kept = b->ops->share(b->d, 0, 1, l->in - l->own, l->in + l->out,
+	    err), n, i;
+
+	if (kept < 0 || b->ops->extend(b->d, 1, ids + kept, l->in -
+	    (size_t)kept, err) < 0 || b->ops->sync(b->d, err) < 0)
+		return -1;
+	look(b);
+	first = sq_now();
+	if (b->ops->decode(b->d, &slot, 1, l->out - 1, err) < 0 ||
+	    b->ops->sync(b->d, err) < 0)
+		return -1;
+	*ttft = first - start;
+	*tpot = (sq_now() - first) / (double)(l->out - 1);
+	n = b->ops->made(b->d, 1, last, l->out, err);
+	for (i = 0; i < n; i++)
+		if (last[i] >= b->shape.vocab)
+			return sq_fail(err, "not a token");
+	return n == (long)l->out ? 0 : -1;
+}
+
+static int
+prefixed(struct sq_bench_decoder *b, const struct sq_dec_load *l,
+    uint32_t *ids, struct sq_dec_result *r, char *err)
+{
+	struct sq_dec_prompt p = { 0, l->in - l->own, ids, l->in - l->own };
+	double *ttft = malloc(l->requests * sizeof(*ttft));
+	double *tpot = malloc(l->requests * sizeof(*tpot)), skip[2];
+	struct sq_rng rng = { 2 };
+	size_t i, n = 0, k;
+	int bad = ttft == NULL || tpot == NULL ? sq_fail(err, "out of memory") :
+	    b->ops->prefill(b->d, &p, 1, err);
+
+	/* one that does not count lets the device get ready */
+	for (i = 0; bad == 0 && i <= l->requests; i++) {
+		for (k = l->in - l->own; k < l->in; k++)
+			ids[k] = (uint32_t)(sq_rng_uniform(&rng) *
+			    (double)(b->shape.vocab - 1));
+		if (after(b, l, ids, i == 0 ? &skip[0] : &ttft[n], i == 0 ?
+		    &skip[1] : &tpot[n], err) == 0)
+			n += i > 0;
+		b->ops->clear(b->d, 1);
+	}
+	b->ops->clear(b->d, 0);
+	if (bad == 0 && n > 0) {
+		r->failed = (double)(l->requests - n);
+		r->ttft = median(ttft, (int)n);
+		r->tpot = median(tpot, (int)n);
+		r->spread = (tpot[n - 1 - n / 20] - tpot[n / 20]) / r->tpot;
+	} else
+		bad = -1;
+	free(ttft);
+	free(tpot);
+	return bad;
 }
 
 /* ---- many ---- */
@@ -198,6 +277,8 @@ admit(struct queue *q, char *err)
 		n++;
 	}
 	q->at_once = q->n > q->at_once ? q->n : q->at_once;
+	if (n > 0 && q->b->left > room)
+		q->b->left = room;
 	return n == 0 ? 0 : q->b->ops->prefill(q->b->d, p, n, err) < 0 ? -1 :
 	    1;
 }
@@ -284,7 +365,7 @@ sq_bench_decoder_run(struct sq_bench_decoder *b, const struct sq_dec_load *l,
 	double ttft[TIMES], tpot[TIMES], skip[2];
 	uint32_t *ids = malloc((l->in + 16) * sizeof(*ids));
 	struct sq_rng rng = { 1 };
-	size_t i;
+	size_t i, all, page;
 	int n, bad = 0;
 
 	if (ids == NULL)
@@ -293,8 +374,11 @@ sq_bench_decoder_run(struct sq_bench_decoder *b, const struct sq_dec_load *l,
 		ids[i] = (uint32_t)(sq_rng_uniform(&rng) *
 		    (double)(b->shape.vocab - 1));
 	times = times > TIMES ? TIMES : times;
-	*r = (struct sq_dec_result){ NAN, NAN, NAN, NAN, NAN, 1 };
-	if (l->requests > 1) {
+	*r = (struct sq_dec_result){ NAN, NAN, NAN, NAN, NAN, NAN, 1, NAN };
+	b->left = b->pages;
+	if (l->own > 0)
+		bad = prefixed(b, l, ids, r, err);
+	else if (l->requests > 1) {
 		/* once to let the library pick its kernels, where that
 		 * would show */
 		if (l->decode_only)
@@ -312,6 +396,8 @@ sq_bench_decoder_run(struct sq_bench_decoder *b, const struct sq_dec_load *l,
 			r->spread = (tpot[times - 1] - tpot[0]) / r->tpot;
 		}
 	}
+	b->ops->memory(b->d, &all, &page);
+	r->bytes = (double)(all + (b->pages - b->left) * page);
 	free(ids);
 	return bad;
 }

@@ -10,12 +10,15 @@
 
 /*
  * One measurement: `requests' prompts of `in' tokens, of which each makes `out'.
- * With decode_only, the prompts' time is left out.
+ * With decode_only, the prompts' time is left out.  Where `own' is not 0, only
+ * so many tokens of a prompt are its own: the others are those of a request
+ * before, whose cache is used, and requests come one after the other.
  */
 struct sq_dec_load {
 	const char *name;
 	size_t requests, in, out;
 	int decode_only;
+	size_t own;
 };
 
 /* The loads that are known by name, ended by a NULL name. */
@@ -23,16 +26,21 @@ extern const struct sq_dec_load sq_dec_loads[];
 
 struct sq_dec_result {
 	double ttft, tpot;		/* seconds, of one request alone */
-	double spread;			/* of tpot: (most - least) / median */
+	double spread;			/* of tpot: (most - least) / median; of
+					   requests with a prefix, without the
+					   5 % at either end */
+	double failed;			/* requests; NaN: they end the run */
 	double out_rate;		/* tokens made a second, of many */
 	double joule;			/* for a token made; NaN: unknown */
 	size_t at_once;			/* sequences in the cache, at most */
+	double bytes;			/* of the device, cache in use and all */
 };
 
 struct sq_bench_decoder {
 	const struct sq_decoder_ops *ops;
 	struct sq_decoder *d;
 	struct sq_dec_shape shape;
+	size_t pages, left;		/* of the cache: at first, at least */
 };
 
 /*
