@@ -6,7 +6,8 @@
  *	x  [rows][.]			what a product takes: bf16, or e4m3
  *					with a scale for each row
  *	keys    [page][head][token][dim]
- *	values  [page][head][dim][token]	so that tensor cores take them
+ *	values  [page][head][token / 16][dim][token % 16]
+ *						so that tensor cores take them
  *						as they are
  *	both are followed, page by page and head by head, where they are int4
  *	by the scale and the minimum of each token, f16
@@ -198,6 +199,10 @@ void	 dec_ring_plan(gpu_stream, struct dec_step, struct dec_plan);
 /* sums: room for n * kv_heads + units pieces of a group. */
 void	 dec_ring(gpu_stream, struct dec_step, struct dec_plan,
 	    const void *qkv, float *sums);
+
+/* The whole of a step's attention for a few sequences, bf16 rows of qkv to bf16
+ * [n][heads * dim]; -1: it does not run. */
+int	 dec_attn_few(gpu_stream, struct dec_step, const void *qkv, void *out);
 
 void	 dec_attn(gpu_stream, struct dec_step, const void *qkv, size_t splits,
 	    float *sums);

@@ -35,8 +35,9 @@ attn(struct dec_step d, const uint16_t *qkv, unsigned splits, float scale,
 	pages = (length + PAGE - 1) / PAGE;
 	from = pages * split / splits;
 	to = pages * (split + 1) / splits;
-	begin<DIM, KV>(st, qkv + (size_t)i * (d.heads + 2 * d.kv_heads) *
-	    DIM + (size_t)head * group * DIM, group);
+	begin<DIM, KV>(st, new_page{ (const uint8_t *)(qkv + (size_t)i *
+	    (d.heads + 2 * d.kv_heads) * DIM + (size_t)head * group * DIM) },
+	    group);
 	for (e = from + w; e < to; e += WARPS) {
 		at = ((size_t)table[e] * d.kv_heads + head) *
 		    DEC_PAGE_BYTES(KV, DIM);
@@ -192,17 +193,12 @@ merge(struct dec_step d, const float *sums, unsigned splits,
 			*(uint2 *)((uint16_t *)x.p + (size_t)blockIdx.x * n +
 			    r) = make_uint2(two_bf16(f.x, f.y), two_bf16(f.z,
 			    f.w));
+		else if (x.form == DEC_BYTES)
+			put_bytes(x, blockIdx.x, r / 128, f);
 	}
-	if (x.form == DEC_PLAIN)
+	if (x.form != DEC_PANELS)
 		return;
 	__syncthreads();
-	if (x.form == DEC_BYTES) {
-		r = blockIdx.y * 4 + t / 8;
-		if (t < 32)
-			put_bytes(x, blockIdx.x, r, t % 8, (const float *)v +
-			    t / 8 * 128, r < n / 128);
-		return;
-	}
 	if (t < 64 && blockIdx.y * 4 + t / 16 < n / 128)
 		put_panel(x, blockIdx.x, blockIdx.y * 4 + t / 16, t % 16,
 		    (const float *)v + t / 16 * 128);

@@ -7,14 +7,14 @@
  *		reads a quarter, t, of the key 16(g/2) + 2j + g%2 for
  *		j = 0 .. 7; so its sums are of keys 16t + 2j and the next:
  *		sixteen neighbours.
- *	output	p x values: the page has values as [dim][token], so the lane
- *		reads sixteen neighbours, 16t .., of the dimension 8d + g.
+ *	output	p x values: the lane reads sixteen neighbours, 16t .., of the
+ *		dimension 8d + g.
  *
  * Of int4, eight elements are a word: the even ones in its lower half.  A key's
  * scale and minimum enter its score, a value's the probability that it is
  * multiplied by.
  *
- * Pieces of 16 bytes of a row are exchanged, by page_piece(), so that lanes
+ * Pieces of 16 bytes of a key are exchanged, by page_piece(), so that lanes
  * meet other banks where the page lies in shared memory.
  */
 #ifndef SQ_KERNELS_CUDA_DEC_PAGE_H
@@ -40,6 +40,17 @@ static __device__ inline uint32_t
 page_at(uint32_t bytes, uint32_t r, uint32_t byte)
 {
 	return r * bytes + page_piece(bytes, r, byte / 16) * 16 + byte % 16;
+}
+
+/* Values lie in units, what a dimension e has of sixteen tokens, 16t ..: those of
+ * all dimensions, then of the next tokens, so that a new one touches few places.
+ * Units are exchanged for the banks' sake, in bf16 the halves i of them. */
+static __device__ inline uint32_t
+value_at(enum sq_dec_kv kv, uint32_t dim, uint32_t t, uint32_t e, uint32_t i)
+{
+	return kv == SQ_DEC_KV_INT4 ? (t * dim + (e ^ t << 2)) * 8 :
+	    kv == SQ_DEC_KV_FP8 ? (t * dim + (e ^ t << 1)) * 16 :
+	    (2 * t * dim + ((2 * e + i) ^ (t & 2) << 1 ^ (t & 1))) * 16;
 }
 
 /* How many tokens come before token i of a step. */
@@ -159,6 +170,24 @@ struct far_page {
 	}
 };
 
+/* The same of what another kernel, or this one, has just made. */
+struct new_page {
+	static const bool early = true;
+	const uint8_t *p;
+
+	__device__ uint4
+	get(uint32_t at) const
+	{
+		return __ldcg((const uint4 *)(p + at));
+	}
+
+	__device__ uint2
+	get2(uint32_t at) const
+	{
+		return __ldcg((const uint2 *)(p + at));
+	}
+};
+
 struct near_page {
 	static const bool early = false;
 	uint32_t p;
@@ -187,13 +216,11 @@ struct near_page {
 
 /* Begins with the query heads of a group: rows of DIM of f16, or bf16 where the
  * cache is, zeros beyond the group. */
-template <int DIM, int KV>
+template <int DIM, int KV, typename WHERE>
 static __device__ void
-begin(struct state<DIM> &st, const uint16_t *from, unsigned group)
+begin(struct state<DIM> &st, WHERE from, unsigned group)
 {
 	int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, j;
-	const uint4 *p = (const uint4 *)(from + (size_t)g * DIM +
-	    t * (DIM / 4));
 	uint4 v;
 
 	st.max = -1e30f;
@@ -203,7 +230,8 @@ begin(struct state<DIM> &st, const uint16_t *from, unsigned group)
 		st.o[j][0] = st.o[j][1] = 0;
 #pragma unroll
 	for (j = 0; j < DIM / 32; j++) {
-		v = g < (int)group ? __ldcg(p + j) : make_uint4(0, 0, 0, 0);
+		v = g < (int)group ? from.get(2 * (g * DIM + t * (DIM / 4) +
+		    8 * j)) : make_uint4(0, 0, 0, 0);
 		st.q[2 * j][0] = v.x;
 		st.q[2 * j][1] = v.y;
 		st.q[2 * j + 1][0] = v.z;
@@ -283,6 +311,7 @@ plain_page(struct state<DIM> &st, WHERE k, WHERE v, int n, float scale)
 	const int size = FP8 ? 1 : 2, kv4 = DIM / 4 * size / 16,
 	    vv4 = 16 * size / 16;
 	const bool early = WHERE::early && FP8;
+	const enum sq_dec_kv kv = FP8 ? SQ_DEC_KV_FP8 : SQ_DEC_KV_BF16;
 	int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, i, j, d;
 	uint4 kk[kv4], vv[early ? DIM / 8 : 1][vv4];
 	uint32_t b0, b1, p[4][2];
@@ -292,8 +321,8 @@ plain_page(struct state<DIM> &st, WHERE k, WHERE v, int n, float scale)
 	for (d = 0; early && d < DIM / 8; d++)
 #pragma unroll
 		for (i = 0; i < vv4; i++)
-			vv[d][i] = v.get(page_at(PAGE * size, 8 * d + g,
-			    16 * t * size + 16 * i));
+			vv[d][i] = v.get(value_at(kv, DIM, t, 8 * d + g,
+			    i));
 #pragma unroll
 	for (j = 0; j < 8; j++) {
 #pragma unroll
@@ -321,8 +350,8 @@ plain_page(struct state<DIM> &st, WHERE k, WHERE v, int n, float scale)
 		if (!early)
 #pragma unroll
 			for (i = 0; i < vv4; i++)
-				w[i] = v.get(page_at(PAGE * size, 8 * d + g,
-				    16 * t * size + 16 * i));
+				w[i] = v.get(value_at(kv, DIM, t, 8 * d + g,
+				    i));
 		st.o[d][0] *= fade;
 		st.o[d][1] *= fade;
 #pragma unroll
@@ -405,7 +434,7 @@ int4_page(struct state<DIM> &st, WHERE k, WHERE v, int n, float scale)
 	}
 #pragma unroll
 	for (d = 0; d < DIM / 8; d++) {
-		v2 = v.get2((8 * d + g) * (PAGE / 2) + 8 * t);
+		v2 = v.get2(value_at(SQ_DEC_KV_INT4, DIM, t, 8 * d + g, 0));
 		st.o[d][0] *= fade;
 		st.o[d][1] *= fade;
 #pragma unroll

@@ -82,7 +82,7 @@ four_of(const struct dec_y &y, size_t row, size_t n, size_t j)
 	if (y.shares > 0) {
 		k = pieces_of(y, row, 4 * j);
 		v = four_bf16(*(const uint2 *)k.p);
-#pragma unroll 4
+#pragma unroll 8
 		for (i = 1; i < k.n; i++) {
 			c = four_bf16(*(const uint2 *)(k.p + i * k.step));
 			v.x += c.x;
@@ -113,7 +113,7 @@ two_of(const struct dec_y &y, size_t row, size_t n, size_t e)
 	if (y.shares > 0) {
 		k = pieces_of(y, row, e);
 		v = two_of_bf16(*(const uint32_t *)k.p);
-#pragma unroll 4
+#pragma unroll 8
 		for (i = 1; i < k.n; i++) {
 			c = two_of_bf16(*(const uint32_t *)(k.p + i *
 			    k.step));
@@ -147,53 +147,31 @@ put_panel(const struct dec_x &x, size_t row, size_t block, uint32_t i,
 	*(uint4 *)to = make_uint4(word[0], word[1], word[2], word[3]);
 }
 
-/* The same in e4m3, which eight neighbouring lanes do for a block: their warp
- * is here as a whole, those of blocks that are not there as well. */
+/* The same in e4m3: a warp has a block's values, each lane four neighbours. */
 static __device__ inline void
-put_bytes(const struct dec_x &x, size_t row, size_t block, uint32_t i,
-    const float *v, bool there)
+put_bytes(const struct dec_x &x, size_t row, size_t block, float4 v)
 {
-	uint8_t *to = (uint8_t *)x.p + (block * x.pad + row) * 128 +
-	    (i ^ (row & 7)) * 16;
-	float e[16], most = 0, sum = 0, f;
-	uint32_t word[4], k;
+	uint32_t lane = threadIdx.x % 32, odd = lane % 2, w, o, k, word;
+	float most = fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z),
+	    fabsf(v.w))), sum, f;
 
-	v += 8 * (i / 2) + i % 2;
-#pragma unroll
-	for (k = 0; k < 16; k++) {
-		e[k] = there ? v[32 * (k / 4) + 2 * (k % 4)] : 0;
-		most = fmaxf(most, fabsf(e[k]));
-	}
-#pragma unroll
-	for (k = 1; k < 8; k *= 2)
+	for (k = 16; k > 0; k /= 2)
 		most = fmaxf(most, gpu_shfl_xor(most, k));
 	f = most > 0 ? 448 / most : 0;
-#pragma unroll
-	for (k = 0; k < 4; k++) {
-		word[k] = four_e4m3(e[4 * k] * f, e[4 * k + 1] * f,
-		    e[4 * k + 2] * f, e[4 * k + 3] * f);
-		sum += sum_e4m3(word[k]);
-	}
-#pragma unroll
-	for (k = 1; k < 8; k *= 2)
+	/* even columns in the lower half, and those of the lane beside */
+	w = four_e4m3(v.x * f, v.z * f, v.y * f, v.w * f);
+	sum = sum_e4m3(w);
+	for (k = 16; k > 0; k /= 2)
 		sum += gpu_shfl_xor(sum, k);
-	if (!there)
-		return;
-	*(uint4 *)to = make_uint4(word[0], word[1], word[2], word[3]);
+	o = gpu_shfl_xor(w, 1);
+	word = odd ? o >> 16 | (w & 0xffff0000) : (w & 0xffff) | o << 16;
+	k = lane % 8 / 2 * 2 + odd;
+	((uint32_t *)x.p)[(block * x.pad + row) * 32 + (k ^ (row & 7)) * 4 +
+	    lane / 8] = word;
 	f = most / 448;
-	if (i == 0)
+	if (lane == 0)
 		((float2 *)x.scale)[block * x.pad + row] = make_float2(f * 512,
 		    sum * f * -8);
-}
-
-/* A row of n values in shared memory, by whole warps. */
-static __device__ inline void
-put_all_bytes(const struct dec_x &x, size_t row, const float *v, size_t n)
-{
-	size_t j, pieces = n / 16;
-
-	for (j = threadIdx.x; j < (pieces + 31) / 32 * 32; j += blockDim.x)
-		put_bytes(x, row, j / 8, j % 8, v + j / 8 * 128, j < pieces);
 }
 
 #endif

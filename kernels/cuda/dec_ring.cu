@@ -220,9 +220,9 @@ attn(struct dec_step d, struct dec_plan p, const uint16_t *qkv, float scale,
 
 		if (fresh) {
 			fresh = 0;
-			begin<DIM, KV>(st, qkv + (size_t)(use.run /
-			    d.kv_heads) * width + (size_t)use.head * group *
-			    DIM, group);
+			begin<DIM, KV>(st, new_page{ (const uint8_t *)(qkv +
+			    (size_t)(use.run / d.kv_heads) * width +
+			    (size_t)use.head * group * DIM) }, group);
 		}
 		length = use.page + 1 < use.pages ? PAGE : before(d, use.run /
 		    d.kv_heads) + 1 - use.page * PAGE;

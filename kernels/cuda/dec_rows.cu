@@ -1,7 +1,4 @@
 /* The decoder's operations on rows, fused with what follows; see dec.h. */
-#include <cuda_fp8.h>
-
-#include "kernels/cuda/dec_page.h"
 #include "kernels/cuda/dec_pieces.h"
 #include "kernels/cuda/launch.h"
 
@@ -45,8 +42,9 @@ put_row(const float4 *v, size_t n, size_t row, const struct dec_x &x,
 	    blockDim.x)
 		put_panel(x, row, j / 16, j % 16, (const float *)v + j / 16 *
 		    128);
-	if (x.form == DEC_BYTES)
-		put_all_bytes(x, row, (const float *)v, n);
+	for (j = threadIdx.x; x.form == DEC_BYTES && j < n / 4; j +=
+	    blockDim.x)
+		put_bytes(x, row, j / 32, v[j]);
 	if (x.form != DEC_E4M3)
 		return;
 	for (j = threadIdx.x; j < n / 4; j += blockDim.x) {
@@ -198,25 +196,22 @@ silu_panels(struct dec_y gu, size_t ffn, struct dec_x x)
 {
 	__shared__ float4 v[128];
 	size_t j = blockIdx.y * 128 + threadIdx.x, block;
-	float4 a, b;
+	float4 a, b, c;
 
 	let_next_start();
 	wait_for_others();
 	if (j < ffn / 4) {
 		a = four_of(gu, blockIdx.x, 2 * ffn, 2 * j);
 		b = four_of(gu, blockIdx.x, 2 * ffn, 2 * j + 1);
-		v[threadIdx.x] = make_float4(silu_of(a.x, a.y), silu_of(a.z,
-		    a.w), silu_of(b.x, b.y), silu_of(b.z, b.w));
+		c = make_float4(silu_of(a.x, a.y), silu_of(a.z, a.w),
+		    silu_of(b.x, b.y), silu_of(b.z, b.w));
+		v[threadIdx.x] = c;
+		if (x.form == DEC_BYTES)
+			put_bytes(x, blockIdx.x, j / 32, c);
 	}
-	__syncthreads();
-	if (x.form == DEC_BYTES) {
-		block = blockIdx.y * 4 + threadIdx.x / 8;
-		if (threadIdx.x < 32)
-			put_bytes(x, blockIdx.x, block, threadIdx.x % 8,
-			    (const float *)v + threadIdx.x / 8 * 128, block <
-			    ffn / 128);
+	if (x.form == DEC_BYTES)
 		return;
-	}
+	__syncthreads();
 	block = blockIdx.y * 4 + threadIdx.x / 16;
 	if (threadIdx.x < 64 && block < ffn / 128)
 		put_panel(x, blockIdx.x, block, threadIdx.x % 16,
@@ -258,297 +253,6 @@ dec_form(gpu_stream s, const void *in, size_t n, size_t dim, struct dec_x x)
 	allow((const void *)form, dim * sizeof(float));
 	launch(form, dim3((unsigned)n), threads_for(dim), dim * sizeof(float),
 	    s, (const uint2 *)in, dim, x);
-}
-
-static __device__ void
-cache_put(const struct dec_step &d, void *to, size_t at, float v)
-{
-	if (d.kv == SQ_DEC_KV_FP8)
-		((uint8_t *)to)[at] = to_e4m3(v);
-	else
-		((uint16_t *)to)[at] = to_bf16(v);
-}
-
-/* Element e of row r of a page whose rows have n of them. */
-static __device__ size_t
-in_page(const struct dec_step &d, uint32_t n, uint32_t r, uint32_t e)
-{
-	return d.kv == SQ_DEC_KV_FP8 ? page_at(n, r, e) : page_at(2 * n, r,
-	    2 * e) / 2;
-}
-
-/* What the attention of a step takes for q: f16 beside fp8 and int4. */
-static __device__ uint16_t
-query(const struct dec_step &d, int prefill, float v)
-{
-	return d.kv != SQ_DEC_KV_BF16 && !prefill ? to_f16(v) : to_bf16(v);
-}
-
-static __device__ void
-cache_put2(const struct dec_step &d, void *to, size_t at, float a, float b)
-{
-	if (d.kv == SQ_DEC_KV_FP8)
-		((uint16_t *)to)[at / 2] = (uint16_t)(to_e4m3(a) |
-		    to_e4m3(b) << 8);
-	else
-		((uint32_t *)to)[at / 2] = two_bf16(a, b);
-}
-
-/* ---- int4: words of eight codes, as dec_page.h has them ---- */
-
-struct grid4 {
-	float scale, min, by;		/* by: 1 / scale, or 0 */
-	uint32_t stored;		/* scale and minimum, f16 */
-};
-
-static __device__ struct grid4
-grid_of(float least, float most)
-{
-	struct grid4 g;
-	uint16_t m = to_f16(least), s;
-
-	g.min = from_f16(m);
-	s = to_f16(fmaxf((most - g.min) / 15, 0));
-	g.scale = from_f16(s);
-	g.by = g.scale > 0 ? 1 / g.scale : 0;
-	g.stored = (uint32_t)s | (uint32_t)m << 16;
-	return g;
-}
-
-static __device__ uint32_t
-code_of(const struct grid4 &g, float v)
-{
-	return (uint32_t)fminf(fmaxf(rintf((v - g.min) * g.by), 0), 15);
-}
-
-static __device__ uint32_t
-nibble_at(uint32_t e)
-{
-	return 4 * (e % 8 / 2 + 4 * (e % 2));
-}
-
-/* Where a page of a head begins. */
-static __device__ uint8_t *
-head_page(const struct dec_step &d, void *to, uint32_t page, uint32_t head)
-{
-	return (uint8_t *)to + ((size_t)page * d.kv_heads + head) *
-	    DEC_PAGE_BYTES(SQ_DEC_KV_INT4, d.dim);
-}
-
-/* A head of a token, by the dim / 4 lanes that have v[0 .. 1] = elements e ..
- * and v[2 .. 3] half a head further: a key, or with `turned' a value. */
-static __device__ void
-put4(const struct dec_step &d, uint8_t *to, uint32_t token, uint32_t e,
-    const float v[4], int turned)
-{
-	uint32_t lanes = d.dim / 4, i, k, at, w[2], *word;
-	float least = fminf(fminf(v[0], v[1]), fminf(v[2], v[3]));
-	float most = fmaxf(fmaxf(v[0], v[1]), fmaxf(v[2], v[3]));
-	struct grid4 g;
-	uint8_t *b;
-
-	for (i = lanes / 2; i > 0; i /= 2) {
-		least = fminf(least, gpu_shfl_xor(least, i));
-		most = fmaxf(most, gpu_shfl_xor(most, i));
-	}
-	g = grid_of(least, most);
-	if (e == 0)
-		((uint32_t *)(to + PAGE * d.dim / 2))[token] = g.stored;
-	if (turned) {
-		at = nibble_at(token);
-		for (i = 0; i < 4; i++) {
-			b = to + (e + i % 2 + i / 2 * (d.dim / 2)) * (PAGE /
-			    2) + token / 8 * 4;
-			if (d.pos != NULL) {
-				/* its neighbours come at the same time */
-				atomicAnd((uint32_t *)b, ~(15u << at));
-				atomicOr((uint32_t *)b, code_of(g, v[i]) <<
-				    at);
-				continue;
-			}
-			b += at / 8;
-			*b = (uint8_t)((*b & 0xf0 >> at % 8) |
-			    code_of(g, v[i]) << at % 8);
-		}
-		return;
-	}
-	for (i = 0; i < 2; i++) {
-		w[i] = code_of(g, v[2 * i]) << nibble_at(e) |
-		    code_of(g, v[2 * i + 1]) << nibble_at(e + 1);
-		for (k = 1; k < 4; k *= 2)
-			w[i] |= gpu_shfl_xor(w[i], k);
-	}
-	word = (uint32_t *)(to + token * (d.dim / 2));
-	if (e % 8 == 0) {
-		word[e / 8] = w[0];
-		word[(e + d.dim / 2) / 8] = w[1];
-	}
-}
-
-/* A thread for two pairs of a head; a block has some heads of a token.  Of a
- * prompt, values() puts what belongs to v once it has its scale. */
-static __global__ void
-rope(struct dec_step d, uint32_t *qkv, unsigned some, int prefill)
-{
-	uint32_t half = d.dim / 2, i = blockIdx.x, lanes = half / 2;
-	uint32_t head = blockIdx.y * some + threadIdx.x / lanes;
-	uint32_t e = 2 * (threadIdx.x % lanes), slot, pos, page;
-	uint32_t width = (d.heads + 2 * d.kv_heads) * d.dim;
-	uint32_t *p = qkv + ((size_t)i * width + head * d.dim + e) / 2;
-	float2 c, s;
-	float a0, a1, b0, b1, r0, r1, t0, t1;
-	size_t at;
-
-	let_next_start();
-	wait_for_others();
-	if (head >= d.heads + 2 * d.kv_heads)
-		return;
-	slot = d.slot[i];
-	pos = before(d, i);
-	c = two_of(d.y, i, width, head * d.dim + e);
-	s = two_of(d.y, i, width, head * d.dim + e + half);
-	a0 = c.x;
-	a1 = c.y;
-	b0 = s.x;
-	b1 = s.y;
-	if (prefill && head >= d.heads + d.kv_heads) {
-		p[0] = two_bf16(a0, a1);
-		p[half / 2] = two_bf16(b0, b1);
-		return;
-	}
-	page = head < d.heads ? 0 :
-	    d.table[(size_t)slot * d.max_pages + pos / SQ_DEC_PAGE];
-	if (head >= d.heads + d.kv_heads && d.kv == SQ_DEC_KV_INT4) {
-		const float v[4] = { a0, a1, b0, b1 };
-
-		put4(d, head_page(d, d.v, page, head - d.heads - d.kv_heads),
-		    pos % PAGE, e, v, 1);
-		return;
-	}
-	if (head >= d.heads + d.kv_heads) {
-		at = (page * (size_t)d.kv_heads + head - d.heads -
-		    d.kv_heads) * d.dim * PAGE;
-		cache_put(d, d.v, at + in_page(d, PAGE, e, pos % PAGE), a0);
-		cache_put(d, d.v, at + in_page(d, PAGE, e + 1, pos % PAGE), a1);
-		cache_put(d, d.v, at + in_page(d, PAGE, e + half, pos % PAGE),
-		    b0);
-		cache_put(d, d.v, at + in_page(d, PAGE, e + half + 1,
-		    pos % PAGE), b1);
-		return;
-	}
-	c = *(const float2 *)(d.angles + (size_t)pos * d.dim + e);
-	s = *(const float2 *)(d.angles + (size_t)pos * d.dim + half + e);
-	r0 = a0 * c.x - b0 * s.x;
-	r1 = a1 * c.y - b1 * s.y;
-	t0 = b0 * c.x + a0 * s.x;
-	t1 = b1 * c.y + a1 * s.y;
-	if (head < d.heads) {
-		p[0] = query(d, prefill, r0) |
-		    (uint32_t)query(d, prefill, r1) << 16;
-		p[half / 2] = query(d, prefill, t0) |
-		    (uint32_t)query(d, prefill, t1) << 16;
-		return;
-	}
-	p[0] = two_bf16(r0, r1);
-	p[half / 2] = two_bf16(t0, t1);
-	if (d.kv == SQ_DEC_KV_INT4) {
-		const float v[4] = { r0, r1, t0, t1 };
-
-		put4(d, head_page(d, d.k, page, head - d.heads), pos % PAGE, e,
-		    v, 0);
-		return;
-	}
-	at = (page * (size_t)d.kv_heads + head - d.heads) * PAGE * d.dim;
-	cache_put2(d, d.k, at + in_page(d, d.dim, pos % PAGE, e), r0, r1);
-	cache_put2(d, d.k, at + in_page(d, d.dim, pos % PAGE, e + half), t0,
-	    t1);
-}
-
-/* A page of values, turned, that are rows of dim + 2 bf16. */
-static __device__ void
-values4(const struct dec_step &d, const uint16_t *tile, uint8_t *to)
-{
-	__shared__ struct grid4 grid[PAGE];
-	uint32_t step = d.dim + 2, i, k, e, w;
-	float least, most, v;
-
-	for (k = threadIdx.x / 32; k < PAGE; k += blockDim.x / 32) {
-		least = INFINITY;
-		most = -INFINITY;
-		for (e = threadIdx.x % 32; e < d.dim; e += 32) {
-			v = from_bf16(tile[k * step + e]);
-			least = fminf(least, v);
-			most = fmaxf(most, v);
-		}
-		for (i = 16; i > 0; i /= 2) {
-			least = fminf(least, gpu_shfl_xor(least, i));
-			most = fmaxf(most, gpu_shfl_xor(most, i));
-		}
-		if (threadIdx.x % 32 == 0) {
-			grid[k] = grid_of(least, most);
-			((uint32_t *)(to + PAGE * d.dim / 2))[k] =
-			    grid[k].stored;
-		}
-	}
-	__syncthreads();
-	for (i = threadIdx.x; i < PAGE / 8 * d.dim; i += blockDim.x) {
-		for (w = 0, k = 0; k < 8; k++)
-			w |= code_of(grid[i % 8 * 8 + k], from_bf16(tile[(i %
-			    8 * 8 + k) * step + i / 8])) << nibble_at(k);
-		((uint32_t *)to)[i] = w;
-	}
-}
-
-/* A page of a prompt's values, turned: [token][dim] to [dim][token]. */
-static __global__ void
-values(struct dec_step d, const uint16_t *qkv, const uint32_t *first)
-{
-	extern __shared__ uint16_t tile[];	/* [64][dim + 2] */
-	uint32_t n = first[blockIdx.z + 1] - first[blockIdx.z], i, k;
-	uint32_t from = blockIdx.x * SQ_DEC_PAGE, step = d.dim + 2, page;
-	uint32_t slot = d.slot[first[blockIdx.z]], head = blockIdx.y;
-	size_t width = (size_t)(d.heads + 2 * d.kv_heads) * d.dim, at;
-	const uint16_t *p = qkv + (first[blockIdx.z] + from) * width +
-	    (size_t)(d.heads + d.kv_heads + head) * d.dim;
-
-	if (from >= n)
-		return;
-	for (i = threadIdx.x; i < SQ_DEC_PAGE * d.dim; i += blockDim.x) {
-		k = i / d.dim;
-		tile[k * step + i % d.dim] = from + k < n ? p[k * width +
-		    i % d.dim] : 0;
-	}
-	__syncthreads();
-	page = d.table[(size_t)slot * d.max_pages + blockIdx.x];
-	if (d.kv == SQ_DEC_KV_INT4) {
-		values4(d, tile, head_page(d, d.v, page, head));
-		return;
-	}
-	at = (page * (size_t)d.kv_heads + head) * d.dim * SQ_DEC_PAGE;
-	for (i = threadIdx.x; i < SQ_DEC_PAGE / 2 * d.dim; i += blockDim.x) {
-		k = 2 * (i % (SQ_DEC_PAGE / 2));
-		cache_put2(d, d.v, at + in_page(d, PAGE, i / (PAGE / 2), k),
-		    from_bf16(tile[k * step + i / (PAGE / 2)]),
-		    from_bf16(tile[(k + 1) * step + i / (PAGE / 2)]));
-	}
-}
-
-void
-dec_rope(gpu_stream s, struct dec_step d, void *qkv, const uint32_t *first,
-    size_t prompts, size_t longest)
-{
-	unsigned some = THREADS / (d.dim / 4), heads = d.heads + d.kv_heads *
-	    (prompts > 0 && d.y.p == NULL ? 1 : 2);
-	dim3 pages((unsigned)((longest + SQ_DEC_PAGE - 1) / SQ_DEC_PAGE),
-	    d.kv_heads, (unsigned)prompts);
-
-	if (d.y.p == NULL)
-		d.y.p = qkv;
-	launch(rope, dim3(d.n, (heads + some - 1) / some), THREADS, 0, s, d,
-	    (uint32_t *)qkv, some, prompts > 0);
-	if (prompts > 0)
-		values<<<pages, THREADS, SQ_DEC_PAGE * (d.dim + 2) * 2, s>>>(
-		    d, (const uint16_t *)qkv, first);
 }
 
 static __device__ float

@@ -11,6 +11,9 @@
 #include "kernels/cuda/dec_state.h"
 
 #define RING_RUNS	128		/* sequences x KV heads */
+#ifndef ATTN_FEW
+#define ATTN_FEW	4		/* sequences of dec_attn_few() */
+#endif
 #ifndef BYTES_FROM
 #define BYTES_FROM	17		/* tokens: 4 bits times e4m3, not bf16 */
 #endif
@@ -165,6 +168,10 @@ look(struct sq_decoder *d, struct dec_step s, const struct prompts *p,
 	size_t q = d->s.heads * d->s.head_dim, cut;
 	void *to = x.form == DEC_PLAIN ? x.p : d->att;
 
+	if (p == NULL && x.form == DEC_PLAIN && s.n <= ATTN_FEW &&
+	    s.y.p == NULL && s.pos == NULL && dec_attn_few(sqc.stream, s,
+	    d->qkv, x.p) == 0)
+		return;
 	dec_rope(sqc.stream, s, d->qkv, d->first, p == NULL ? 0 : p->n,
 	    p == NULL ? 0 : p->longest);
 	if (p == NULL) {

@@ -26,13 +26,14 @@ let_next_start(void)
 
 #if !defined(__HIP__)
 
+/* Blocks in clusters of so many. */
 template <typename... P, typename... A>
 static void
-launch(void (*kernel)(P...), dim3 grid, int threads, size_t shared,
-    gpu_stream s, A... a)
+launch_clusters(unsigned cluster, void (*kernel)(P...), dim3 grid,
+    int threads, size_t shared, gpu_stream s, A... a)
 {
 	cudaLaunchConfig_t c = {};
-	cudaLaunchAttribute at[1];
+	cudaLaunchAttribute at[2];
 
 	c.gridDim = grid;
 	c.blockDim = dim3((unsigned)threads);
@@ -40,9 +41,20 @@ launch(void (*kernel)(P...), dim3 grid, int threads, size_t shared,
 	c.stream = s;
 	at[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
 	at[0].val.programmaticStreamSerializationAllowed = 1;
+	at[1].id = cudaLaunchAttributeClusterDimension;
+	at[1].val.clusterDim.x = cluster;
+	at[1].val.clusterDim.y = at[1].val.clusterDim.z = 1;
 	c.attrs = at;
-	c.numAttrs = 1;
+	c.numAttrs = cluster > 1 ? 2 : 1;
 	(void)cudaLaunchKernelEx(&c, kernel, static_cast<P>(a)...);
+}
+
+template <typename... P, typename... A>
+static void
+launch(void (*kernel)(P...), dim3 grid, int threads, size_t shared,
+    gpu_stream s, A... a)
+{
+	launch_clusters(1, kernel, grid, threads, shared, s, a...);
 }
 
 #else
