@@ -129,21 +129,21 @@ parts_of(const struct dec_step &d, const struct dec_plan &plan,
 	    head % group) * size, r.n, group * size };
 }
 
-#define AT_ONCE		8
+#define PARTS_AT_ONCE		8
 #define MERGE_THREADS	512
 
-/* Elements r .. r + 3 of a head: AT_ONCE parts are read at a time. */
+/* Elements r .. r + 3 of a head: PARTS_AT_ONCE parts are read at a time. */
 static __device__ float4
 merged(const struct dec_step &d, const struct parts &parts, unsigned r)
 {
 	unsigned step = parts.step, k, i;
 	float max = -1e30f, sum = 0, f, old;
-	float4 v = make_float4(0, 0, 0, 0), e[AT_ONCE];
-	float2 m[AT_ONCE];
+	float4 v = make_float4(0, 0, 0, 0), e[PARTS_AT_ONCE];
+	float2 m[PARTS_AT_ONCE];
 
-	for (k = 0; k < parts.n; k += AT_ONCE) {
+	for (k = 0; k < parts.n; k += PARTS_AT_ONCE) {
 #pragma unroll
-		for (i = 0; i < AT_ONCE; i++) {
+		for (i = 0; i < PARTS_AT_ONCE; i++) {
 			const float *p = parts.p + (size_t)(k + i) * step;
 			bool any = k + i < parts.n;
 
@@ -154,13 +154,13 @@ merged(const struct dec_step &d, const struct parts &parts, unsigned r)
 		}
 		old = max;
 #pragma unroll
-		for (i = 0; i < AT_ONCE; i++)
+		for (i = 0; i < PARTS_AT_ONCE; i++)
 			max = fmaxf(max, m[i].x);
 		f = exp2f(old - max);
 		sum *= f;
 		v = make_float4(v.x * f, v.y * f, v.z * f, v.w * f);
 #pragma unroll
-		for (i = 0; i < AT_ONCE; i++) {
+		for (i = 0; i < PARTS_AT_ONCE; i++) {
 			f = exp2f(m[i].x - max);
 			sum += f * m[i].y;
 			v.x += f * e[i].x;

@@ -71,12 +71,12 @@ mma_half(float &d0, float &d1, uint32_t a0, uint32_t a2, uint32_t b0,
 	float x, y;
 
 	if (F16)
-		asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16"
+		asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16"
 		    ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%5}, {%7,%8}, {%0,%1,%9,"
 		    "%9};" : "+f"(d0), "+f"(d1), "=f"(x), "=f"(y) : "r"(a0),
 		    "r"(0), "r"(a2), "r"(b0), "r"(b1), "f"(0.f));
 	else
-		asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16"
+		asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16"
 		    ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%5}, {%7,%8}, {%0,%1,%9,"
 		    "%9};" : "+f"(d0), "+f"(d1), "=f"(x), "=f"(y) : "r"(a0),
 		    "r"(0), "r"(a2), "r"(b0), "r"(b1), "f"(0.f));
@@ -303,17 +303,23 @@ soften(struct state<DIM> &st, float s[8][2], int n)
 	return fade;
 }
 
+/*
+ * Sums that depend on themselves wait for each other: AT_ONCE of them, of other
+ * keys or dimensions, are in work in turns.
+ */
+#define AT_ONCE		4
+
 /* One page of plain values: n of its tokens count. */
 template <int DIM, bool FP8, typename WHERE>
 static __device__ void
 plain_page(struct state<DIM> &st, WHERE k, WHERE v, int n, float scale)
 {
 	const int size = FP8 ? 1 : 2, kv4 = DIM / 4 * size / 16,
-	    vv4 = 16 * size / 16;
+	    vv4 = 16 * size / 16, some = FP8 ? AT_ONCE : 2;
 	const bool early = WHERE::early && FP8;
 	const enum sq_dec_kv kv = FP8 ? SQ_DEC_KV_FP8 : SQ_DEC_KV_BF16;
-	int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, i, j, d;
-	uint4 kk[kv4], vv[early ? DIM / 8 : 1][vv4];
+	int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, i, j, d, m;
+	uint4 kk[some][kv4], vv[early ? DIM / 8 : some][vv4];
 	uint32_t b0, b1, p[4][2];
 	float s[8][2], fade;
 
@@ -324,42 +330,55 @@ plain_page(struct state<DIM> &st, WHERE k, WHERE v, int n, float scale)
 			vv[d][i] = v.get(value_at(kv, DIM, t, 8 * d + g,
 			    i));
 #pragma unroll
-	for (j = 0; j < 8; j++) {
+	for (j = 0; j < 8; j += some) {
 #pragma unroll
-		for (i = 0; i < kv4; i++)
-			kk[i] = k.get(page_at(DIM * size, 16 * (g / 2) +
-			    2 * j + g % 2, t * (DIM / 4) * size + 16 * i));
-		s[j][0] = s[j][1] = 0;
+		for (m = 0; m < some; m++) {
 #pragma unroll
-		for (i = 0; i < DIM / 16; i++) {
-			operand<FP8>(kk, i, b0, b1);
-			mma_half<FP8>(s[j][0], s[j][1], st.q[i][0],
-			    st.q[i][1], b0, b1);
+			for (i = 0; i < kv4; i++)
+				kk[m][i] = k.get(page_at(DIM * size, 16 *
+				    (g / 2) + 2 * (j + m) + g % 2, t * (DIM /
+				    4) * size + 16 * i));
+			s[j + m][0] = s[j + m][1] = 0;
 		}
-		s[j][0] *= scale;
-		s[j][1] *= scale;
+#pragma unroll
+		for (i = 0; i < DIM / 16; i++)
+#pragma unroll
+			for (m = 0; m < some; m++) {
+				operand<FP8>(kk[m], i, b0, b1);
+				mma_half<FP8>(s[j + m][0], s[j + m][1],
+				    st.q[i][0], st.q[i][1], b0, b1);
+			}
+#pragma unroll
+		for (m = 0; m < some; m++) {
+			s[j + m][0] *= scale;
+			s[j + m][1] *= scale;
+		}
 	}
 	fade = soften<DIM>(st, s, n);
 #pragma unroll
 	for (j = 0; j < 8; j++)
 		p[j / 2][j % 2] = pack<FP8>(s[j][0], s[j][1]);
 #pragma unroll
-	for (d = 0; d < DIM / 8; d++) {
-		uint4 *w = vv[early ? d : 0];
+	for (d = 0; d < DIM / 8; d += some) {
+		uint4 (*w)[vv4] = vv + (early ? d : 0);
 
-		if (!early)
 #pragma unroll
-			for (i = 0; i < vv4; i++)
-				w[i] = v.get(value_at(kv, DIM, t, 8 * d + g,
-				    i));
-		st.o[d][0] *= fade;
-		st.o[d][1] *= fade;
+		for (m = 0; m < some; m++) {
 #pragma unroll
-		for (i = 0; i < 4; i++) {
-			operand<FP8>(w, i, b0, b1);
-			mma_half<FP8>(st.o[d][0], st.o[d][1], p[i][0],
-			    p[i][1], b0, b1);
+			for (i = 0; !early && i < vv4; i++)
+				w[m][i] = v.get(value_at(kv, DIM, t, 8 * (d +
+				    m) + g, i));
+			st.o[d + m][0] *= fade;
+			st.o[d + m][1] *= fade;
 		}
+#pragma unroll
+		for (i = 0; i < 4; i++)
+#pragma unroll
+			for (m = 0; m < some; m++) {
+				operand<FP8>(w[m], i, b0, b1);
+				mma_half<FP8>(st.o[d + m][0], st.o[d + m][1],
+				    p[i][0], p[i][1], b0, b1);
+			}
 	}
 }
 
@@ -389,32 +408,39 @@ template <int DIM, typename WHERE>
 static __device__ void
 int4_page(struct state<DIM> &st, WHERE k, WHERE v, int n, float scale)
 {
-	int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, i, j, d;
-	uint32_t w[DIM / 32], p[4][2];
+	int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, i, j, d, m;
+	uint32_t w[AT_ONCE][DIM / 32], p[4][2];
+	uint2 v2[AT_ONCE];
 	float s[8][2], fade;
 	float2 f[16];
 	uint4 v4;
-	uint2 v2;
 
 #pragma unroll
-	for (j = 0; j < 8; j++) {
-		d = (16 * (g / 2) + 2 * j + g % 2) * (DIM / 2) + t * (DIM / 8);
-		if (DIM == 128) {
-			v4 = k.get(d);
+	for (j = 0; j < 8; j += AT_ONCE) {
 #pragma unroll
-			for (i = 0; i < DIM / 32; i++)
-				w[i] = word_of(v4, i);
-		} else {
-			v2 = k.get2(d);
-			w[0] = v2.x;
-			w[1] = v2.y;
+		for (m = 0; m < AT_ONCE; m++) {
+			d = (16 * (g / 2) + 2 * (j + m) + g % 2) * (DIM / 2) +
+			    t * (DIM / 8);
+			if (DIM == 128) {
+				v4 = k.get(d);
+#pragma unroll
+				for (i = 0; i < DIM / 32; i++)
+					w[m][i] = word_of(v4, i);
+			} else {
+				v2[0] = k.get2(d);
+				w[m][0] = v2[0].x;
+				w[m][1] = v2[0].y;
+			}
+			s[j + m][0] = s[j + m][1] = 0;
 		}
-		s[j][0] = s[j][1] = 0;
 #pragma unroll
 		for (i = 0; i < DIM / 16; i++)
-			mma_half<true>(s[j][0], s[j][1], st.q[i][0],
-			    st.q[i][1], pair_f16(w[i / 2], i % 2 * 2),
-			    pair_f16(w[i / 2], i % 2 * 2 + 1));
+#pragma unroll
+			for (m = 0; m < AT_ONCE; m++)
+				mma_half<true>(s[j + m][0], s[j + m][1],
+				    st.q[i][0], st.q[i][1], pair_f16(w[m][i /
+				    2], i % 2 * 2), pair_f16(w[m][i / 2], i %
+				    2 * 2 + 1));
 	}
 	scales_of(k, PAGE * DIM / 2, f);
 #pragma unroll
@@ -433,15 +459,23 @@ int4_page(struct state<DIM> &st, WHERE k, WHERE v, int n, float scale)
 		    f[2 * j + 1].x);
 	}
 #pragma unroll
-	for (d = 0; d < DIM / 8; d++) {
-		v2 = v.get2(value_at(SQ_DEC_KV_INT4, DIM, t, 8 * d + g, 0));
-		st.o[d][0] *= fade;
-		st.o[d][1] *= fade;
+	for (d = 0; d < DIM / 8; d += AT_ONCE) {
+#pragma unroll
+		for (m = 0; m < AT_ONCE; m++) {
+			v2[m] = v.get2(value_at(SQ_DEC_KV_INT4, DIM, t, 8 *
+			    (d + m) + g, 0));
+			st.o[d + m][0] *= fade;
+			st.o[d + m][1] *= fade;
+		}
 #pragma unroll
 		for (i = 0; i < 4; i++)
-			mma_half<true>(st.o[d][0], st.o[d][1], p[i][0],
-			    p[i][1], pair_f16(i < 2 ? v2.x : v2.y, i % 2 * 2),
-			    pair_f16(i < 2 ? v2.x : v2.y, i % 2 * 2 + 1));
+#pragma unroll
+			for (m = 0; m < AT_ONCE; m++)
+				mma_half<true>(st.o[d + m][0], st.o[d + m][1],
+				    p[i][0], p[i][1], pair_f16(i < 2 ?
+				    v2[m].x : v2[m].y, i % 2 * 2),
+				    pair_f16(i < 2 ? v2[m].x : v2[m].y,
+				    i % 2 * 2 + 1));
 	}
 }
 
