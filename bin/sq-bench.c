@@ -15,7 +15,8 @@
 static const char usage[] =
     "[-j N] [-k LEVEL] [--csv] [--op NAME] [--seconds S] kernels\n"
     "-k DEVICE [-n N] [--context N] [--csv] [--ids LIST] [--kv TYPE] "
-    "[--load LIST] [--mode MODE] [--rows N] [--slots N] decoder [MODEL]\n"
+    "[--load LIST] [--mode MODE] [--rows N] [--slots N] [--table FILE] "
+    "decoder [MODEL]\n"
     "[-j N] [-k LEVEL] [--attention KEYS] [--batch LIST] [--csv] [--f32] "
     "[--generate N] [--kv SPEC] [--prompt LIST] [--runs N] [--seed N] model "
     "MODEL ...\n"
@@ -30,7 +31,8 @@ enum { OPT_ARRIVAL = SQ_OPT(0), OPT_AT_ONCE, OPT_ATTENTION, OPT_BATCH,
 	OPT_JSON, OPT_KV, OPT_LABEL, OPT_LOAD, OPT_MODE, OPT_NAME, OPT_OP,
 	OPT_PRICE, OPT_PROMPT,
 	OPT_RATE, OPT_REQUESTS, OPT_ROWS, OPT_RUNS, OPT_SECONDS, OPT_SEED,
-	OPT_SLO, OPT_SLOTS, OPT_TEXT, OPT_TIMEOUT, OPT_TOKENIZER, OPT_TRACE };
+	OPT_SLO, OPT_SLOTS, OPT_TABLE, OPT_TEXT, OPT_TIMEOUT, OPT_TOKENIZER,
+	OPT_TRACE };
 
 static const struct option longopts[] = {
 	SQ_LONG,
@@ -61,6 +63,7 @@ static const struct option longopts[] = {
 	{ "seed", required_argument, NULL, OPT_SEED },
 	{ "slo", required_argument, NULL, OPT_SLO },
 	{ "slots", required_argument, NULL, OPT_SLOTS },
+	{ "table", required_argument, NULL, OPT_TABLE },
 	{ "text", required_argument, NULL, OPT_TEXT },
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 	{ "tokenizer", required_argument, NULL, OPT_TOKENIZER },
@@ -481,7 +484,7 @@ main(int argc, char *argv[])
 	struct sq_bench_kernels b = { .seconds = .3, .row = print_row,
 	    .limit = print_limit };
 	struct decoder o = { .n = 32, .shape = { 32, 4096, 14336, 32, 8, 128,
-	    128256, 1e-5f, SQ_DEC_W4, SQ_DEC_KV_FP8, 256, 9216, 0, 16384 } };
+	    128256, 1e-5f, SQ_DEC_W4, SQ_DEC_KV_FP8, 256, 9216, 0, 16384, NULL } };
 	struct models models = { .b = { .prec = SQ_PREC_BF16, .generate = 64,
 	    .runs = 3 }, .batch = { 1 }, .nbatches = 1, .prompt = { 512 },
 	    .nprompts = 1 };
@@ -513,6 +516,9 @@ main(int argc, char *argv[])
 		case OPT_MODE:
 			o.shape.mode = (enum sq_dec_mode)sq_arg_choice(
 			    "--mode", optarg, modes);
+			break;
+		case OPT_TABLE:
+			o.shape.table = optarg;
 			break;
 		case OPT_OP:
 			b.op = optarg;

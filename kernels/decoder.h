@@ -39,6 +39,8 @@ struct sq_dec_shape {
 	size_t pages;			/* of SQ_DEC_PAGE tokens, in all; 0:
 					   as many as there is memory for */
 	size_t rows;			/* tokens of a prefill, at most */
+	const char *table;		/* a file where products that were
+					   measured are found and put; or NULL */
 };
 
 #define SQ_DEC_PAGE	64

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "kernels/cuda/dec_gemm.h"
+#include "kernels/cuda/dec_table.h"
 
 #define WORKSPACE	((size_t)64 << 20)
 #define CHOICES		12
@@ -12,8 +13,7 @@
 /* What one shape needs, and the kernel that was picked for it. */
 struct plan {
 	struct plan *next;
-	size_t rows, cols, n;
-	int fp8, f32, scaled;
+	struct dec_product is;
 	cublasLtMatmulDesc_t op;
 	cublasLtMatrixLayout_t a, b, d;
 	cublasLtMatmulAlgo_t algo;
@@ -24,6 +24,7 @@ struct dec_gemm {
 	void *work;
 	GPU(Event_t) start, end;
 	struct plan *plans;
+	struct dec_table *table;	/* or NULL */
 };
 
 static int
@@ -50,15 +51,27 @@ drop(struct plan *p)
 	free(p);
 }
 
+/* What a table is of. */
+static struct dec_table *
+table_of(const char *path)
+{
+	char of[400];
+
+	snprintf(of, sizeof(of), "%s, cublasLt %zu", sqc.name,
+	    cublasLtGetVersion());
+	return dec_table_open(path, of, sqc.err);
+}
+
 struct dec_gemm *
-dec_gemm_open(char *err)
+dec_gemm_open(const char *table, char *err)
 {
 	struct dec_gemm *g = calloc(1, sizeof(*g));
 
 	if (g != NULL && bad(cublasLtCreate(&g->lt), "cublasLt") == 0 &&
 	    sqc_ok(GPU(Malloc)(&g->work, WORKSPACE), "workspace") == 0 &&
 	    sqc_ok(GPU(EventCreate)(&g->start), "event") == 0 &&
-	    sqc_ok(GPU(EventCreate)(&g->end), "event") == 0)
+	    sqc_ok(GPU(EventCreate)(&g->end), "event") == 0 &&
+	    (table == NULL || (g->table = table_of(table)) != NULL))
 		return g;
 	snprintf(err, SQ_ERR, "%s", g == NULL ? "out of memory" : sqc.err);
 	dec_gemm_close(g);
@@ -83,6 +96,7 @@ dec_gemm_close(struct dec_gemm *g)
 	if (g->end != NULL)
 		(void)GPU(EventDestroy)(g->end);
 	(void)GPU(Free)(g->work);
+	dec_table_close(g->table);
 	free(g);
 }
 
@@ -98,27 +112,27 @@ static int
 describe(struct plan *p)
 {
 	cublasOperation_t t = CUBLAS_OP_T;
-	cudaDataType in = p->fp8 ? CUDA_R_8F_E4M3 : CUDA_R_16BF;
-	cudaDataType out = p->f32 ? CUDA_R_32F : CUDA_R_16BF;
+	cudaDataType in = p->is.fp8 ? CUDA_R_8F_E4M3 : CUDA_R_16BF;
+	cudaDataType out = p->is.f32 ? CUDA_R_32F : CUDA_R_16BF;
 	int32_t mode = CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
 	int8_t fast = 1;
 
 	if (bad(cublasLtMatmulDescCreate(&p->op, CUBLAS_COMPUTE_32F,
 	    CUDA_R_32F), "product") < 0 ||
 	    set(p->op, CUBLASLT_MATMUL_DESC_TRANSA, &t, sizeof(t)) < 0 ||
-	    bad(cublasLtMatrixLayoutCreate(&p->a, in, p->cols, p->rows,
-	    (int64_t)p->cols), "layout") < 0 ||
-	    bad(cublasLtMatrixLayoutCreate(&p->b, in, p->cols, p->n,
-	    (int64_t)p->cols), "layout") < 0 ||
-	    bad(cublasLtMatrixLayoutCreate(&p->d, out, p->rows, p->n,
-	    (int64_t)p->rows), "layout") < 0)
+	    bad(cublasLtMatrixLayoutCreate(&p->a, in, p->is.cols, p->is.rows,
+	    (int64_t)p->is.cols), "layout") < 0 ||
+	    bad(cublasLtMatrixLayoutCreate(&p->b, in, p->is.cols, p->is.n,
+	    (int64_t)p->is.cols), "layout") < 0 ||
+	    bad(cublasLtMatrixLayoutCreate(&p->d, out, p->is.rows, p->is.n,
+	    (int64_t)p->is.rows), "layout") < 0)
 		return -1;
-	if (!p->fp8)
+	if (!p->is.fp8)
 		return 0;
 	if (set(p->op, CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast,
 	    sizeof(fast)) < 0)
 		return -1;
-	return p->scaled && (set(p->op, CUBLASLT_MATMUL_DESC_A_SCALE_MODE,
+	return p->is.scaled && (set(p->op, CUBLASLT_MATMUL_DESC_A_SCALE_MODE,
 	    &mode, sizeof(mode)) < 0 || set(p->op,
 	    CUBLASLT_MATMUL_DESC_B_SCALE_MODE, &mode, sizeof(mode)) < 0) ?
 	    -1 : 0;
@@ -127,7 +141,7 @@ describe(struct plan *p)
 static int
 scales(struct plan *p, const float *a, const float *b)
 {
-	if (!p->scaled)
+	if (!p->is.scaled)
 		return 0;
 	return set(p->op, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &a,
 	    sizeof(a)) < 0 || set(p->op,
@@ -176,22 +190,22 @@ time_of(struct dec_gemm *g, struct plan *p, const cublasLtMatmulAlgo_t *algo,
 }
 
 /* The library's first choice, unless another is faster by more than chance. */
-static void
+static int
 fastest(struct dec_gemm *g, struct plan *p,
     const cublasLtMatmulHeuristicResult_t *r, int n, const struct trial *t)
 {
 	float ms, best;
-	int i;
+	int i, choice = 0;
 
-	p->algo = r[0].algo;
 	best = time_of(g, p, &r[0].algo, t);
 	for (i = 1; i < n && best > 0; i++) {
 		ms = time_of(g, p, &r[i].algo, t);
 		if (ms > 0 && ms < best * 0.97f) {
 			best = ms;
-			p->algo = r[i].algo;
+			choice = i;
 		}
 	}
+	return choice;
 }
 
 static int
@@ -201,7 +215,7 @@ choose(struct dec_gemm *g, struct plan *p, const struct trial *t)
 	cublasLtMatmulPreference_t pref;
 	enum cudaStreamCaptureStatus captured;
 	size_t size = WORKSPACE;
-	int n = 0;
+	int n = 0, choice;
 
 	if (bad(cublasLtMatmulPreferenceCreate(&pref), "preference") < 0)
 		return -1;
@@ -220,27 +234,31 @@ choose(struct dec_gemm *g, struct plan *p, const struct trial *t)
 	if (sqc_ok(cudaStreamIsCapturing(sqc.stream, &captured),
 	    "stream") < 0)
 		return -1;
-	if (n > 1 && captured == cudaStreamCaptureStatusNone)
-		fastest(g, p, r, n, t);
-	else
-		p->algo = r[0].algo;
+	choice = g->table == NULL ? -1 : dec_table_find(g->table, &p->is);
+	if (choice < 0 || choice >= n) {
+		choice = 0;
+		if (n > 1 && captured == cudaStreamCaptureStatusNone) {
+			choice = fastest(g, p, r, n, t);
+			if (g->table != NULL)
+				dec_table_add(g->table, &p->is, choice);
+		}
+	}
+	p->algo = r[choice].algo;
 	return 0;
 }
 
 static struct plan *
-plan(struct dec_gemm *g, const struct plan *like, const float *wscale,
-    const float *xscale, const struct trial *t)
+plan(struct dec_gemm *g, const struct dec_product *like,
+    const float *wscale, const float *xscale, const struct trial *t)
 {
 	struct plan *p;
 
 	for (p = g->plans; p != NULL; p = p->next)
-		if (p->rows == like->rows && p->cols == like->cols &&
-		    p->n == like->n && p->fp8 == like->fp8 &&
-		    p->f32 == like->f32 && p->scaled == like->scaled)
+		if (dec_same_product(&p->is, like))
 			return scales(p, wscale, xscale) < 0 ? NULL : p;
-	if ((p = malloc(sizeof(*p))) == NULL)
+	if ((p = calloc(1, sizeof(*p))) == NULL)
 		return NULL;
-	*p = *like;
+	p->is = *like;
 	if (describe(p) < 0 || scales(p, wscale, xscale) < 0 ||
 	    choose(g, p, t) < 0) {
 		drop(p);
@@ -254,7 +272,7 @@ int
 dec_gemm(struct dec_gemm *g, const void *w, const float *wscale, size_t rows,
     size_t cols, struct dec_x x, size_t n, void *y, int f32)
 {
-	struct plan like = { .rows = rows, .cols = cols, .n = n,
+	struct dec_product like = { .rows = rows, .cols = cols, .n = n,
 	    .fp8 = x.form == DEC_E4M3, .f32 = f32,
 	    .scaled = wscale != NULL };
 	struct trial t = { w, x.p, y };

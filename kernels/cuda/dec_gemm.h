@@ -7,7 +7,8 @@
 
 struct dec_gemm;
 
-struct dec_gemm *dec_gemm_open(char *err);
+/* table: a file of what was measured, see dec_table.h; or NULL. */
+struct dec_gemm *dec_gemm_open(const char *table, char *err);
 void	 dec_gemm_close(struct dec_gemm *);
 
 /*

@@ -268,7 +268,7 @@ dec_open(const struct sq_dec_shape *s, char *err)
 	}
 	d->s = *s;
 	(void)GPU(MemGetInfo)(&d->bytes, &total);
-	if ((d->gemm = dec_gemm_open(err)) == NULL) {
+	if ((d->gemm = dec_gemm_open(s->table, err)) == NULL) {
 		dec_close(d);
 		return NULL;
 	}
