@@ -53,6 +53,14 @@ bar_wait(uint32_t bar, uint32_t parity)
 	    "}" :: "r"(bar), "r"(parity) : "memory");
 }
 
+/* Of a lane for itself, in groups that it waits for. */
+static __device__ inline void
+copy16(uint32_t to, const void *from)
+{
+	asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(to),
+	    "l"(from) : "memory");
+}
+
 static __device__ inline void
 bulk(uint32_t to, const void *from, uint32_t bytes, uint32_t bar)
 {

@@ -55,16 +55,6 @@ struct unit {
 	static const int DEPTH = W4 ? FEW_W4_DEPTH : FEW_ROW_DEPTH;
 };
 
-static __device__ uint4
-near_at(uint32_t at)
-{
-	uint4 v;
-
-	asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x),
-	    "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at) : "memory");
-	return v;
-}
-
 /* Eight values in the order of pair_of(). */
 static __device__ uint4
 arranged(uint4 v)
@@ -103,13 +93,6 @@ row_in(const struct dec_few &f, uint32_t tile, uint32_t r)
 	    f.rows / 2) + tile * (TILE / 2) + r % 8;
 
 	return row;
-}
-
-static __device__ void
-copy16(uint32_t to, const void *from)
-{
-	asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(to),
-	    "l"(from) : "memory");
 }
 
 /* A unit of 4-bit codes: each lane's part of it. */
@@ -191,12 +174,6 @@ eight(const uint16_t *p, bool there)
 	return FAR ? __ldcg((const uint4 *)p) : *(const uint4 *)p;
 }
 
-static __device__ uint32_t
-word(const uint4 &v, int i)
-{
-	return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
-}
-
 /* Half k of eight codes of two rows, as a product takes them. */
 static __device__ void
 codes(uint32_t lo, uint32_t hi, int k, __nv_bfloat162 less, uint32_t a[4])
@@ -256,9 +233,9 @@ unit_times(uint32_t at, const uint16_t *x, size_t step, uint32_t n,
 #pragma unroll
 		for (k = 0; k < (FORMAT == DEC_FP8 ? 4 : 2); k++) {
 			if (FORMAT == DEC_W4)
-				codes(word(lo, j), word(hi, j), k, less, a);
+				codes(word_of(lo, j), word_of(hi, j), k, less, a);
 			else if (FORMAT == DEC_FP8)
-				bytes(word(lo, k), word(hi, k), a);
+				bytes(word_of(lo, k), word_of(hi, k), a);
 			else {
 				a[0] = k ? lo.z : lo.x;
 				a[1] = k ? hi.z : hi.x;

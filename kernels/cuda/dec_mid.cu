@@ -53,13 +53,6 @@ struct asking {
 };
 
 static __device__ void
-copy16(uint32_t to, const void *from)
-{
-	asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(to),
-	    "l"(from) : "memory");
-}
-
-static __device__ void
 ask(struct asking &a, uint32_t to)
 {
 	uint32_t lane = threadIdx.x % 32;
@@ -96,22 +89,6 @@ ask_tokens(const struct dec_mid &m, uint32_t chunk, uint32_t to,
 		    M::SCALES, M::SCALES, bar);
 }
 
-static __device__ uint4
-near_at(uint32_t at)
-{
-	uint4 v;
-
-	asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x),
-	    "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at) : "memory");
-	return v;
-}
-
-static __device__ uint32_t
-word(const uint4 &v, int i)
-{
-	return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
-}
-
 /* Eight codes of two rows: the first operand of two products. */
 static __device__ void
 unpack(uint32_t lo, uint32_t hi, uint32_t (&a)[8])
@@ -138,7 +115,7 @@ times(float (&part)[N / 2], const uint4 &lo, const uint4 &hi, uint32_t tokens)
 	for (j = 0; j < 4; j++) {
 		if (j >= 2)
 			wg_wait<1>();
-		unpack(word(lo, j), word(hi, j), a[j & 1]);
+		unpack(word_of(lo, j), word_of(hi, j), a[j & 1]);
 		wg_begin();
 #pragma unroll
 		for (k = 0; k < 2; k++)
@@ -161,10 +138,10 @@ times_bytes(float (&part)[N / 2], const uint4 &lo, const uint4 &hi,
 
 #pragma unroll
 	for (j = 0; j < 4; j++) {
-		a[j][0] = word(lo, j) & 0x0f0f0f0f;
-		a[j][1] = word(hi, j) & 0x0f0f0f0f;
-		a[j][2] = word(lo, j) >> 4 & 0x0f0f0f0f;
-		a[j][3] = word(hi, j) >> 4 & 0x0f0f0f0f;
+		a[j][0] = word_of(lo, j) & 0x0f0f0f0f;
+		a[j][1] = word_of(hi, j) & 0x0f0f0f0f;
+		a[j][2] = word_of(lo, j) >> 4 & 0x0f0f0f0f;
+		a[j][3] = word_of(hi, j) >> 4 & 0x0f0f0f0f;
 	}
 	wg_begin();
 #pragma unroll

@@ -24,6 +24,7 @@
 
 #include "kernels/cuda/dec.h"
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/mma.h"
 
 #define PAGE		SQ_DEC_PAGE
 
@@ -90,12 +91,6 @@ halves(uint32_t w, int high)
 	    (__nv_fp8x2_storage_t)(high ? w >> 16 : w & 0xffff), __NV_E4M3);
 
 	return (uint32_t)h.x | (uint32_t)h.y << 16;
-}
-
-static __device__ inline uint32_t
-word_of(const uint4 &v, int i)
-{
-	return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
 }
 
 /* Operand i of what a lane has read: four elements of its row, in order. */
@@ -195,12 +190,7 @@ struct near_page {
 	__device__ uint4
 	get(uint32_t at) const
 	{
-		uint4 v;
-
-		asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];" :
-		    "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(p + at)
-		    : "memory");
-		return v;
+		return near_at(p + at);
 	}
 
 	__device__ uint2

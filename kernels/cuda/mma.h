@@ -29,6 +29,23 @@ pair_of(uint32_t w, int i, __nv_bfloat162 less)
 	return *(uint32_t *)&v;
 }
 
+/* 16 bytes of shared memory. */
+static __device__ inline uint4
+near_at(uint32_t at)
+{
+	uint4 v;
+
+	asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x),
+	    "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at) : "memory");
+	return v;
+}
+
+static __device__ inline uint32_t
+word_of(const uint4 &v, int i)
+{
+	return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
+}
+
 /* 16 bytes that are read once. */
 static __device__ inline uint4
 read_once(const void *p)
