@@ -15,7 +15,8 @@
 static const char usage[] =
     "[-j N] [-k LEVEL] [--csv] [--op NAME] [--seconds S] kernels\n"
     "-k DEVICE [-n N] [--context N] [--csv] [--ids LIST] [--kv TYPE] "
-    "[--load LIST] [--mode MODE] [--rows N] [--slots N] [--table FILE] "
+    "[--load LIST] [--min-p P] [--mode MODE] [--rows N] [--seed N] "
+    "[--slots N] [--table FILE] [--temperature T] [--top-k K] [--top-p P] "
     "decoder [MODEL]\n"
     "[-j N] [-k LEVEL] [--attention KEYS] [--batch LIST] [--csv] [--f32] "
     "[--generate N] [--kv SPEC] [--prompt LIST] [--runs N] [--seed N] model "
@@ -28,11 +29,11 @@ static const char usage[] =
 
 enum { OPT_ARRIVAL = SQ_OPT(0), OPT_AT_ONCE, OPT_ATTENTION, OPT_BATCH,
 	OPT_CONTEXT, OPT_CSV, OPT_F32, OPT_GENERATE, OPT_HEADER, OPT_IDS,
-	OPT_JSON, OPT_KV, OPT_LABEL, OPT_LOAD, OPT_MODE, OPT_NAME, OPT_OP,
-	OPT_PRICE, OPT_PROMPT,
-	OPT_RATE, OPT_REQUESTS, OPT_ROWS, OPT_RUNS, OPT_SECONDS, OPT_SEED,
-	OPT_SLO, OPT_SLOTS, OPT_TABLE, OPT_TEXT, OPT_TIMEOUT, OPT_TOKENIZER,
-	OPT_TRACE };
+	OPT_JSON, OPT_KV, OPT_LABEL, OPT_LOAD, OPT_MIN_P, OPT_MODE, OPT_NAME,
+	OPT_OP, OPT_PRICE, OPT_PROMPT, OPT_RATE, OPT_REQUESTS, OPT_ROWS,
+	OPT_RUNS, OPT_SECONDS, OPT_SEED, OPT_SLO, OPT_SLOTS, OPT_TABLE,
+	OPT_TEMPERATURE, OPT_TEXT, OPT_TIMEOUT, OPT_TOKENIZER, OPT_TOP_K,
+	OPT_TOP_P, OPT_TRACE };
 
 static const struct option longopts[] = {
 	SQ_LONG,
@@ -50,6 +51,7 @@ static const struct option longopts[] = {
 	{ "kv", required_argument, NULL, OPT_KV },
 	{ "label", required_argument, NULL, OPT_LABEL },
 	{ "load", required_argument, NULL, OPT_LOAD },
+	{ "min-p", required_argument, NULL, OPT_MIN_P },
 	{ "mode", required_argument, NULL, OPT_MODE },
 	{ "name", required_argument, NULL, OPT_NAME },
 	{ "op", required_argument, NULL, OPT_OP },
@@ -64,9 +66,12 @@ static const struct option longopts[] = {
 	{ "slo", required_argument, NULL, OPT_SLO },
 	{ "slots", required_argument, NULL, OPT_SLOTS },
 	{ "table", required_argument, NULL, OPT_TABLE },
+	{ "temperature", required_argument, NULL, OPT_TEMPERATURE },
 	{ "text", required_argument, NULL, OPT_TEXT },
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 	{ "tokenizer", required_argument, NULL, OPT_TOKENIZER },
+	{ "top-k", required_argument, NULL, OPT_TOP_K },
+	{ "top-p", required_argument, NULL, OPT_TOP_P },
 	{ "trace", required_argument, NULL, OPT_TRACE },
 	{ NULL, 0, NULL, 0 }
 };
@@ -140,6 +145,7 @@ known_op(const char *name)
 
 struct decoder {
 	struct sq_dec_shape shape;
+	struct sq_dec_sampling how;
 	const char *model, *load;
 	const char *ids;		/* --ids: show what follows */
 	size_t n;
@@ -155,11 +161,12 @@ decoder_open(struct sq_bench_decoder *b, const struct decoder *o)
 		sq_die(SQ_EDATA, "%s", err);
 	if (sq_bench_decoder_open(b, sq_tool.kernel, m, &o->shape, err) < 0)
 		sq_die(SQ_EDATA, "%s", err);
+	b->how = o->how;
 	return m;
 }
 
 static void
-show_greedy(struct sq_bench_decoder *b, const struct decoder *o)
+show_tokens(struct sq_bench_decoder *b, const struct decoder *o)
 {
 	uint32_t *prompt = malloc(strlen(o->ids) * sizeof(*prompt) + 4);
 	uint32_t *ids = malloc(o->n * sizeof(*ids));
@@ -175,7 +182,7 @@ show_greedy(struct sq_bench_decoder *b, const struct decoder *o)
 			sq_die(SQ_EUSAGE, "--ids '%s': not token numbers with "
 			    "commas between them", o->ids);
 	}
-	if (sq_bench_decoder_greedy(b, prompt, len, ids, o->n, err) < 0)
+	if (sq_bench_decoder_make(b, prompt, len, ids, o->n, err) < 0)
 		sq_die(SQ_EDATA, "%s", err);
 	for (i = 0; i < o->n; i++)
 		printf("%s%u", i == 0 ? "" : ",", ids[i]);
@@ -217,7 +224,7 @@ bench_decoder(struct decoder *o)
 
 	m = decoder_open(&b, o);
 	if (o->ids != NULL)
-		show_greedy(&b, o);
+		show_tokens(&b, o);
 	else if (csv)
 		printf("work,metric,value,unit\n");
 	for (l = sq_dec_loads; o->ids == NULL && l->name != NULL; l++) {
@@ -382,6 +389,55 @@ model_option(struct models *o, int c, char *arg)
 
 /* ---- a load ---- */
 
+/* One of the options of bench_decoder(): 0 when it is none. */
+static int
+decoder_option(struct decoder *o, int c, char *arg)
+{
+	static const char *const modes[] = { "bf16", "fp8", "w4", NULL };
+
+	switch (c) {
+	case 'n':
+		o->n = (size_t)sq_arg_long("-n", arg, 1, 1 << 20);
+		return 1;
+	case OPT_CONTEXT:
+		o->shape.context = (size_t)sq_arg_long("--context", arg, 1,
+		    1 << 24);
+		return 1;
+	case OPT_IDS:
+		o->ids = arg;
+		return 1;
+	case OPT_LOAD:
+		o->load = arg;
+		return 1;
+	case OPT_MIN_P:
+		o->how.min_p = sq_arg_real("--min-p", arg, 0, 1);
+		return 1;
+	case OPT_MODE:
+		o->shape.mode = (enum sq_dec_mode)sq_arg_choice("--mode", arg,
+		    modes);
+		return 1;
+	case OPT_ROWS:
+		o->shape.rows = (size_t)sq_arg_long("--rows", arg, 1, 1 << 20);
+		return 1;
+	case OPT_SLOTS:
+		o->shape.slots = (size_t)sq_arg_long("--slots", arg, 1, 1024);
+		return 1;
+	case OPT_TABLE:
+		o->shape.table = arg;
+		return 1;
+	case OPT_TEMPERATURE:
+		o->how.temperature = sq_arg_real("--temperature", arg, 0, 100);
+		return 1;
+	case OPT_TOP_K:
+		o->how.top_k = (size_t)sq_arg_long("--top-k", arg, 0, 1 << 24);
+		return 1;
+	case OPT_TOP_P:
+		o->how.top_p = sq_arg_real("--top-p", arg, 0, 1);
+		return 1;
+	}
+	return 0;
+}
+
 /* One of the options of bench_load(): 0 when it is none. */
 static int
 load_option(struct sq_load_all *o, int c, char *arg)
@@ -477,13 +533,12 @@ bench_load(struct sq_load_all *o, const struct models *m, const char *target)
 int
 main(int argc, char *argv[])
 {
-	static const char *const modes[] = { "bf16", "fp8", "w4", NULL };
 	static const char *const caches[] = { "bf16", "fp8", "int4",
 	    NULL };
 	struct sq_load_all load = { 0 };
 	struct sq_bench_kernels b = { .seconds = .3, .row = print_row,
 	    .limit = print_limit };
-	struct decoder o = { .n = 32, .shape = { 32, 4096, 14336, 32, 8, 128,
+	struct decoder o = { .n = 32, .how.top_p = 1, .shape = { 32, 4096, 14336, 32, 8, 128,
 	    128256, 1e-5f, SQ_DEC_W4, SQ_DEC_KV_FP8, 256, 9216, 0, 16384, NULL } };
 	struct models models = { .b = { .prec = SQ_PREC_BF16, .generate = 64,
 	    .runs = 3 }, .batch = { 1 }, .nbatches = 1, .prompt = { 512 },
@@ -494,48 +549,21 @@ main(int argc, char *argv[])
 	while ((c = getopt_long(argc, argv, SQ_SHORT "n:", longopts,
 	    NULL)) != -1)
 		switch (c) {
-		case 'n':
-			o.n = (size_t)sq_arg_long("-n", optarg, 1, 1 << 20);
-			break;
-		case OPT_CONTEXT:
-			o.shape.context = (size_t)sq_arg_long("--context",
-			    optarg, 1, 1 << 24);
-			break;
 		case OPT_CSV:
 			csv = 1;
-			break;
-		case OPT_IDS:
-			o.ids = optarg;
 			break;
 		case OPT_KV:
 			load.kv = optarg;
 			break;
-		case OPT_LOAD:
-			o.load = optarg;
-			break;
-		case OPT_MODE:
-			o.shape.mode = (enum sq_dec_mode)sq_arg_choice(
-			    "--mode", optarg, modes);
-			break;
-		case OPT_TABLE:
-			o.shape.table = optarg;
-			break;
 		case OPT_OP:
 			b.op = optarg;
-			break;
-		case OPT_ROWS:
-			o.shape.rows = (size_t)sq_arg_long("--rows", optarg,
-			    1, 1 << 20);
 			break;
 		case OPT_SECONDS:
 			b.seconds = sq_arg_real("--seconds", optarg, 0, 3600);
 			break;
-		case OPT_SLOTS:
-			o.shape.slots = (size_t)sq_arg_long("--slots", optarg,
-			    1, 1024);
-			break;
 		default:
-			if (!model_option(&models, c, optarg) &&
+			if (!decoder_option(&o, c, optarg) &&
+			    !model_option(&models, c, optarg) &&
 			    !load_option(&load, c, optarg))
 				sq_tool_option(c);
 		}
@@ -546,6 +574,7 @@ main(int argc, char *argv[])
 	else if ((argc - optind == 1 || argc - optind == 2) &&
 	    strcmp(argv[optind], "decoder") == 0) {
 		o.model = argv[optind + 1];
+		o.how.seed = models.b.seed;
 		if (load.kv != NULL)
 			o.shape.kv = (enum sq_dec_kv)sq_arg_choice("--kv",
 			    load.kv, caches);

@@ -132,6 +132,27 @@ sq_bench_decoder_close(struct sq_bench_decoder *b)
 /* ---- one request ---- */
 
 static int
+choose(struct sq_bench_decoder *b, size_t slot, char *err)
+{
+	struct sq_dec_sampling how = b->how;
+
+	how.seed += slot;
+	return how.temperature > 0 ? b->ops->sample(b->d, slot, &how, err) : 0;
+}
+
+static int
+begin(struct sq_bench_decoder *b, const struct sq_dec_prompt *p, size_t n,
+    char *err)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (choose(b, p[i].slot, err) < 0)
+			return -1;
+	return b->ops->prefill(b->d, p, n, err);
+}
+
+static int
 ascending(const void *a, const void *b)
 {
 	double x = *(const double *)a, y = *(const double *)b;
@@ -163,7 +184,7 @@ alone(struct sq_bench_decoder *b, const struct sq_dec_load *l,
 	static const uint32_t slot;
 	double start = sq_now(), first;
 
-	if (b->ops->prefill(b->d, &p, 1, err) < 0 ||
+	if (begin(b, &p, 1, err) < 0 ||
 	    b->ops->sync(b->d, err) < 0)
 		return -1;
 	look(b);
@@ -187,8 +208,8 @@ after(struct sq_bench_decoder *b, const struct sq_dec_load *l,
 	static const uint32_t slot = 1;
 	double start = sq_now(), first;
 	uint32_t last[2048];
-	long kept = b->ops->share(b->d, 0, 1, l->in - l->own, l->in + l->out,
-	    err), n, i;
+	long kept = choose(b, 1, err) < 0 ? -1 : b->ops->share(b->d, 0, 1,
+	    l->in - l->own, l->in + l->out, err), n, i;
 
 	if (kept < 0 || b->ops->extend(b->d, 1, ids + kept, l->in -
 	    (size_t)kept, err) < 0 || b->ops->sync(b->d, err) < 0)
@@ -279,7 +300,7 @@ admit(struct queue *q, char *err)
 	q->at_once = q->n > q->at_once ? q->n : q->at_once;
 	if (n > 0 && q->b->left > room)
 		q->b->left = room;
-	return n == 0 ? 0 : q->b->ops->prefill(q->b->d, p, n, err) < 0 ? -1 :
+	return n == 0 ? 0 : begin(q->b, p, n, err) < 0 ? -1 :
 	    1;
 }
 
@@ -403,14 +424,14 @@ sq_bench_decoder_run(struct sq_bench_decoder *b, const struct sq_dec_load *l,
 }
 
 int
-sq_bench_decoder_greedy(struct sq_bench_decoder *b, const uint32_t *prompt,
+sq_bench_decoder_make(struct sq_bench_decoder *b, const uint32_t *prompt,
     size_t len, uint32_t *ids, size_t n, char *err)
 {
 	struct sq_dec_prompt p = { 0, len, prompt, len + n };
 	static const uint32_t slot;
 	long got;
 
-	if (b->ops->prefill(b->d, &p, 1, err) < 0 || (n > 1 &&
+	if (begin(b, &p, 1, err) < 0 || (n > 1 &&
 	    b->ops->decode(b->d, &slot, 1, n - 1, err) < 0))
 		return -1;
 	got = b->ops->made(b->d, 0, ids, n, err);

@@ -40,11 +40,13 @@ struct sq_bench_decoder {
 	const struct sq_decoder_ops *ops;
 	struct sq_decoder *d;
 	struct sq_dec_shape shape;
+	/* slot i draws so, with seed + i */
+	struct sq_dec_sampling how;
 	size_t pages, left;		/* of the cache: at first, at least */
 };
 
 /*
- * A decoder with a model's weights, or, when model is NULL, with random ones in
+ * A greedy decoder with a model's weights, or, when model is NULL, with random ones in
  * the shape.  What the shape leaves 0 is filled in: from the model, and pages
  * with what memory is left.  -1 with the reason in err.
  */
@@ -57,8 +59,8 @@ int	 sq_bench_decoder_run(struct sq_bench_decoder *,
 	    const struct sq_dec_load *, int times, struct sq_dec_result *,
 	    char *err);
 
-/* What the decoder makes of a prompt, greedily: n tokens. */
-int	 sq_bench_decoder_greedy(struct sq_bench_decoder *,
+/* What the decoder makes of a prompt: n tokens. */
+int	 sq_bench_decoder_make(struct sq_bench_decoder *,
 	    const uint32_t *prompt, size_t len, uint32_t *ids, size_t n,
 	    char *err);
 
