@@ -538,8 +538,9 @@ main(int argc, char *argv[])
 	struct sq_load_all load = { 0 };
 	struct sq_bench_kernels b = { .seconds = .3, .row = print_row,
 	    .limit = print_limit };
-	struct decoder o = { .n = 32, .how.top_p = 1, .shape = { 32, 4096, 14336, 32, 8, 128,
-	    128256, 1e-5f, SQ_DEC_W4, SQ_DEC_KV_FP8, 256, 9216, 0, 16384, NULL } };
+	struct decoder o = { .n = 32, .how.top_p = 1,
+	    .shape = { 32, 4096, 14336, 32, 8, 128, 128256, 1e-5f, SQ_DEC_W4,
+	    SQ_DEC_KV_FP8, 256, 9216, 0, 16384, NULL } };
 	struct models models = { .b = { .prec = SQ_PREC_BF16, .generate = 64,
 	    .runs = 3 }, .batch = { 1 }, .nbatches = 1, .prompt = { 512 },
 	    .nprompts = 1 };

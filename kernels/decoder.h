@@ -96,8 +96,8 @@ struct sq_decoder_ops {
 	 * them is the first that it has made */
 	int (*extend)(struct sq_decoder *, size_t slot, const uint32_t *ids,
 	    size_t n, char *err);
-	/* how a slot that is still empty makes tokens, until it is cleared; else
-	 * greedily */
+	/* how a slot that is still empty makes tokens, until it is cleared;
+	 * else greedily */
 	int (*sample)(struct sq_decoder *, size_t slot,
 	    const struct sq_dec_sampling *, char *err);
 	/* `steps' tokens more for each of these slots: nothing is waited for */

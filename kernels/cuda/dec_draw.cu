@@ -7,7 +7,8 @@
  * reaches p, and of what is likely enough, says where it ends, and the drawn
  * number, below that sum, where the token is.  A place is found by the digits
  * of a token's distance from the best, from the highest on: a pass over the
- * logits for each.
+ * logits for each.  Tokens that agree in all its 32 binary digits are taken in
+ * the order of their numbers.
  *
  * Weights are whole multiples of 2^-40 of the best one, so that sums have no
  * order and a draw is the same each time; it is another than the host's only

@@ -43,9 +43,9 @@ page_at(uint32_t bytes, uint32_t r, uint32_t byte)
 	return r * bytes + page_piece(bytes, r, byte / 16) * 16 + byte % 16;
 }
 
-/* Values lie in units, what a dimension e has of sixteen tokens, 16t ..: those of
- * all dimensions, then of the next tokens, so that a new one touches few places.
- * Units are exchanged for the banks' sake, in bf16 the halves i of them. */
+/* Values lie in units, what a dimension e has of sixteen tokens, 16t ..: those
+ * of all dimensions, then of the next tokens, so that a new one touches few
+ * places.  Units are exchanged for the banks' sake, in bf16 the halves i of them. */
 static __device__ inline uint32_t
 value_at(enum sq_dec_kv kv, uint32_t dim, uint32_t t, uint32_t e, uint32_t i)
 {

@@ -193,8 +193,8 @@ attn(struct dec_step d, struct dec_plan p, const uint16_t *qkv, float scale,
 	use.pages = u.pages;
 	use.slot = u.slot;
 	ask = use;
-	/* all pages but a sequence's last are as the last step left them, unless
-	 * this one has more of its tokens */
+	/* all pages but a sequence's last are as the last step left them,
+	 * unless this one has more of its tokens */
 	for (asked = 0; d.pos == NULL && asked < RING_STAGES && asked < left &&
 	    ask.page + 1 < ask.pages; asked++, ask.page++) {
 		id = d.table[(size_t)ask.slot * d.max_pages + ask.page];

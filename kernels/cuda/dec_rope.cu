@@ -1,4 +1,4 @@
-/* Queries and keys are rotated, keys and values go into the cache; see dec.h. */
+/* Queries and keys are rotated, keys and values go to the cache; see dec.h. */
 #include "kernels/cuda/dec_put.h"
 #include "kernels/cuda/launch.h"
 

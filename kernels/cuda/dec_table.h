@@ -1,7 +1,7 @@
 /*
  * What was measured of products, in a file: which of the library's choices is
- * the fastest for a shape.  A line for each, after one that says of which device
- * and library; a file of another is begun anew.
+ * the fastest for a shape.  A line for each, after one that says of which
+ * device and library; a file of another is begun anew.
  *
  *	rows cols tokens fp8|bf16 f32|bf16 bare|scaled choice
  */

@@ -15,7 +15,7 @@
 #define ATTN_FEW	4		/* sequences of dec_attn_few() */
 #endif
 #ifndef BYTES_FROM
-#define BYTES_FROM	17		/* tokens: 4 bits times e4m3, not bf16 */
+#define BYTES_FROM	17		/* tokens that are made e4m3 for 4 bits */
 #endif
 
 /* ---- a step ---- */
@@ -694,8 +694,8 @@ dec_energy(struct sq_decoder *d)
 
 static const struct sq_decoder_ops ops = {
 	dec_open, dec_close, dec_weight, dec_vector, dec_angles, dec_random,
-	dec_prefill, dec_share, dec_extend, dec_sample, dec_decode, dec_made, dec_clear,
-	dec_pages_left, dec_memory, dec_sync, dec_energy
+	dec_prefill, dec_share, dec_extend, dec_sample, dec_decode, dec_made,
+	dec_clear, dec_pages_left, dec_memory, dec_sync, dec_energy
 };
 
 __attribute__((visibility("default"))) const struct sq_decoder_ops *
