@@ -89,6 +89,7 @@ greatest(float v, float *most)
 {
 	int d;
 
+	__syncthreads();
 	for (d = GPU_WARP / 2; d > 0; d /= 2)
 		v = fmaxf(v, gpu_shfl_xor(v, d));
 	if (threadIdx.x % GPU_WARP == 0)
@@ -251,6 +252,7 @@ draw(const T *logits, const float *col, uint32_t vocab, const uint32_t *slot,
 	struct row<T> r = { logits + (size_t)blockIdx.x * vocab, col, vocab,
 	    -INFINITY, 0, 0 };
 	uint32_t i, *id = &best[(size_t)blockIdx.x * parts].y;
+	float least = INFINITY, span;
 	sum_t total;
 	double u;
 
@@ -259,10 +261,14 @@ draw(const T *logits, const float *col, uint32_t vocab, const uint32_t *slot,
 	h = how[slot[blockIdx.x]];
 	if (h.temperature <= 0)
 		return;
-	for (i = threadIdx.x; i < vocab; i += THREADS)
+	for (i = threadIdx.x; i < vocab; i += THREADS) {
 		r.best = fmaxf(r.best, r.logit(i));
+		least = fminf(least, r.logit(i));
+	}
 	r.best = greatest(r.best, s.most);
-	r.by = 4294967296.0f / (REACH * (float)h.temperature);
+	span = fminf(REACH * (float)h.temperature, 1.001f * (r.best +
+	    greatest(-least, s.most)));
+	r.by = 4294967296.0f / fmaxf(span, 1e-20f);
 	r.cold = 1.4426950408889634f / (float)h.temperature;
 	h.rng += 0x9e3779b97f4a7c15;
 	u = (double)(sqc_mix(h.rng) >> 11) * 0x1p-53;

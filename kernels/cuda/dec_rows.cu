@@ -21,63 +21,98 @@ block_max(float v, float *part)
 	return v;
 }
 
-/* A row of n values in shared memory, a multiple of 8, into x's form. */
-static __device__ void
-put_row(const float4 *v, size_t n, size_t row, const struct dec_x &x,
-    float *part)
+/*
+ * A row of n quarters is spread over a block, R of them a thread, so that all
+ * of a thread's loads are under way at once: one where rows are few, and more
+ * where many blocks share a multiprocessor.
+ */
+struct spread {
+	int each, threads;
+};
+
+#define MOST_THREADS(each)	((each) == 8 ? 512 : 1024)
+
+static struct spread
+spread_of(size_t rows, size_t quarters)
 {
-	uint16_t *h = (uint16_t *)x.p + row * n;
-	uint32_t *b = (uint32_t *)((uint8_t *)x.p + row * n);
+	struct spread s;
+
+	s.each = rows > MANY ? (quarters <= 1024 ? 4 : 8) : quarters <= 1024 ?
+	    1 : 4;
+	if (quarters > MOST_THREADS(s.each) * (size_t)s.each)
+		s.each = 16;
+	s.threads = (int)((quarters + s.each - 1) / s.each + 31) / 32 * 32;
+	return s;
+}
+
+#define SPREAD(kernel, s, rows, shared, stream, ...) do {		\
+	if ((s).each == 1)						\
+		launch(kernel<1>, dim3((unsigned)(rows)), (s).threads,	\
+		    shared, stream, __VA_ARGS__);			\
+	else if ((s).each == 4)						\
+		launch(kernel<4>, dim3((unsigned)(rows)), (s).threads,	\
+		    shared, stream, __VA_ARGS__);			\
+	else if ((s).each == 8)						\
+		launch(kernel<8>, dim3((unsigned)(rows)), (s).threads,	\
+		    shared, stream, __VA_ARGS__);			\
+	else								\
+		launch(kernel<16>, dim3((unsigned)(rows)), (s).threads,	\
+		    shared, stream, __VA_ARGS__);			\
+} while (0)
+
+/* The row in x's form; of panels, over shared memory. */
+template <int R>
+static __device__ void
+put_row(const float4 (&v)[R], uint32_t n, size_t row, const struct dec_x &x,
+    float4 *shared, float *part)
+{
+	uint32_t j, i;
 	float most = 0, f;
-	float4 a;
-	size_t j;
 
 	if (x.form == DEC_PLAIN)
-		for (j = threadIdx.x; j < n / 4; j += blockDim.x) {
-			a = v[j];
-			((uint2 *)h)[j] = make_uint2(two_bf16(a.x, a.y),
-			    two_bf16(a.z, a.w));
-		}
-	for (j = threadIdx.x; x.form == DEC_PANELS && j < n / 8; j +=
-	    blockDim.x)
-		put_panel(x, row, j / 16, j % 16, (const float *)v + j / 16 *
-		    128);
-	for (j = threadIdx.x; x.form == DEC_BYTES && j < n / 4; j +=
-	    blockDim.x)
-		put_bytes(x, row, j / 32, v[j]);
+#pragma unroll
+		for (i = 0, j = threadIdx.x; i < R; i++, j += blockDim.x)
+			if (j < n)
+				((uint2 *)x.p)[row * n + j] = make_uint2(
+				    two_bf16(v[i].x, v[i].y), two_bf16(v[i].z,
+				    v[i].w));
+	if (x.form == DEC_BYTES)
+#pragma unroll
+		for (i = 0, j = threadIdx.x; i < R; i++, j += blockDim.x)
+			if (j < n)
+				put_bytes(x, row, j / 32, v[i]);
+	if (x.form == DEC_PANELS) {
+#pragma unroll
+		for (i = 0, j = threadIdx.x; i < R; i++, j += blockDim.x)
+			if (j < n)
+				shared[j] = v[i];
+		__syncthreads();
+		for (j = threadIdx.x; j < n / 2; j += blockDim.x)
+			put_panel(x, row, j / 16, j % 16,
+			    (const float *)shared + j / 16 * 128);
+	}
 	if (x.form != DEC_E4M3)
 		return;
-	for (j = threadIdx.x; j < n / 4; j += blockDim.x) {
-		a = v[j];
-		most = fmaxf(most, fmaxf(fmaxf(fabsf(a.x), fabsf(a.y)),
-		    fmaxf(fabsf(a.z), fabsf(a.w))));
-	}
+#pragma unroll
+	for (i = 0; i < R; i++)
+		most = fmaxf(most, fmaxf(fmaxf(fabsf(v[i].x), fabsf(v[i].y)),
+		    fmaxf(fabsf(v[i].z), fabsf(v[i].w))));
 	most = block_max(most, part);
 	f = most > 0 ? 448 / most : 0;
 	if (threadIdx.x == 0)
 		x.scale[row] = most / 448;
-	for (j = threadIdx.x; j < n / 4; j += blockDim.x) {
-		a = v[j];
-		b[j] = four_e4m3(a.x * f, a.y * f, a.z * f, a.w * f);
-	}
+#pragma unroll
+	for (i = 0, j = threadIdx.x; i < R; i++, j += blockDim.x)
+		if (j < n)
+			((uint32_t *)x.p)[row * n + j] = four_e4m3(v[i].x * f,
+			    v[i].y * f, v[i].z * f, v[i].w * f);
 }
 
-/* Threads for a row of n: four values each, up to 1024 of them. */
-static int
-threads_for(size_t n)
+/* Bytes of shared memory that put_row() takes. */
+static size_t
+row_bytes(const struct dec_x &x, size_t n)
 {
-	size_t t = (n / 4 + 31) / 32 * 32;
-
-	return (int)(t > 1024 ? 1024 : t);
-}
-
-/* Dynamic shared memory beyond 48 KB is asked for. */
-static void
-allow(const void *kernel, size_t bytes)
-{
-	if (bytes > 48 << 10)
-		(void)GPU(FuncSetAttribute)(kernel,
-		    GPU(FuncAttributeMaxDynamicSharedMemorySize), (int)bytes);
+	return x.form == DEC_PANELS ? n * sizeof(float) : 0;
 }
 
 static __global__ void
@@ -102,48 +137,56 @@ dec_embed(gpu_stream s, const void *table, size_t dim, const uint32_t *ids,
 	    (const uint16_t *)table, dim, ids, slot, h);
 }
 
-static __global__ void __launch_bounds__(1024)
-norm(float4 *h, struct dec_y add, const float4 *w, float eps, size_t dim,
+template <int R>
+static __global__ void __launch_bounds__(MOST_THREADS(R))
+norm(float4 *h, struct dec_y add, const float4 *w, float eps, uint32_t n,
     struct dec_x x)
 {
-	extern __shared__ float4 v[];
+	extern __shared__ float4 shared[];
 	__shared__ float part[1024 / 16];
-	size_t first = blockIdx.x * (dim / 4), j, n = dim / 4;
-	float4 a, b, mine = w[min((size_t)threadIdx.x, n - 1)];
+	size_t first = (size_t)blockIdx.x * n;
+	float4 v[R], mine[R], b;
 	float sum = 0, r;
+	uint32_t i, j;
 
+#pragma unroll
+	for (i = 0, j = threadIdx.x; i < R; i++, j += blockDim.x)
+		mine[i] = w[min(j, n - 1)];
 	let_next_start();
 	wait_for_others();
-	for (j = threadIdx.x; j < n; j += blockDim.x) {
-		a = h[first + j];
-		if (add.p != NULL) {
-			b = four_of(add, blockIdx.x, dim, j);
-			a.x += b.x;
-			a.y += b.y;
-			a.z += b.z;
-			a.w += b.w;
-			h[first + j] = a;
+#pragma unroll
+	for (i = 0, j = threadIdx.x; i < R; i++, j += blockDim.x)
+		v[i] = j < n ? h[first + j] : make_float4(0, 0, 0, 0);
+#pragma unroll
+	for (i = 0, j = threadIdx.x; i < R; i++, j += blockDim.x) {
+		if (add.p != NULL && j < n) {
+			b = four_of(add, blockIdx.x, 4 * (size_t)n, j);
+			v[i].x += b.x;
+			v[i].y += b.y;
+			v[i].z += b.z;
+			v[i].w += b.w;
+			h[first + j] = v[i];
 		}
-		v[j] = a;
-		sum += a.x * a.x + a.y * a.y + a.z * a.z + a.w * a.w;
+		sum += v[i].x * v[i].x + v[i].y * v[i].y + v[i].z * v[i].z +
+		    v[i].w * v[i].w;
 	}
-	r = rsqrtf(block_sum(sum, part) / (float)dim + eps);
-	for (j = threadIdx.x; j < n; j += blockDim.x) {
-		a = v[j];
-		b = j == threadIdx.x ? mine : w[j];
-		v[j] = make_float4(a.x * r * b.x, a.y * r * b.y, a.z * r *
-		    b.z, a.w * r * b.w);
-	}
-	__syncthreads();
-	put_row(v, dim, blockIdx.x, x, part);
+	r = rsqrtf(block_sum(sum, part) / (float)(4 * n) + eps);
+#pragma unroll
+	for (i = 0; i < R; i++)
+		v[i] = make_float4(v[i].x * r * mine[i].x, v[i].y * r *
+		    mine[i].y, v[i].z * r * mine[i].z, v[i].w * r *
+		    mine[i].w);
+	put_row<R>(v, n, blockIdx.x, x, shared, part);
 }
 
 void
 dec_norm(gpu_stream s, float *h, struct dec_y add, const float *w, float eps,
     size_t n, size_t dim, struct dec_x x)
 {
-	launch(norm, dim3((unsigned)n), threads_for(dim), dim * sizeof(float),
-	    s, (float4 *)h, add, (const float4 *)w, eps, dim, x);
+	struct spread k = spread_of(n, dim / 4);
+
+	SPREAD(norm, k, n, row_bytes(x, dim), s, (float4 *)h, add,
+	    (const float4 *)w, eps, (uint32_t)(dim / 4), x);
 }
 
 static __global__ void
@@ -169,25 +212,28 @@ silu_of(float g, float u)
 	return g / (1 + __expf(-g)) * u;
 }
 
-static __global__ void __launch_bounds__(1024)
-silu(struct dec_y gu, size_t ffn, struct dec_x x)
+template <int R>
+static __global__ void __launch_bounds__(MOST_THREADS(R))
+silu(struct dec_y gu, uint32_t n, struct dec_x x)
 {
-	extern __shared__ float4 v[];
+	extern __shared__ float4 shared[];
 	__shared__ float part[1024 / 16];
-	float4 a, b;
-	size_t j;
+	float4 v[R], a, b;
+	uint32_t i, j;
 
 	let_next_start();
 	wait_for_others();
-#pragma unroll 4
-	for (j = threadIdx.x; j < ffn / 4; j += blockDim.x) {
-		a = four_of(gu, blockIdx.x, 2 * ffn, j);
-		b = four_of(gu, blockIdx.x, 2 * ffn, j + ffn / 4);
-		v[j] = make_float4(silu_of(a.x, b.x), silu_of(a.y, b.y),
+#pragma unroll
+	for (i = 0, j = threadIdx.x; i < R; i++, j += blockDim.x) {
+		v[i] = make_float4(0, 0, 0, 0);
+		if (j >= n)
+			continue;
+		a = four_of(gu, blockIdx.x, 8 * (size_t)n, j);
+		b = four_of(gu, blockIdx.x, 8 * (size_t)n, j + n);
+		v[i] = make_float4(silu_of(a.x, b.x), silu_of(a.y, b.y),
 		    silu_of(a.z, b.z), silu_of(a.w, b.w));
 	}
-	__syncthreads();
-	put_row(v, ffn, blockIdx.x, x, part);
+	put_row<R>(v, n, blockIdx.x, x, shared, part);
 }
 
 /* A block for 512 columns of a row, or what is left of them, into panels. */
@@ -222,37 +268,41 @@ void
 dec_silu(gpu_stream s, struct dec_y gate_up, size_t n, size_t ffn,
     struct dec_x x)
 {
+	struct spread k = spread_of(n, ffn / 4);
+
 	if (x.form == DEC_PANELS || x.form == DEC_BYTES) {
 		launch(silu_panels, dim3((unsigned)n, (unsigned)((ffn + 511) /
 		    512)), 128, 0, s, gate_up, ffn, x);
 		return;
 	}
-	allow((const void *)silu, ffn * sizeof(float));
-	launch(silu, dim3((unsigned)n), n > MANY ? 512 : threads_for(ffn),
-	    ffn * sizeof(float), s, gate_up, ffn, x);
+	SPREAD(silu, k, n, 0, s, gate_up, (uint32_t)(ffn / 4), x);
 }
 
-static __global__ void __launch_bounds__(1024)
-form(const uint2 *in, size_t dim, struct dec_x x)
+template <int R>
+static __global__ void __launch_bounds__(MOST_THREADS(R))
+form(const uint2 *in, uint32_t n, struct dec_x x)
 {
-	extern __shared__ float4 v[];
+	extern __shared__ float4 shared[];
 	__shared__ float part[1024 / 16];
-	size_t j;
+	float4 v[R];
+	uint32_t i, j;
 
 	let_next_start();
 	wait_for_others();
-	for (j = threadIdx.x; j < dim / 4; j += blockDim.x)
-		v[j] = four_bf16(in[blockIdx.x * (dim / 4) + j]);
-	__syncthreads();
-	put_row(v, dim, blockIdx.x, x, part);
+#pragma unroll
+	for (i = 0, j = threadIdx.x; i < R; i++, j += blockDim.x)
+		v[i] = j < n ? four_bf16(in[(size_t)blockIdx.x * n + j]) :
+		    make_float4(0, 0, 0, 0);
+	put_row<R>(v, n, blockIdx.x, x, shared, part);
 }
 
 void
 dec_form(gpu_stream s, const void *in, size_t n, size_t dim, struct dec_x x)
 {
-	allow((const void *)form, dim * sizeof(float));
-	launch(form, dim3((unsigned)n), threads_for(dim), dim * sizeof(float),
-	    s, (const uint2 *)in, dim, x);
+	struct spread k = spread_of(n, dim / 4);
+
+	SPREAD(form, k, n, row_bytes(x, dim), s, (const uint2 *)in,
+	    (uint32_t)(dim / 4), x);
 }
 
 static __device__ float
