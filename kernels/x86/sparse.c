@@ -400,6 +400,14 @@ few_width(const struct sq_weight *w)
 	return w->grid == SQ_INT4 && width < SQ_SP_WIDTH ? 0 : width;
 }
 
+/* Whether a load of 64 bytes has whole rows of blocks, or a part of one. */
+static int
+wide_loads(const struct sq_weight *w, size_t width)
+{
+	return w->layout == SQ_BLOCKS && w->n % 2 == 0 && (w->m == width ||
+	    (w->grid == SQ_INT8 && width == SQ_SP_WIDTH));
+}
+
 /* Whether scales and sums of few tokens fit the scratch memory. */
 static int
 few_fit(const struct sq_weight *w)
@@ -451,8 +459,8 @@ sq_sp_run(const struct sq_sp_level *lv, const struct sq_mm_level *many,
 	}
 	if (few) {
 		r.width = prec == SQ_PREC_BF16 ? few_width(w) : 0;
-		r.few_ints = w->layout == SQ_BLOCKS && w->n % 2 == 0 ?
-		    lv->few_ints : &sq_sp_few_int_avx2;
+		r.few_ints = wide_loads(w, r.width) ? lv->few_ints :
+		    &sq_sp_few_int_avx2;
 		if (r.width == SQ_SP_NM)
 			r.padded = sq_sparse_div(w->cols, SQ_SP_NM) * SQ_SP_NM;
 		r.round = prec == SQ_PREC_BF16;
