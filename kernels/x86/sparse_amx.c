@@ -1,5 +1,6 @@
 /* Sparse products of many tokens in bf16 on AMX tiles; see sparse.h. */
 #include "kernels/x86/sparse.h"
+#include "kernels/x86/sparse_step_amx.h"
 #include "kernels/x86/strip_amx.h"
 #include "kernels/x86/unit_bf16.h"
 #include "kernels/x86/x86.h"
@@ -61,8 +62,8 @@ expand_kind(const struct sq_sp_block *k, uint16_t *panel,
 	struct numbers n;
 	size_t c, span, r;
 
-	span = unit_is_dense(kind) || w->group_cols > w->m ? w->m :
-	    w->group_cols;
+	span = unit_is_dense(kind) || w->group_cols > w->m ||
+	    w->group_cols >= w->cols ? w->m : w->group_cols;
 	for (c = 0; c < w->m; c += span) {
 		if (!unit_is_dense(kind))
 			load_numbers(k, k->col + c, &n);
@@ -115,9 +116,13 @@ sq_sparse_matmul_amx(struct sq_ctx *c, const struct sq_weight *w,
 {
 	const struct sq_mm_level level = sq_mm_amx();
 
+	int few = c->batch == SQ_BATCH_STEP || (c->batch == SQ_BATCH_AUTO &&
+	    x->rows <= sq_mm_avx512bf16.few);
+
 	/* few tokens wait for memory, not for products */
-	if (prec != SQ_PREC_BF16 || c->batch == SQ_BATCH_STEP ||
-	    (c->batch == SQ_BATCH_AUTO && x->rows <= sq_mm_avx512bf16.few))
+	if (prec == SQ_PREC_BF16 && few && sq_sp_step_allows(w))
+		return sq_sp_step(c, w, x, y);
+	if (prec != SQ_PREC_BF16 || few)
 		return sq_sparse_matmul_avx512bf16(c, w, x, prec, y);
 	if (sq_sp_tiles_fit(w))
 		return sq_sp_run_tiles(&tiles, &level, c, w, x, y);

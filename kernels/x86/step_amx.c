@@ -1,28 +1,19 @@
 /* The product of few tokens: how the work is cut, and what is made of the
  * tokens; see step.h. */
-#include <math.h>
-#include <stdatomic.h>
 #include <string.h>
 
 #include "base/pool.h"
 #include "kernels/quant.h"
+#include "kernels/x86/bytes_vec.h"
 #include "kernels/x86/sizes.h"
+#include "kernels/x86/slices.h"
 #include "kernels/x86/step.h"
 #include "kernels/x86/step_amx.h"
 #include "kernels/x86/step_many.h"
 #include "kernels/x86/step_one.h"
 
-#define THREADS	64
 #define LATER	256			/* bytes: scales that are fetched */
-#define GREATEST	32639		/* 127 * 256 + 127 */
 #define MASK(n)		((n) >= 64 ? ~0ull : (1ull << (n)) - 1)
-
-/* Rows that a thread does, strip i being row + i, row + i + apart ..; others
- * when it has no more. */
-struct slice {
-	_Alignas(64) atomic_size_t next;
-	size_t row, end, apart;
-};
 
 /* Of each thread. */
 struct scratch {
@@ -43,8 +34,7 @@ struct job {
 	size_t first, tokens, octets;	/* of this pass */
 	char *packed, *scratch;
 	size_t scratch_size;
-	size_t nslices;
-	struct slice slice[THREADS];
+	struct sq_slices slices;
 };
 
 /* ---- the tokens ---- */
@@ -74,40 +64,14 @@ sum_bytes(struct bytes *to)
 	}
 }
 
-/*
- * The block at x, of n columns; the others are 0.  The scale is such that the
- * greatest magnitude is GREATEST, 2^-126 at least: less is taken for 0; NaN
- * where something is not finite.
- */
+/* The block at x, of n columns; the others are 0. */
 static void
 cut(const float *x, size_t n, struct bytes *to)
 {
-	const VI any = vi_set1(0x7fffffff);
 	int8_t hi[BLOCK], lo[BLOCK];
-	VI most = vi_set1(0), q, low;
-	VF v[BLOCK / VL];
-	uint32_t top;
-	float s;
-	size_t i;
+	int i;
 
-	for (i = 0; i < BLOCK / VL; i++) {
-		v[i] = i * VL >= n ? vf_zero() : n - i * VL >= VL ?
-		    vf_load(x + i * VL) : vf_load_n(x + i * VL, n - i * VL);
-		most = vi_maxu(most, vi_and(vi_bits(v[i]), any));
-	}
-	top = vi_reduce_maxu(most);
-	s = sq_bits_f32(top) / GREATEST;
-	s = s < 0x1p-126f ? 0x1p-126f : s;
-	to->scale = top >= 0x7f800000 ? NAN : s;
-	for (i = 0; i < BLOCK / VL; i++) {
-		q = top >= 0x7f800000 ? vi_set1(0) :
-		    vi_from_f(vf_mul(v[i], vf_set1(1 / s)));
-		low = _mm512_srai_epi32(vi_shl(q, 24), 24);
-		_mm_storeu_si128((void *)(lo + i * VL),
-		    _mm512_cvtepi32_epi8(low));
-		_mm_storeu_si128((void *)(hi + i * VL), _mm512_cvtepi32_epi8(
-		    _mm512_srai_epi32(vi_sub(q, low), 8)));
-	}
+	to->scale = sq_bytes_cut(x, n, hi, lo, BLOCK);
 	for (i = 0; i < 2; i++) {
 		to->hi[i] = vi_loadu(hi + i * VB);
 		to->lo[i] = vi_loadu(lo + i * VB);
@@ -255,14 +219,6 @@ turn(VF v[VL], float (*to)[ROWS])
 		vf_store(to[i], v[i]);
 }
 
-/* Row r of a strip whose first one is `row'; the last one again where the slice
- * has no more. */
-static size_t
-row_of(const struct slice *l, size_t row, size_t r)
-{
-	return least(row + r * l->apart, l->end - 1);
-}
-
 /* Up to 16 groups of each row, from group `first' of it: rows that follow are
  * fetched. */
 SQ_INLINE void
@@ -398,7 +354,8 @@ do_chunk(const struct job *j, struct strip *s, size_t block, size_t n,
 }
 
 static void
-put(const struct job *j, const struct slice *l, size_t row, const VF *sums)
+put(const struct job *j, const struct sq_slice *l, size_t row,
+    const VF *sums)
 {
 	float *y = (float *)j->y->p + j->first * j->y->stride;
 	size_t t, r, i;
@@ -419,7 +376,7 @@ put(const struct job *j, const struct slice *l, size_t row, const VF *sums)
 
 /* Of one token, scales are turned a few at a time, while memory is read. */
 static void
-do_strip(const struct job *j, const struct slice *l, size_t row,
+do_strip(const struct job *j, const struct sq_slice *l, size_t strip,
     struct scratch *t)
 {
 	size_t whole = j->w->cols / BLOCK, b, n, r, i;
@@ -427,7 +384,7 @@ do_strip(const struct job *j, const struct slice *l, size_t row,
 	    .ahead = AHEAD };
 
 	for (r = 0; r < ROWS; r++) {
-		i = row_of(l, row, r);
+		i = sq_slice_line(l, strip, r);
 		s.row[r] = (const uint8_t *)j->w->data + i * j->row_bytes;
 		if (j->w->group_rows > 1)
 			i /= j->w->group_rows;
@@ -440,7 +397,7 @@ do_strip(const struct job *j, const struct slice *l, size_t row,
 		do_chunk(j, &s, b, least(n, whole - b), t);
 	if (whole < j->blocks)
 		do_chunk(j, &s, whole, 1, t);
-	put(j, l, row, t->sums);
+	put(j, l, l->first + strip, t->sums);
 }
 
 static void
@@ -449,16 +406,14 @@ do_slices(void *arg, long task, int thread)
 	struct job *j = arg;
 	struct scratch *t = (struct scratch *)(j->scratch + (size_t)thread *
 	    j->scratch_size);
-	struct slice *l;
-	size_t i, strip;
+	const struct sq_slice *l;
+	size_t done = 0, strip;
 
 	if (j->tokens > 1)
 		begin_tiles(j->groups);
-	for (i = 0; i < j->nslices; i++) {
-		l = &j->slice[((size_t)task + i) % j->nslices];
-		while ((strip = atomic_fetch_add(&l->next, 1)) < l->apart)
-			do_strip(j, l, l->row + strip, t);
-	}
+	while ((l = sq_slices_take(&j->slices, (size_t)task, &done,
+	    &strip)) != NULL)
+		do_strip(j, l, strip, t);
 	if (j->tokens > 1)
 		_tile_release();
 }
@@ -468,20 +423,11 @@ do_slices(void *arg, long task, int thread)
 static void
 run_pass(struct job *j, struct sq_ctx *c)
 {
-	size_t rows = j->w->rows, i;
-	struct slice *l;
+	size_t threads = (size_t)sq_pool_threads(c->pool);
 
 	sq_pool_run(c->pool, do_pack, j, (long)(j->octets * j->blocks));
-	for (i = 0; i < j->nslices; i++) {
-		l = &j->slice[i];
-		l->row = rows * i / j->nslices;
-		l->end = rows * (i + 1) / j->nslices;
-		l->apart = up(l->end - l->row, ROWS);
-		if (l->apart > 0)
-			l->apart |= 1;	/* other cache sets */
-		l->next = 0;
-	}
-	sq_pool_run(c->pool, do_slices, j, (long)j->nslices);
+	sq_slices_cut(&j->slices, j->w->rows, threads, ROWS);
+	sq_pool_run(c->pool, do_slices, j, (long)j->slices.n);
 }
 
 int
@@ -511,7 +457,6 @@ run(struct sq_ctx *c, struct job *j)
 	j->across = sq_groups_across(w->cols, w->group_cols);
 	j->row_bytes = sq_row_bytes(w->cols, j->bits);
 	j->block_bytes = BLOCK * (size_t)j->bits / 8;
-	j->nslices = least(threads, THREADS);
 	octets = up(rows, TOKENS);
 	j->scratch_size = up(sizeof(struct scratch) + octets * ROWS *
 	    sizeof(VF), 4096) * 4096;

@@ -6,15 +6,12 @@
 #ifndef SQ_X86_STEP_ONE_H
 #define SQ_X86_STEP_ONE_H
 
+#include "kernels/x86/bytes_vec.h"
 #include "kernels/x86/step.h"
 
 struct pair {
 	VI hi, lo;
 };
-
-/* a += w x, in the register where a is. */
-#define add_products(a, w, x)						\
-	__asm__("vpdpbusd %2, %1, %0" : "+v"(a) : "v"(w), "v"(x))
 
 /* Lanes 00000000 11111111 and 22222222 33333333 as those of 4 bits. */
 SQ_INLINE VI
@@ -36,17 +33,17 @@ one_row(const uint8_t *p, const VI hi[2], const VI lo[2], const int bits)
 	if (bits == 4) {
 		b = vi_and(vi_shr_16(a, 4), low);
 		a = vi_and(a, low);
-		add_products(s.hi, a, hi[0]);
-		add_products(s.lo, a, lo[0]);
-		add_products(s.hi, b, hi[1]);
-		add_products(s.lo, b, lo[1]);
+		sq_bytes_add(s.hi, a, hi[0]);
+		sq_bytes_add(s.lo, a, lo[0]);
+		sq_bytes_add(s.hi, b, hi[1]);
+		sq_bytes_add(s.lo, b, lo[1]);
 		return s;
 	}
 	b = vi_loadu(p + VB);
-	add_products(s.hi, a, hi[0]);
-	add_products(s.lo, a, lo[0]);
-	add_products(more[0], b, hi[1]);
-	add_products(more[1], b, lo[1]);
+	sq_bytes_add(s.hi, a, hi[0]);
+	sq_bytes_add(s.lo, a, lo[0]);
+	sq_bytes_add(more[0], b, hi[1]);
+	sq_bytes_add(more[1], b, lo[1]);
 	s.hi = in_fours(s.hi, more[0]);
 	s.lo = in_fours(s.lo, more[1]);
 	return s;
