@@ -111,7 +111,7 @@ options(const struct args *a)
 {
 	const struct sq_distill_config *c = &a->config;
 	json_t *o = json_pack("{s:s,s:s,s:I,s:I,s:I,s:f,s:f,s:f,s:f,s:f,"
-	    "s:f,s:f,s:f,s:f,s:I,s:b,s:s}",
+	    "s:f,s:f,s:f,s:f,s:I,s:I,s:b,s:s}",
 	    "train", sq_distill_trains()[c->train],
 	    "preset", sq_distill_presets()[c->preset],
 	    "steps", (json_int_t)c->steps, "batch", (json_int_t)c->batch,
@@ -121,6 +121,7 @@ options(const struct args *a)
 	    "place", c->place, "scale", c->scale, "norm", c->norm,
 	    "redraw", c->redraw,
 	    "own", (json_int_t)c->own,
+	    "own_length", (json_int_t)c->own_length,
 	    "f32", a->run.distill.prec == SQ_PREC_F32,
 	    "teacher", a->run.distill.teacher->source->files.h.model);
 	json_t *map = json_array();

@@ -10,27 +10,49 @@
 #include "distill/take.h"
 #include "model/head_back.h"
 
-#define ROWS		128		/* of logits at a time */
+#define ROWS		512		/* of logits at a time, at most, */
+#define LOGITS		((size_t)64 << 20)	/* and as many bytes of each */
+#define PASS		2048		/* tokens, or one sample, at a time */
 #define HELD_OUT	16		/* one sample of so many, */
 #define ENOUGH		8		/* but not more of the teacher's own */
 
 struct sq_distill_work {
-	struct sq_backward t, s;	/* teacher, student: a sample each */
+	struct sq_backward t, s;	/* teacher, student: a pass each */
+	size_t group;			/* samples of a pass, at most, */
+	size_t rows;			/* and their tokens */
+	size_t slice;			/* rows of logits at a time */
 	size_t length, layers, dim, vocab;
-	float *entry;			/* [layers + 1][length][dim] */
+	float *entry;			/* [layers + 1][rows][dim] */
 	int64_t *map;			/* [layers]: teacher's layer, or -1 */
 	size_t mapped;
-	float *want;			/* [layers][length][dim], as mapped */
-	float *dx, *dh;			/* [length][dim] */
-	float *tl, *sl, *dl;		/* [ROWS][vocab] */
-	float *tlse, *slse, *kl, *nll;	/* [ROWS] */
+	float *want;			/* [layers][rows][dim], as mapped */
+	float *dx, *dh;			/* [rows][dim] */
+	float *tl, *sl, *dl;		/* [slice][vocab] */
+	float *tlse, *slse, *kl, *nll;	/* [slice] */
 	struct sq_head_back head;
-	uint32_t *ids;			/* [length]: redrawn */
+	uint32_t *ids;			/* [rows]: what is read now */
 	double kl_sum, nll_sum;
 	size_t held, learned;		/* samples; the first are held out */
 	size_t *order;
 	uint64_t epoch;			/* that `order' is of */
 };
+
+/* As many samples of a step side by side as are worth it. */
+static size_t
+group_of(const struct sq_distill_config *c, size_t length)
+{
+	size_t n = PASS / length;
+
+	return n < 1 ? 1 : n < c->batch ? n : (size_t)c->batch;
+}
+
+static size_t
+slice_of(size_t vocab)
+{
+	size_t n = LOGITS / (vocab * sizeof(float));
+
+	return n < 1 ? 1 : n < ROWS ? n : ROWS;
+}
 
 uint64_t
 sq_distill_bytes(const struct sq_distill_config *c, const struct sq_config *t,
@@ -38,11 +60,13 @@ sq_distill_bytes(const struct sq_distill_config *c, const struct sq_config *t,
 {
 	uint64_t weights = s->layers * (s->dim * s->head_dim * 2 *
 	    (s->heads + s->kv_heads) + 3 * s->dim * s->ffn);
+	size_t group = group_of(c, length);
 
 	return (c->train == SQ_TRAIN_CODES ? sq_codes_bytes(weights) :
-	    16 * weights) + sq_backward_bytes(t, 1, length) +
-	    sq_backward_bytes(s, 1, length) + 4 * length * s->dim *
-	    (2 * s->layers + 3) + 4 * s->vocab * (3 * ROWS + s->dim);
+	    16 * weights) + sq_backward_bytes(t, group, length) +
+	    sq_backward_bytes(s, group, length) + 4 * group * length *
+	    s->dim * (2 * s->layers + 3) + 4 * s->vocab *
+	    (3 * slice_of((size_t)s->vocab) + s->dim);
 }
 
 /* ---- the beginning ---- */
@@ -81,16 +105,16 @@ set_map(struct sq_distill *d, struct sq_distill_work *k, char *err)
 static int
 set_memory(struct sq_distill_work *k, char *err)
 {
-	size_t one = k->length * k->dim, v = ROWS * k->vocab;
+	size_t one = k->rows * k->dim, v = k->slice * k->vocab;
 
 	k->entry = malloc((k->layers + 1) * one * sizeof(float));
 	k->want = malloc(k->layers * one * sizeof(float));
 	k->dx = malloc(2 * one * sizeof(float));
 	k->tl = malloc(3 * v * sizeof(float));
-	k->tlse = malloc(4 * ROWS * sizeof(float));
+	k->tlse = malloc(4 * k->slice * sizeof(float));
 	k->map = malloc(k->layers * sizeof(*k->map));
 	k->order = malloc(k->learned * sizeof(*k->order));
-	k->ids = malloc(k->length * sizeof(*k->ids));
+	k->ids = malloc(k->rows * sizeof(*k->ids));
 	if (k->entry == NULL || k->want == NULL || k->dx == NULL ||
 	    k->tl == NULL || k->tlse == NULL || k->map == NULL ||
 	    k->order == NULL || k->ids == NULL)
@@ -98,9 +122,9 @@ set_memory(struct sq_distill_work *k, char *err)
 	k->dh = k->dx + one;
 	k->sl = k->tl + v;
 	k->dl = k->sl + v;
-	k->slse = k->tlse + ROWS;
-	k->kl = k->slse + ROWS;
-	k->nll = k->kl + ROWS;
+	k->slse = k->tlse + k->slice;
+	k->kl = k->slse + k->slice;
+	k->nll = k->kl + k->slice;
 	k->epoch = UINT64_MAX;
 	return 0;
 }
@@ -140,16 +164,19 @@ sq_distill_init(struct sq_distill *d, char *err)
 		return sq_fail(err, "a teacher of %ju tokens for a student of "
 		    "%ju", (uintmax_t)d->teacher->config.vocab,
 		    (uintmax_t)c->vocab);
-	k->length = (size_t)d->tokens->length;
+	k->length = (size_t)d->length;
+	k->group = group_of(d->config, k->length);
+	k->rows = k->group * k->length;
 	k->layers = (size_t)c->layers;
 	k->dim = (size_t)c->dim;
 	k->vocab = (size_t)c->vocab;
+	k->slice = slice_of(k->vocab);
 	set_samples(d, k);
 	if (set_memory(k, err) < 0 || set_map(d, k, err) < 0 ||
-	    sq_backward_init(&k->t, d->teacher, d->ctx, d->prec, 1, k->length,
-	    err) < 0 ||
-	    sq_backward_init(&k->s, d->student, d->ctx, d->prec, 1, k->length,
-	    err) < 0 ||
+	    sq_backward_init(&k->t, d->teacher, d->ctx, d->prec, k->group,
+	    k->length, err) < 0 ||
+	    sq_backward_init(&k->s, d->student, d->ctx, d->prec, k->group,
+	    k->length, err) < 0 ||
 	    sq_head_back_init(&k->head, d->student, d->ctx, d->prec, err) < 0)
 		return -1;
 	if (sq_distill_take(d, err) < 0)
@@ -185,15 +212,15 @@ sq_distill_release(struct sq_distill *d)
 	d->grad = NULL;
 }
 
-/* ---- a sample ---- */
+/* ---- a pass: n samples, in ids ---- */
 
 static int
-teach(struct sq_distill *d, const uint32_t *ids, char *err)
+teach(struct sq_distill *d, size_t n, char *err)
 {
 	struct sq_distill_work *k = d->work;
-	size_t one = k->length * k->dim, l, s;
+	size_t one = k->rows * k->dim, now = n * k->length * k->dim, l, s;
 
-	if (sq_backward_embed(&k->t, ids, 1, err) < 0)
+	if (sq_backward_embed(&k->t, k->ids, n, err) < 0)
 		return -1;
 	for (l = 0; l < d->teacher->config.layers; l++) {
 		if (sq_backward_forward(&k->t, l, err) < 0)
@@ -201,25 +228,25 @@ teach(struct sq_distill *d, const uint32_t *ids, char *err)
 		for (s = 0; s < k->layers; s++)
 			if (k->map[s] == (int64_t)l)
 				memcpy(k->want + s * one, k->t.f.x.p,
-				    one * sizeof(float));
+				    now * sizeof(float));
 	}
 	return 0;
 }
 
 static int
-answer(struct sq_distill *d, const uint32_t *ids, char *err)
+answer(struct sq_distill *d, size_t n, char *err)
 {
 	struct sq_distill_work *k = d->work;
-	size_t one = k->length * k->dim, l;
+	size_t one = k->rows * k->dim, now = n * k->length * k->dim, l;
 
-	if (sq_backward_embed(&k->s, ids, 1, err) < 0)
+	if (sq_backward_embed(&k->s, k->ids, n, err) < 0)
 		return -1;
 	for (l = 0; l < k->layers; l++) {
-		memcpy(k->entry + l * one, k->s.f.x.p, one * sizeof(float));
+		memcpy(k->entry + l * one, k->s.f.x.p, now * sizeof(float));
 		if (sq_backward_forward(&k->s, l, err) < 0)
 			return -1;
 	}
-	memcpy(k->entry + l * one, k->s.f.x.p, one * sizeof(float));
+	memcpy(k->entry + l * one, k->s.f.x.p, now * sizeof(float));
 	return 0;
 }
 
@@ -298,7 +325,7 @@ head_back(struct sq_distill *d, size_t row, size_t n, char *err)
 	struct sq_distill_work *k = d->work;
 	struct sq_mat g = mat(k->dl, n, k->vocab);
 	struct sq_mat h = mat(k->dh + row * k->dim, n, k->dim);
-	struct sq_mat x = mat(k->entry + (k->layers * k->length + row) *
+	struct sq_mat x = mat(k->entry + (k->layers * k->rows + row) *
 	    k->dim, n, k->dim);
 	struct sq_mat dx = mat(k->dx + row * k->dim, n, k->dim);
 
@@ -308,19 +335,18 @@ head_back(struct sq_distill *d, size_t row, size_t n, char *err)
 
 /* What comes after the last token of a sample is not known: it is left out. */
 static int
-output(struct sq_distill *d, const uint32_t *ids, int learn, double weight,
-    char *err)
+output(struct sq_distill *d, size_t at, int learn, double weight, char *err)
 {
 	struct sq_distill_work *k = d->work;
-	size_t row, n, all = k->length - 1;
+	size_t row, n, last = at + k->length - 1;
 
-	memset(k->dx + all * k->dim, 0, k->dim * sizeof(float));
-	for (row = 0; row < all; row += n) {
-		n = all - row < ROWS ? all - row : ROWS;
-		if (logits(d, ids + row + 1, row, n, learn ?
+	memset(k->dx + last * k->dim, 0, k->dim * sizeof(float));
+	for (row = at; row < last; row += n) {
+		n = last - row < k->slice ? last - row : k->slice;
+		if (logits(d, k->ids + row + 1, row, n, learn ?
 		    d->config->temperature : 1, err) < 0)
 			return -1;
-		if (learn && (logits_grad(d, ids + row + 1, n, weight,
+		if (learn && (logits_grad(d, k->ids + row + 1, n, weight,
 		    err) < 0 || head_back(d, row, n, err) < 0))
 			return -1;
 	}
@@ -329,16 +355,16 @@ output(struct sq_distill *d, const uint32_t *ids, int learn, double weight,
 
 /* dx += the gradient of |h - t|^2 / mean(t^2), weighted, token by token. */
 static void
-hidden_grad(struct sq_distill_work *k, size_t layer, double weight)
+hidden_grad(struct sq_distill_work *k, size_t layer, size_t rows,
+    double weight)
 {
-	const float *h = k->entry + (layer + 1) * k->length * k->dim;
-	const float *t = k->want + layer * k->length * k->dim;
+	const float *h = k->entry + (layer + 1) * k->rows * k->dim;
+	const float *t = k->want + layer * k->rows * k->dim;
 	float *dx = k->dx, by;
 	size_t i, j;
 	double norm;
 
-	for (i = 0; i < k->length; i++, h += k->dim, t += k->dim,
-	    dx += k->dim) {
+	for (i = 0; i < rows; i++, h += k->dim, t += k->dim, dx += k->dim) {
 		for (norm = 0, j = 0; j < k->dim; j++)
 			norm += (double)t[j] * t[j];
 		if (norm == 0)
@@ -350,17 +376,18 @@ hidden_grad(struct sq_distill_work *k, size_t layer, double weight)
 }
 
 static int
-back(struct sq_distill *d, double weight, char *err)
+back(struct sq_distill *d, size_t n, double weight, char *err)
 {
 	struct sq_distill_work *k = d->work;
-	size_t one = k->length * k->dim, l = k->layers;
-	struct sq_mat dx = mat(k->dx, k->length, k->dim);
+	size_t one = k->rows * k->dim, l = k->layers;
+	struct sq_mat dx = mat(k->dx, n * k->length, k->dim);
 
 	while (l-- > 0) {
 		if (k->map[l] >= 0)
-			hidden_grad(k, l, weight * d->config->hidden /
-			    (double)k->mapped);
-		memcpy(k->s.f.x.p, k->entry + l * one, one * sizeof(float));
+			hidden_grad(k, l, dx.rows, weight *
+			    d->config->hidden / (double)k->mapped);
+		memcpy(k->s.f.x.p, k->entry + l * one, dx.rows * k->dim *
+		    sizeof(float));
 		if (sq_backward_forward(&k->s, l, err) < 0 ||
 		    sq_backward_block(&k->s, l, &dx, &d->grad[l], 1, err) < 0)
 			return -1;
@@ -368,44 +395,51 @@ back(struct sq_distill *d, double weight, char *err)
 	return 0;
 }
 
-/* What the teacher has just read becomes what it reads now. */
+/* What the teacher has just read becomes what it reads now: the sample from
+ * that row on, by the number of its turn. */
 static int
-vary(struct sq_distill *d, const uint32_t **ids, uint64_t round, char *err)
+vary(struct sq_distill *d, size_t at, uint64_t round, char *err)
 {
 	struct sq_distill_work *k = d->work;
 	const struct sq_redraw how = { d->config->redraw, round };
 	size_t row, n, all = k->length - 1;
 	struct sq_mat t = mat(k->tl, 0, k->vocab);
 
-	memcpy(k->ids, *ids, k->length * sizeof(*k->ids));
-	*ids = k->ids;
 	for (row = 0; row < all; row += n) {
-		t.rows = n = all - row < ROWS ? all - row : ROWS;
-		if (sq_forward_logits(&k->t.f, row, n, &t, err) < 0)
+		t.rows = n = all - row < k->slice ? all - row : k->slice;
+		if (sq_forward_logits(&k->t.f, at + row, n, &t, err) < 0)
 			return -1;
 		if (sq_nll(d->ctx, &t, NULL, k->tlse, NULL) != 0)
 			return sq_no_kernel(err, SQ_OP_nll);
 		sq_redraw(&how, d->ctx->pool, &t, k->tlse, row,
-		    k->ids + row + 1);
+		    k->ids + at + row + 1);
 	}
-	return teach(d, *ids, err);
+	return 0;
 }
 
-/* A sample; `round' counts those that are learned from, from 1. */
+/* The n samples in ids; `round' counts those that are learned from, from 1,
+ * and is the first one's. */
 static int
-sample(struct sq_distill *d, const uint32_t *ids, uint64_t round,
-    double weight, char *err)
+pass(struct sq_distill *d, size_t n, uint64_t round, double weight, char *err)
 {
+	size_t i, length = d->work->length;
 	int learn = round > 0;
 
-	if (teach(d, ids, err) < 0)
+	if (teach(d, n, err) < 0)
 		return -1;
-	if (learn && d->config->redraw > 0 && vary(d, &ids, round, err) < 0)
+	if (learn && d->config->redraw > 0) {
+		for (i = 0; i < n; i++)
+			if (vary(d, i * length, round + i, err) < 0)
+				return -1;
+		if (teach(d, n, err) < 0)
+			return -1;
+	}
+	if (answer(d, n, err) < 0)
 		return -1;
-	if (answer(d, ids, err) < 0 ||
-	    output(d, ids, learn, weight, err) < 0)
-		return -1;
-	return learn ? back(d, weight, err) : 0;
+	for (i = 0; i < n; i++)
+		if (output(d, i * length, learn, weight, err) < 0)
+			return -1;
+	return learn ? back(d, n, weight, err) : 0;
 }
 
 /* ---- steps ---- */
@@ -415,13 +449,17 @@ static int
 judge(struct sq_distill *d, char *err)
 {
 	struct sq_distill_work *k = d->work;
-	size_t i, n = k->held > 0 ? k->held : k->learned;
+	size_t i, now, n = k->held > 0 ? k->held : k->learned;
 	double tokens = (double)n * (double)(k->length - 1);
 
 	k->kl_sum = k->nll_sum = 0;
-	for (i = 0; i < n; i++)
-		if (sample(d, sample_at(d, i), 0, 0, err) < 0)
+	for (i = 0; i < n; i += now) {
+		now = n - i < k->group ? n - i : k->group;
+		memcpy(k->ids, sample_at(d, i), now * k->length *
+		    sizeof(*k->ids));
+		if (pass(d, now, 0, 0, err) < 0)
 			return -1;
+	}
 	d->kl = k->kl_sum / tokens;
 	d->nll = k->nll_sum / tokens;
 	if (!isfinite(d->nll))
@@ -473,11 +511,17 @@ step(struct sq_distill *d, char *err)
 	struct sq_tune_rate codes;
 	uint64_t i, n = d->step * c->batch;
 	float left = (float)(c->steps - d->step) / (float)c->steps;
+	size_t j, now;
 
-	for (i = 0; i < c->batch; i++, n++) {
-		if (sample(d, draw(d, n), n + 1, weight, err) < 0)
+	for (i = 0; i < c->batch; i += now, n += now) {
+		now = c->batch - i < k->group ? (size_t)(c->batch - i) :
+		    k->group;
+		for (j = 0; j < now; j++)
+			memcpy(k->ids + j * k->length, draw(d, n + j),
+			    k->length * sizeof(*k->ids));
+		if (pass(d, now, n + 1, weight, err) < 0)
 			return -1;
-		sq_progress_add(d->progress, k->length);
+		sq_progress_add(d->progress, now * k->length);
 	}
 	d->step++;
 	codes = (struct sq_tune_rate){ (int)d->step, (float)c->place * left,

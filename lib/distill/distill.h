@@ -10,7 +10,8 @@
  * with their scales (codes.h), and norms and biases; the embedding and the head
  * stay.
  * Every block is passed once more on the way back, so that only what goes
- * into it is kept.
+ * into it is kept.  Samples of a step pass side by side, as many as make 2,048
+ * tokens.
  */
 #ifndef SQ_DISTILL_DISTILL_H
 #define SQ_DISTILL_DISTILL_H
@@ -29,6 +30,8 @@ struct sq_distill {
 	struct sq_ctx *ctx;
 	enum sq_prec prec;
 	const struct sq_tokens *tokens;
+	uint64_t length;		/* tokens of a sample: those of the
+					   text, or of own */
 	uint32_t *own;			/* [config->own][length], or NULL:
 					   in place of the text */
 	struct sq_progress *progress;		/* tokens */

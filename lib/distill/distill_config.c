@@ -41,7 +41,8 @@ void
 sq_distill_defaults(struct sq_distill_config *c)
 {
 	*c = (struct sq_distill_config){ .preset = SQ_RESPONSE,
-	    .samples = 64, .length = 1024, .steps = 200, .batch = 4,
+	    .samples = 64, .length = 1024, .steps = 200,
+	    .batch = SQ_DISTILL_OPEN, .own_length = 512,
 	    .warmup = 10, .checkpoint = 50, .lr = 1e-4, .temperature = 1,
 	    .hidden = 1, .place = 1.5e-3, .scale = 1e-3, .norm = 3e-4,
 	    .own = SQ_DISTILL_OPEN, .redraw = -1 };
@@ -51,9 +52,13 @@ void
 sq_distill_settle(struct sq_distill_config *c)
 {
 	int codes = c->train == SQ_TRAIN_CODES;
+	int own = c->own == SQ_DISTILL_OPEN ? codes && c->redraw <= 0 :
+	    c->own > 0;
 
+	if (c->batch == SQ_DISTILL_OPEN)
+		c->batch = own ? 16 : 4;
 	if (c->own == SQ_DISTILL_OPEN)
-		c->own = codes && c->redraw <= 0 ? c->steps * c->batch : 0;
+		c->own = own ? c->steps * c->batch : 0;
 	if (c->redraw < 0)
 		c->redraw = codes && c->own == 0 ? 0.3 : 0;
 }
@@ -136,6 +141,7 @@ take(struct sq_distill_config *c, const char *key, const struct sq_yaml *v,
 		{ "length", &c->length, 2, 1 << 20 },
 		{ "steps", &c->steps, 1, 1 << 30 },
 		{ "own", &c->own, 0, 1 << 24 },
+		{ "own_length", &c->own_length, 2, 1 << 20 },
 		{ "batch", &c->batch, 1, 1 << 16 },
 		{ "warmup", &c->warmup, 0, 1 << 30 },
 		{ "checkpoint", &c->checkpoint, 1, 1 << 30 },

@@ -19,7 +19,8 @@
  *	place: 1.5e-3		# rates: of a code's place,
  *	scale: 1e-3		# of the logarithm of a scale
  *	norm: 3e-4		# of norms and biases; 0: they stay
- *	own: 400		# samples, all of the teacher's own text
+ *	own: 400		# samples, all of the teacher's own text,
+ *	own_length: 512		# of so many tokens
  *	redraw: 0.3		# of the tokens, the teacher's own
  */
 #ifndef SQ_DISTILL_CONFIG_H
@@ -49,10 +50,12 @@ struct sq_distill_config {
 	enum sq_distill_preset preset;
 	enum sq_distill_train train;
 	char *text;			/* or NULL */
-	uint64_t samples, length, steps, batch, warmup, checkpoint;
+	uint64_t samples, length, steps, warmup, checkpoint;
+	uint64_t batch;			/* OPEN: as there is own text */
 	uint64_t own;			/* samples that the teacher writes, to
 					   be learned from instead of the text;
 					   OPEN: as `train' has it */
+	uint64_t own_length;		/* their tokens, at most */
 	double lr, weight_decay, temperature, ce, hidden;
 	double place, scale, norm;	/* rates of codes, of ln scales, of
 					   norms and biases beside them */

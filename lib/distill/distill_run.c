@@ -113,11 +113,11 @@ set_key(struct sq_distill_run *r)
 	if (x == NULL)
 		return;
 	snprintf(text, sizeof(text), "%d %ju %ju %ju %g %g %g %g %g %d %g %g "
-	    "%g %g %ju %d %s %s",
+	    "%g %g %ju %ju %d %s %s",
 	    (int)c->preset, (uintmax_t)c->steps, (uintmax_t)c->batch,
 	    (uintmax_t)c->warmup, c->lr, c->weight_decay, c->temperature,
 	    c->ce, c->hidden, (int)c->train, c->place, c->scale, c->norm,
-	    c->redraw, (uintmax_t)c->own, (int)d->prec, d->ctx->kern->name,
+	    c->redraw, (uintmax_t)c->own, (uintmax_t)d->length, (int)d->prec, d->ctx->kern->name,
 	    d->teacher->source->files.h.model);
 	XXH3_128bits_reset(x);
 	XXH3_128bits_update(x, text, strlen(text));
@@ -139,7 +139,8 @@ check_memory(struct sq_distill_run *r)
 {
 	const struct sq_config *c = &r->filter->inv.config;
 	uint64_t need = FIXED + sq_distill_bytes(
-	    r->distill.config, &r->distill.teacher->config, c, (size_t)r->tokens.length);
+	    r->distill.config, &r->distill.teacher->config, c,
+	    (size_t)r->distill.length);
 	size_t i;
 
 	for (i = 0; i < r->n; i++)
@@ -222,19 +223,19 @@ write_own(struct sq_distill_run *r)
 	struct sq_distill *d = &r->distill;
 	char *err = r->filter->err;
 	struct sq_own own = { .teacher = d->teacher, .ctx = d->ctx,
-	    .prec = d->prec, .text = &r->tokens, .progress = d->progress,
-	    .memory = sq_distill_bytes(d->config, &d->teacher->config,
-	    &r->filter->inv.config, (size_t)r->tokens.length) };
+	    .prec = d->prec, .text = &r->tokens, .length = (size_t)d->length,
+	    .progress = d->progress, .memory = sq_distill_bytes(d->config,
+	    &d->teacher->config, &r->filter->inv.config,
+	    (size_t)d->length) };
 
 	if (d->config->own == 0)
 		return 0;
-	d->own = calloc((size_t)d->config->own, (size_t)r->tokens.length *
+	d->own = calloc((size_t)d->config->own, (size_t)d->length *
 	    sizeof(*d->own));
 	if (d->own == NULL)
 		return sq_fail(err, "out of memory");
 	if (begun(d)) {
-		sq_progress_add(d->progress, d->config->own *
-		    r->tokens.length);
+		sq_progress_add(d->progress, d->config->own * d->length);
 		return 0;
 	}
 	return sq_own_write(&own, d->own, (size_t)d->config->own, err);
@@ -250,7 +251,12 @@ finish(struct sq_distill_run *r)
 	if (r->done)
 		return 0;
 	r->done = 1;
-	if (make_tokens(r) < 0 || check_memory(r) < 0 || bind(r) < 0)
+	if (make_tokens(r) < 0)
+		return -1;
+	d->length = r->tokens.length;
+	if (d->config->own > 0 && d->length > d->config->own_length)
+		d->length = d->config->own_length;
+	if (check_memory(r) < 0 || bind(r) < 0)
 		return -1;
 	set_key(r);
 	d->tokens = &r->tokens;
@@ -258,7 +264,7 @@ finish(struct sq_distill_run *r)
 	d->progress->unit = "tokens";
 	d->progress->done = 0;
 	d->progress->bytes = (d->config->steps * d->config->batch +
-	    d->config->own) * r->tokens.length;
+	    d->config->own) * d->length;
 	if (write_own(r) < 0)
 		return -1;
 	if (sq_distill_init(d, f->err) < 0 || sq_distill_run(d, f->err) < 0)

@@ -47,7 +47,7 @@ each(const struct sq_distill *d, int fd, XXH3_state_t *h,
 		}
 	}
 	if (d->own != NULL) {
-		n = d->config->own * d->tokens->length * sizeof(*d->own);
+		n = d->config->own * d->length * sizeof(*d->own);
 		if (fn(fd, d->own, n) < 0)
 			return -1;
 		XXH3_128bits_update(h, d->own, n);

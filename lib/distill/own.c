@@ -7,7 +7,7 @@
 #include "distill/redraw.h"
 
 #define LEAD	16			/* tokens of the text, at most */
-#define SEQS	64			/* samples that are written side by side */
+#define SEQS	128			/* samples that are written side by side */
 #define PAGE	64			/* tokens of a block of the cache */
 
 struct work {
@@ -27,7 +27,7 @@ seqs_of(const struct sq_own *own, size_t samples)
 {
 	const struct sq_config *c = &own->teacher->config;
 	uint64_t one = 2 * c->layers * c->kv_heads * c->head_dim *
-	    (own->prec == SQ_PREC_F32 ? 4 : 2) * own->text->length;
+	    (own->prec == SQ_PREC_F32 ? 4 : 2) * own->length;
 	uint64_t n = own->memory == 0 ? SEQS : own->memory / one;
 
 	n = n < 1 ? 1 : n < SEQS ? n : SEQS;
@@ -140,7 +140,7 @@ write_some(struct work *k, uint32_t *id, size_t n, uint64_t sample, char *err)
 int
 sq_own_write(const struct sq_own *own, uint32_t *id, size_t samples, char *err)
 {
-	struct work k = { .own = own, .length = (size_t)own->text->length,
+	struct work k = { .own = own, .length = own->length,
 	    .vocab = (size_t)own->teacher->config.vocab };
 	size_t i, n;
 	int r;

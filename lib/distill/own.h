@@ -16,13 +16,14 @@ struct sq_own {
 	struct sq_ctx *ctx;
 	enum sq_prec prec;
 	const struct sq_tokens *text;
+	size_t length;			/* tokens of a sample, at most as many
+					   as one of the text */
 	uint64_t memory;		/* of keys and values, about, bytes; 0:
 					   any; samples depend on it */
 	struct sq_progress *progress;	/* tokens, or NULL */
 };
 
-/* `samples' samples as long as those of the text.  Threads do not change
- * them. */
+/* id: [samples][length].  Threads do not change them. */
 int	 sq_own_write(const struct sq_own *, uint32_t *id, size_t samples,
 	    char *err);
 
