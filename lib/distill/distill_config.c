@@ -58,7 +58,7 @@ sq_distill_settle(struct sq_distill_config *c)
 	if (c->batch == SQ_DISTILL_OPEN)
 		c->batch = own ? 16 : 4;
 	if (c->own == SQ_DISTILL_OPEN)
-		c->own = own ? c->steps * c->batch : 0;
+		c->own = own ? (c->steps * c->batch + 1) / 2 : 0;
 	if (c->redraw < 0)
 		c->redraw = codes && c->own == 0 ? 0.3 : 0;
 }

@@ -54,7 +54,8 @@ struct sq_distill_config {
 	uint64_t batch;			/* OPEN: as there is own text */
 	uint64_t own;			/* samples that the teacher writes, to
 					   be learned from instead of the text;
-					   OPEN: as `train' has it */
+					   OPEN: as `train' has it, then each
+					   is learned from twice */
 	uint64_t own_length;		/* their tokens, at most */
 	double lr, weight_decay, temperature, ce, hidden;
 	double place, scale, norm;	/* rates of codes, of ln scales, of

@@ -5,6 +5,7 @@
 #include "base/rng.h"
 #include "distill/own.h"
 #include "distill/redraw.h"
+#include "distill/writer.h"
 
 #define LEAD	16			/* tokens of the text, at most */
 #define SEQS	128			/* samples that are written side by side */
@@ -13,6 +14,7 @@
 struct work {
 	const struct sq_own *own;
 	size_t length, lead, vocab, seqs;
+	struct sq_writer writer;
 	struct sq_forward f;
 	struct sq_kvcache cache;
 	struct sq_kvseq seq[SEQS];
@@ -27,7 +29,7 @@ seqs_of(const struct sq_own *own, size_t samples)
 {
 	const struct sq_config *c = &own->teacher->config;
 	uint64_t one = 2 * c->layers * c->kv_heads * c->head_dim *
-	    (own->prec == SQ_PREC_F32 ? 4 : 2) * own->length;
+	    (own->prec == SQ_PREC_F32 ? 4 : 1) * own->length;
 	uint64_t n = own->memory == 0 ? SEQS : own->memory / one;
 
 	n = n < 1 ? 1 : n < SEQS ? n : SEQS;
@@ -42,6 +44,7 @@ open_work(struct work *k, size_t samples, char *err)
 	struct sq_kv kv = { .type = sq_forward_kv_type(own->prec),
 	    .heads = (size_t)c->kv_heads, .dim = (size_t)c->head_dim,
 	    .page = PAGE };
+	const struct sq_model *writer = own->teacher;
 	size_t i, n = k->seqs = seqs_of(own, samples);
 	size_t tokens = (k->length + PAGE - 1) / PAGE * PAGE;
 
@@ -49,7 +52,13 @@ open_work(struct work *k, size_t samples, char *err)
 	if (k->logits == NULL)
 		return sq_fail(err, "out of memory");
 	k->lse = k->logits + n * k->vocab;
-	if (sq_forward_init(&k->f, own->teacher, own->ctx, own->prec,
+	if (own->prec != SQ_PREC_F32) {
+		if (sq_writer_init(&k->writer, writer, own->ctx, err) < 0)
+			return -1;
+		writer = &k->writer.model;
+		kv.k.grid = kv.v.grid = SQ_PAGE_INT8;
+	}
+	if (sq_forward_init(&k->f, writer, own->ctx, own->prec,
 	    n * k->lead, err) < 0 ||
 	    sq_kvcache_init(&k->cache, &kv, own->ctx->kern->mem,
 	    (size_t)c->layers, n * tokens, err) < 0)
@@ -69,6 +78,7 @@ close_work(struct work *k)
 		sq_kvseq_release(&k->seq[i]);
 	sq_kvcache_release(&k->cache);
 	sq_forward_release(&k->f);
+	sq_writer_release(&k->writer);
 	free(k->logits);
 }
 
