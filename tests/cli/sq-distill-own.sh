@@ -32,8 +32,8 @@ for o in 'own: 0' 'own: 3' 'redraw: 0.5'; do
 	cmp -s o.sq two.sq && fail "$o changes nothing"
 done
 sed '/^own:/d' c.yaml >o.yaml
-sq-distill -q --teacher two --config o.yaml --steps 6 <q.sq >o.sq
-learn --steps 6 <q.sq | cmp - o.sq
+sq-distill -q --teacher two --config o.yaml --steps 12 <q.sq >o.sq
+learn --steps 12 <q.sq | cmp - o.sq
 
 # Ended as soon as it has written.
 {
