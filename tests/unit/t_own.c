@@ -1,7 +1,7 @@
 /*
  * A teacher's own text: each token's surprise is, on average, what the
- * teacher's probabilities there say; leads are the text's; the same for any
- * number of threads.
+ * teacher's probabilities there say, also where it was written in int8; leads
+ * are the text's; the same for any number of threads.
  */
 #include <check.h>
 #include <math.h>
@@ -80,13 +80,13 @@ of_text(const uint32_t *lead)
 }
 
 static void
-write_own(int threads, uint32_t *id)
+write_own(int threads, enum sq_prec prec, uint32_t *id)
 {
 	struct sq_pool *pool = sq_pool_new(threads);
 	const struct sq_tokens tokens = { .id = text, .count = TEXT * LENGTH,
 	    .length = LENGTH };
-	struct sq_own own = { .teacher = model, .prec = SQ_PREC_F32,
-	    .text = &tokens };
+	struct sq_own own = { .teacher = model, .prec = prec, .text = &tokens,
+	    .length = LENGTH };
 	struct sq_ctx ctx;
 	char err[SQ_ERR];
 	uint32_t other[SAMPLES * LENGTH];
@@ -110,6 +110,7 @@ write_own(int threads, uint32_t *id)
 
 START_TEST(drawn)
 {
+	static const enum sq_prec prec[] = { SQ_PREC_F32, SQ_PREC_BF16 };
 	static uint32_t one[SAMPLES * LENGTH], three[SAMPLES * LENGTH];
 	size_t i;
 	char err[SQ_ERR];
@@ -118,8 +119,8 @@ START_TEST(drawn)
 	ck_assert_msg(model != NULL, "%s", err);
 	for (i = 0; i < TEXT * LENGTH; i++)
 		text[i] = (uint32_t)(3 + i * i * 31 % 4093);
-	write_own(1, one);
-	write_own(3, three);
+	write_own(1, prec[_i], one);
+	write_own(3, prec[_i], three);
 	ck_assert_mem_eq(one, three, sizeof(one));
 	sq_model_free(model);
 }
@@ -134,7 +135,7 @@ main(void)
 	int failed;
 
 	tcase_set_timeout(tc, 120);
-	tcase_add_test(tc, drawn);
+	tcase_add_loop_test(tc, drawn, 0, 2);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);
