@@ -2,7 +2,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -11,18 +10,11 @@
 #include "formats/fmt_stats.h"
 #include "model/backward.h"
 #include "model/head_back.h"
+#include "prune/mapped.h"
 #include "prune/movement.h"
 
 #define FIXED	((uint64_t)160 << 20)	/* the program and the kernels' space */
 #define ROWS	64			/* of logits at a time */
-#define PAGE	((size_t)65536)		/* places in files: any page's */
-
-/* A file without a name that is mapped as a whole. */
-struct file {
-	int fd;
-	size_t size;
-	unsigned char *map;
-};
 
 /* A tensor of the model. */
 struct item {
@@ -40,7 +32,7 @@ struct sq_movement_work {
 	struct sq_model *model;
 	struct sq_backward back;
 	struct sq_hidden entry;		/* [layers + 1][samples of a round] */
-	struct file weights, scores;
+	struct sq_mapped weights, scores;
 	struct item *item;
 	size_t n, room;
 	/* a round */
@@ -51,57 +43,6 @@ struct sq_movement_work {
 	 * this round, and gradients */
 	float *whole[SQ_LINEARS], *value[SQ_LINEARS], *grad[SQ_LINEARS];
 };
-
-/* ---- files ---- */
-
-static int
-file_open(struct file *f, char *err)
-{
-	return (f->fd = sq_temp_file()) >= 0 ? 0 :
-	    sq_fail_errno(err, "temporary file");
-}
-
-static size_t
-file_room(struct file *f, size_t n)
-{
-	size_t at = f->size;
-
-	f->size += (n + PAGE - 1) / PAGE * PAGE;
-	return at;
-}
-
-static int
-file_map(struct file *f, char *err)
-{
-	void *p;
-
-	if (f->size == 0)
-		return 0;
-	if (ftruncate(f->fd, (off_t)f->size) < 0)
-		return sq_fail_errno(err, "temporary file");
-	p = mmap(NULL, f->size, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, 0);
-	if (p == MAP_FAILED)
-		return sq_fail_errno(err, "temporary file");
-	f->map = p;
-	return 0;
-}
-
-/* Not needed for now: the file has it. */
-static void
-file_leave(const struct file *f, size_t at, size_t n)
-{
-	madvise(f->map + at, n, MADV_DONTNEED);
-}
-
-static void
-file_release(struct file *f)
-{
-	if (f->map != NULL)
-		munmap(f->map, f->size);
-	if (f->fd >= 0)
-		close(f->fd);
-	*f = (struct file){ .fd = -1 };
-}
 
 /* ---- the stream ---- */
 
@@ -137,13 +78,13 @@ keep(struct sq_movement_work *k, const struct sq_tensor *t,
 
 	if (i == NULL)
 		return sq_fail(k->f.err, "out of memory");
-	i->at = file_room(&k->weights, (size_t)t->length);
+	i->at = sq_mapped_room(&k->weights, (size_t)t->length);
 	if (sq_pwrite_full(k->weights.fd, payload, (size_t)t->length,
 	    (off_t)i->at) < 0)
 		return sq_fail_errno(k->f.err, "temporary file");
 	i->scored = scored;
 	if (scored)
-		i->score = file_room(&k->scores, count(t) * sizeof(float));
+		i->score = sq_mapped_room(&k->scores, count(t) * sizeof(float));
 	return 0;
 }
 
@@ -303,9 +244,9 @@ leave(struct sq_movement_work *k, size_t layer)
 	for (i = k->item; i < k->item + k->n; i++) {
 		if (!of_layer(i, layer))
 			continue;
-		file_leave(&k->weights, i->at, (size_t)i->t.length);
+		sq_mapped_leave(&k->weights, i->at, (size_t)i->t.length);
 		if (i->scored)
-			file_leave(&k->scores, i->score,
+			sq_mapped_leave(&k->scores, i->score,
 			    count(&i->t) * sizeof(float));
 	}
 }
@@ -343,7 +284,7 @@ bind_role(struct sq_movement_work *k, enum sq_role role, int bind)
 	for (i = k->item; i < k->item + k->n; i++)
 		if (i->slot != NULL && i->slot->role == role) {
 			if (!bind)
-				file_leave(&k->weights, i->at,
+				sq_mapped_leave(&k->weights, i->at,
 				    (size_t)i->t.length);
 			else if (sq_payload_bind(k->model, &i->t,
 			    k->weights.map + i->at, k->f.err) < 0)
@@ -632,8 +573,8 @@ run(struct sq_movement_work *k)
 	if ((size_t)k->to->rounds > samples)
 		k->to->rounds = (int)samples;
 	most = (samples + (size_t)k->to->rounds - 1) / (size_t)k->to->rounds;
-	if (check_memory(k) < 0 || file_map(&k->weights, k->f.err) < 0 ||
-	    file_map(&k->scores, k->f.err) < 0 ||
+	if (check_memory(k) < 0 || sq_mapped_map(&k->weights, k->f.err) < 0 ||
+	    sq_mapped_map(&k->scores, k->f.err) < 0 ||
 	    (k->model = sq_model_new(c, k->f.err)) == NULL ||
 	    sq_backward_init(&k->back, k->model, k->to->ctx, SQ_PREC_BF16, 1,
 	    length, k->f.err) < 0 ||
@@ -665,7 +606,7 @@ release_run(struct sq_movement_work *k)
 	sq_hidden_release(&k->entry);
 	sq_model_free(k->model);
 	k->model = NULL;
-	file_release(&k->weights);
+	sq_mapped_release(&k->weights);
 	sq_tokens_release(&k->tokens);
 }
 
@@ -682,8 +623,8 @@ sq_movement_survey(struct sq_movement *m, struct sq_filter *f)
 	k->f.record = record;
 	k->f.end = end;
 	k->entry.fd = k->weights.fd = k->scores.fd = -1;
-	if (file_open(&k->weights, f->err) < 0 ||
-	    file_open(&k->scores, f->err) < 0)
+	if (sq_mapped_open(&k->weights, f->err) < 0 ||
+	    sq_mapped_open(&k->scores, f->err) < 0)
 		return -1;
 	r = sq_filter_survey(f, &k->f);
 	release_run(k);
@@ -696,7 +637,7 @@ sq_movement_release(struct sq_movement *m)
 	if (m->work == NULL)
 		return;
 	release_run(m->work);
-	file_release(&m->work->scores);
+	sq_mapped_release(&m->work->scores);
 	free(m->work->item);
 	free(m->work);
 	m->work = NULL;
