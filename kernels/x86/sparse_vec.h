@@ -576,19 +576,96 @@ few(const struct sq_sp_few *f, size_t first, size_t end, float *scratch)
 		}
 }
 
-/* A unit of a band, scaled, to its places in `out'; what is empty adds 0. */
-static void
-spread_unit(const struct sq_weight *w, size_t band, size_t u, const float *v,
-    float *out, size_t stride)
-{
-	size_t L, s, row;
+/* What a step needs to come apart: of each column of each row of its band, the
+ * lanes that may have it, and their place in a run. */
+struct picks {
+	size_t rows, n;
+#if VL == 16
+	VI lane[SQ_NM_LANES], place, low;	/* lane: [rows][n] */
+#endif
+};
 
-	for (s = 0; s < 2; s++, v += SQ_NM_LANES, out += SQ_NM_LANES)
-		for (L = 0; L < SQ_NM_LANES; L++) {
-			row = L % w->m / w->n;
-			out[row * stride + L / w->m * w->m + sq_nm_get(w, band,
-			    2 * u + s, L)] += v[L];
-		}
+#if VL == 16
+static struct picks
+picks_of(const struct sq_weight *w)
+{
+	struct picks p = { sq_nm_rows(w), w->n, .low =
+	    _mm512_set1_epi32((int)w->m - 1) };
+	int32_t at[SQ_NM_LANES];
+	size_t i, c;
+
+	for (c = 0; c < SQ_NM_LANES; c++)
+		at[c] = (int32_t)(c % w->m);
+	p.place = vi_load(at);
+	for (i = 0; i < w->m; i++) {
+		for (c = 0; c < SQ_NM_LANES; c++)
+			at[c] = (int32_t)(c / w->m * w->m + i);
+		p.lane[i] = vi_load(at);
+	}
+	return p;
+}
+
+/* A step, scaled, to its places in `out'; what is empty adds 0. */
+static void
+spread_step(const struct sq_weight *w, const struct picks *p, size_t band,
+    size_t step, const float *v, float *out, size_t stride)
+{
+	const uint32_t *line = (const uint32_t *)w->index +
+	    (band * sq_nm_index(w) + step / sq_nm_per_line(w) * SQ_NM_LINE) /
+	    sizeof(*line);
+	VI at = _mm512_and_si512(_mm512_srlv_epi32(vi_load((const int32_t *)
+	    line), _mm512_set1_epi32((int)(step % sq_nm_per_line(w) *
+	    sq_nm_bits(w)))), p->low);
+	VF value = vf_load(v), sum;
+	const VI *lane = p->lane;
+	size_t r, s;
+
+	for (r = 0; r < p->rows; r++, out += stride) {
+		sum = vf_zero();
+		for (s = 0; s < p->n; s++, lane++)
+			sum = _mm512_mask_add_ps(sum, _mm512_cmpeq_epi32_mask(
+			    _mm512_permutexvar_epi32(*lane, at), p->place),
+			    sum, _mm512_permutexvar_ps(*lane, value));
+		vf_store(out, sum);
+	}
+}
+#else
+static struct picks
+picks_of(const struct sq_weight *w)
+{
+	return (struct picks){ sq_nm_rows(w), w->n };
+}
+
+static void
+spread_step(const struct sq_weight *w, const struct picks *p, size_t band,
+    size_t step, const float *v, float *out, size_t stride)
+{
+	size_t L, r;
+
+	for (r = 0; r < p->rows; r++)
+		memset(out + r * stride, 0, SQ_NM_LANES * sizeof(*out));
+	for (L = 0; L < SQ_NM_LANES; L++)
+		out[L % w->m / p->n * stride + L / w->m * w->m + sq_nm_get(w,
+		    band, step, L)] += v[L];
+}
+#endif
+
+/* Lanes' scales and zero points in a group of a band; behind the last row
+ * there are the last one's. */
+static void
+group_lanes(const struct sq_weight *w, size_t row, size_t g, int zeros,
+    float *scale, float *zero)
+{
+	size_t L, at;
+
+	for (L = 0; L < SQ_NM_LANES; L++) {
+		at = row + L % w->m / w->n;
+		if (at >= w->rows)
+			at = w->rows - 1;
+		scale[L] = scale[SQ_NM_LANES + L] = scale_of(w, at, g);
+		zero[L] = zero[SQ_NM_LANES + L] = zeros ? zero_of(w, at, g) :
+		    0;
+	}
 }
 
 static void
@@ -611,31 +688,31 @@ static int
 spread_nm(const struct sq_sp_window *n, float *out, size_t stride)
 {
 	const struct sq_weight *w = n->w;
-	size_t rows = sq_nm_rows(w), i, u, g, L, row;
+	const struct picks picks = picks_of(w);
+	size_t rows = picks.rows, i, u, band, L;
 	size_t first = n->col / SQ_NM_UNIT, end = first +
 	    sq_sparse_div(n->cols, SQ_NM_UNIT), size = group_units(w);
-	float v[2 * SQ_NM_LANES], s;
+	float v[2 * SQ_NM_LANES], scale[2 * SQ_NM_LANES];
+	float zero[2 * SQ_NM_LANES], *to;
 	enum kind k = kind_of(w);
 
-	for (i = 0; i < sq_sparse_div(n->rows, rows) * rows; i++)
-		memset(out + i * stride, 0, n->cols * sizeof(*out));
-	for (i = 0; i < n->rows; i += rows)
-		for (u = first; u < end; u++) {
-			load_any((const uint8_t *)w->data + (n->row + i) /
-			    rows * sq_nm_values(w) + u * SQ_NM_UNIT *
-			    kind_bits(k) / 8, k, v);
-			g = u / size;
-			for (L = 0; L < 2 * SQ_NM_LANES; L++) {
-				row = n->row + i + L % w->m / w->n;
-				if (row >= w->rows)
-					row = w->rows - 1;
-				s = scale_of(w, row, g);
-				v[L] = (kind_has_zero(k) ? v[L] -
-				    zero_of(w, row, g) : v[L]) * s;
-			}
-			spread_unit(w, (n->row + i) / rows, u, v, out +
-			    i * stride + (u - first) * SQ_NM_UNIT, stride);
+	for (i = 0; i < n->rows; i += rows) {
+		band = (n->row + i) / rows;
+		to = out + i * stride;
+		for (u = first; u < end; u++, to += SQ_NM_UNIT) {
+			if (u == first || u % size == 0)
+				group_lanes(w, n->row + i, u / size,
+				    kind_has_zero(k), scale, zero);
+			load_any((const uint8_t *)w->data + band *
+			    sq_nm_values(w) + u * SQ_NM_UNIT * kind_bits(k) /
+			    8, k, v);
+			for (L = 0; L < 2 * SQ_NM_LANES; L++)
+				v[L] = (v[L] - zero[L]) * scale[L];
+			spread_step(w, &picks, band, 2 * u, v, to, stride);
+			spread_step(w, &picks, band, 2 * u + 1, v +
+			    SQ_NM_LANES, to + SQ_NM_LANES, stride);
 		}
+	}
 	return 1;
 }
 
