@@ -196,7 +196,7 @@ pack(const struct sq_mm_x *x, void *packed)
 SQ_INLINE void
 add_rows(const struct late *l, size_t row, const size_t n)
 {
-	const int32_t *s = l->from->s[0][0][row];
+	const int32_t *s = (const int32_t *)l->from + row * VL;
 	const float *scale = l->scale + row % SQ_MM_PANEL;
 	float *to = l->to + row * VL;
 	size_t i;
