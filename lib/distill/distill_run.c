@@ -117,7 +117,8 @@ set_key(struct sq_distill_run *r)
 	    (int)c->preset, (uintmax_t)c->steps, (uintmax_t)c->batch,
 	    (uintmax_t)c->warmup, c->lr, c->weight_decay, c->temperature,
 	    c->ce, c->hidden, (int)c->train, c->place, c->scale, c->norm,
-	    c->redraw, (uintmax_t)c->own, (uintmax_t)d->length, (int)d->prec, d->ctx->kern->name,
+	    c->redraw, (uintmax_t)c->own, (uintmax_t)d->length,
+	    (int)d->prec, d->ctx->kern->name,
 	    d->teacher->source->files.h.model);
 	XXH3_128bits_reset(x);
 	XXH3_128bits_update(x, text, strlen(text));

@@ -8,7 +8,7 @@
 #include "distill/writer.h"
 
 #define LEAD	16			/* tokens of the text, at most */
-#define SEQS	128			/* samples that are written side by side */
+#define SEQS	128			/* samples side by side */
 #define PAGE	64			/* tokens of a block of the cache */
 
 struct work {
