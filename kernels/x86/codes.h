@@ -247,16 +247,23 @@ vi_store_parts(uint8_t *p, size_t n, VI a)
 
 #endif
 
-/* 32-bit integers to 16 bits: two vectors to one, in order. */
+/* What is packed from two vectors alternates by 64 bits: in order. */
 SQ_INLINE VI
-vi_narrow(VI a, VI b)
+vi_in_order(VI a)
 {
 #if VL == 16
 	return _mm512_permutexvar_epi64(_mm512_set_epi64(7, 5, 3, 1, 6, 4, 2,
-	    0), vi_packs(a, b));
+	    0), a);
 #else
-	return _mm256_permute4x64_epi64(vi_packs(a, b), 0xd8);
+	return _mm256_permute4x64_epi64(a, 0xd8);
 #endif
+}
+
+/* 32-bit integers to 16 bits: two vectors to one. */
+SQ_INLINE VI
+vi_narrow(VI a, VI b)
+{
+	return vi_in_order(vi_packs(a, b));
 }
 
 /*

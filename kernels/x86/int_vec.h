@@ -53,10 +53,9 @@ SQ_INLINE VI
 vi_narrow_16(VI a, VI b)
 {
 #if VL == 16
-	return _mm512_permutexvar_epi64(_mm512_set_epi64(7, 5, 3, 1, 6, 4, 2,
-	    0), _mm512_packs_epi16(a, b));
+	return vi_in_order(_mm512_packs_epi16(a, b));
 #else
-	return _mm256_permute4x64_epi64(_mm256_packs_epi16(a, b), 0xd8);
+	return vi_in_order(_mm256_packs_epi16(a, b));
 #endif
 }
 

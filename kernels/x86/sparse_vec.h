@@ -579,7 +579,7 @@ few(const struct sq_sp_few *f, size_t first, size_t end, float *scratch)
 /* What a step needs to come apart: of each column of each row of its band, the
  * lanes that may have it, and their place in a run. */
 struct picks {
-	size_t rows, n;
+	size_t rows;
 #if VL == 16
 	VI lane[SQ_NM_LANES], place, low;	/* lane: [rows][n] */
 #endif
@@ -589,7 +589,7 @@ struct picks {
 static struct picks
 picks_of(const struct sq_weight *w)
 {
-	struct picks p = { sq_nm_rows(w), w->n, .low =
+	struct picks p = { sq_nm_rows(w), .low =
 	    _mm512_set1_epi32((int)w->m - 1) };
 	int32_t at[SQ_NM_LANES];
 	size_t i, c;
@@ -622,7 +622,7 @@ spread_step(const struct sq_weight *w, const struct picks *p, size_t band,
 
 	for (r = 0; r < p->rows; r++, out += stride) {
 		sum = vf_zero();
-		for (s = 0; s < p->n; s++, lane++)
+		for (s = 0; s < w->n; s++, lane++)
 			sum = _mm512_mask_add_ps(sum, _mm512_cmpeq_epi32_mask(
 			    _mm512_permutexvar_epi32(*lane, at), p->place),
 			    sum, _mm512_permutexvar_ps(*lane, value));
@@ -633,7 +633,7 @@ spread_step(const struct sq_weight *w, const struct picks *p, size_t band,
 static struct picks
 picks_of(const struct sq_weight *w)
 {
-	return (struct picks){ sq_nm_rows(w), w->n };
+	return (struct picks){ sq_nm_rows(w) };
 }
 
 static void
@@ -645,7 +645,7 @@ spread_step(const struct sq_weight *w, const struct picks *p, size_t band,
 	for (r = 0; r < p->rows; r++)
 		memset(out + r * stride, 0, SQ_NM_LANES * sizeof(*out));
 	for (L = 0; L < SQ_NM_LANES; L++)
-		out[L % w->m / p->n * stride + L / w->m * w->m + sq_nm_get(w,
+		out[L % w->m / w->n * stride + L / w->m * w->m + sq_nm_get(w,
 		    band, step, L)] += v[L];
 }
 #endif

@@ -176,17 +176,13 @@ look(struct sq_bench_decoder *b)
 	b->left = left < b->left ? left : b->left;
 }
 
+/* What follows the first token of a slot whose prompt began at `start'. */
 static int
-alone(struct sq_bench_decoder *b, const struct sq_dec_load *l,
-    const uint32_t *ids, double *ttft, double *tpot, char *err)
+answer(struct sq_bench_decoder *b, const struct sq_dec_load *l, uint32_t slot,
+    double start, double *ttft, double *tpot, char *err)
 {
-	struct sq_dec_prompt p = { 0, l->in, ids, l->in + l->out };
-	static const uint32_t slot;
-	double start = sq_now(), first;
+	double first;
 
-	if (begin(b, &p, 1, err) < 0 ||
-	    b->ops->sync(b->d, err) < 0)
-		return -1;
 	look(b);
 	first = sq_now();
 	if (b->ops->decode(b->d, &slot, 1, l->out - 1, err) < 0 ||
@@ -194,6 +190,21 @@ alone(struct sq_bench_decoder *b, const struct sq_dec_load *l,
 		return -1;
 	*ttft = first - start;
 	*tpot = (sq_now() - first) / (double)(l->out - 1);
+	return 0;
+}
+
+static int
+alone(struct sq_bench_decoder *b, const struct sq_dec_load *l,
+    const uint32_t *ids, double *ttft, double *tpot, char *err)
+{
+	struct sq_dec_prompt p = { 0, l->in, ids, l->in + l->out };
+	double start = sq_now();
+
+	if (begin(b, &p, 1, err) < 0 ||
+	    b->ops->sync(b->d, err) < 0)
+		return -1;
+	if (answer(b, l, 0, start, ttft, tpot, err) < 0)
+		return -1;
 	b->ops->clear(b->d, 0);
 	return 0;
 }
@@ -205,8 +216,7 @@ static int
 after(struct sq_bench_decoder *b, const struct sq_dec_load *l,
     const uint32_t *ids, double *ttft, double *tpot, char *err)
 {
-	static const uint32_t slot = 1;
-	double start = sq_now(), first;
+	double start = sq_now();
 	uint32_t last[2048];
 	long kept = choose(b, 1, err) < 0 ? -1 : b->ops->share(b->d, 0, 1,
 	    l->in - l->own, l->in + l->out, err), n, i;
@@ -214,13 +224,8 @@ after(struct sq_bench_decoder *b, const struct sq_dec_load *l,
 	if (kept < 0 || b->ops->extend(b->d, 1, ids + kept, l->in -
 	    (size_t)kept, err) < 0 || b->ops->sync(b->d, err) < 0)
 		return -1;
-	look(b);
-	first = sq_now();
-	if (b->ops->decode(b->d, &slot, 1, l->out - 1, err) < 0 ||
-	    b->ops->sync(b->d, err) < 0)
+	if (answer(b, l, 1, start, ttft, tpot, err) < 0)
 		return -1;
-	*ttft = first - start;
-	*tpot = (sq_now() - first) / (double)(l->out - 1);
 	n = b->ops->made(b->d, 1, last, l->out, err);
 	for (i = 0; i < n; i++)
 		if (last[i] >= b->shape.vocab)
