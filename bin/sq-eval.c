@@ -7,6 +7,7 @@
 
 #include "base/io.h"
 #include "base/pool.h"
+#include "engine/executor.h"
 #include "eval/layers.h"
 #include "eval/perplexity.h"
 #include "eval/task_all.h"
@@ -80,6 +81,12 @@ struct eval {
 	size_t tokens, length;
 };
 
+static void
+note(void *path, const char *line)
+{
+	sq_note("'%s': %s", (const char *)path, line);
+}
+
 static struct sq_model *
 open_model(const struct eval *e, const char *path)
 {
@@ -88,6 +95,7 @@ open_model(const struct eval *e, const char *path)
 
 	if (m == NULL || sq_model_place(m, e->ctx.kern->mem, err) < 0)
 		sq_die(SQ_EDATA, "%s", err);
+	sq_executor_sparse(m, &e->ctx, note, (void *)(uintptr_t)path);
 	return m;
 }
 

@@ -110,11 +110,9 @@ describe(const struct sq_model *m, size_t layer, char line[SQ_PLAN])
 	}
 }
 
-/* What the linear layers of blocks read for a token, and of what could be
- * multiplied, how much is: where some are sparse. */
-static void
-sparse_line(const struct sq_model *m, const struct sq_ctx *ctx, sq_plan_fn *fn,
-    void *arg)
+void
+sq_executor_sparse(const struct sq_model *m, const struct sq_ctx *ctx,
+    sq_plan_fn *fn, void *arg)
 {
 	struct sq_stored_work one, runs = { 0 }, blocks = { 0 }, *k;
 	uint64_t bytes = 0, dense = 0;
@@ -190,7 +188,7 @@ sq_executor_plan(const struct sq_model *m, const struct sq_ctx *ctx,
 	snprintf(line, sizeof(line), "head: %s x %s, matmul %s", a,
 	    prec_name(prec), level);
 	fn(arg, line);
-	sparse_line(m, ctx, fn, arg);
+	sq_executor_sparse(m, ctx, fn, arg);
 	if (cache == NULL)
 		return;
 	sq_kv_policy_text(&cache->policy, kv);

@@ -19,4 +19,9 @@ typedef void sq_plan_fn(void *arg, const char *line);
 void	 sq_executor_plan(const struct sq_model *, const struct sq_ctx *,
 	    enum sq_prec, const struct sq_kvcache *, sq_plan_fn *, void *arg);
 
+/* Of the plan: what the linear layers read for a token, and of what could be
+ * multiplied, how much is; nothing where none is sparse. */
+void	 sq_executor_sparse(const struct sq_model *, const struct sq_ctx *,
+	    sq_plan_fn *, void *arg);
+
 #endif

@@ -5,6 +5,7 @@ set -eu -o pipefail
 . "$(dirname "$0")/lib.sh"
 
 [ -x "$build/bin/sq-mask" ] || skip "no sq-mask"
+python=$(command -v python3) || python=
 
 sq-import -q "$model" >m.sq
 for how in 2:4,8 64x64,4 4:8,8; do
@@ -31,11 +32,20 @@ for how in 2:4,8 64x64,4 4:8,8; do
 	sq-run -v --greedy -n 4 a.sqa "Once upon a time" >text 2>said
 	sq-run --greedy -n 4 masked.sq "Once upon a time" >want
 	cmp text want
-	grep -q 'sparse weights: [0-9]* bytes read a token' said
-	grep -q '\(weights\|blocks\) multiplied, 0\.[45]' said
+	sq-eval -v --csv --tokens 8 -t "$root/LICENSE" a.sqa 2>eval >text
+	sed -n 's/^.*sparse weights: //p' said >ran
+	sed -n 's/^.*sparse weights: //p' eval >evaluated
+	cmp ran evaluated
+	grep -q '^[0-9]* bytes read a token, 0\.[0-9]* of dense; ' ran
+	grep -q '\(weights\|blocks\) multiplied, 0\.[45]' ran
+	[ $pattern != 4:8 ] && [ -n "$python" ] || continue
+	read -r bytes dense kept all \
+	    <<<"$("$python" "$root/tests/cli/mask_counts.py" masked.sq)"
+	grep -q "^$bytes bytes read .*; $kept of $all .* multiplied, " ran ||
+	    fail "$how: $bytes of $dense bytes, $kept of $all, not $(cat ran)"
 	case $how in
-	2:4,8)	# 5/8 of the bytes
-		awk '/of dense/ { sub(/.*token, /, ""); exit $1 > .66 }' said ;;
+	2:4,8)	# 5/8 of the values, and all scales
+		[ $((2 * kept)) -eq $all ] && [ $((100 * bytes)) -le $((66 * dense)) ] ;;
 	esac
 done
 
