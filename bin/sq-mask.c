@@ -393,6 +393,7 @@ survey(struct filter *f)
 		return;
 	f->movement.masking = k;
 	f->movement.ctx = f->layer.ctx;
+	f->movement.prec = SQ_PREC_BF16;
 	f->movement.memory = sq_tool.memory;
 	f->movement.told = say_round;
 	if (k->criterion == SQ_BY_MOVEMENT) {

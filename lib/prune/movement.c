@@ -410,7 +410,6 @@ head(struct sq_movement_work *k)
 	return r;
 }
 
-
 /* S += (w g)^2 of a sample: the weight as it came, also where the mask dropped
  * it. */
 static int
@@ -576,7 +575,7 @@ run(struct sq_movement_work *k)
 	if (check_memory(k) < 0 || sq_mapped_map(&k->weights, k->f.err) < 0 ||
 	    sq_mapped_map(&k->scores, k->f.err) < 0 ||
 	    (k->model = sq_model_new(c, k->f.err)) == NULL ||
-	    sq_backward_init(&k->back, k->model, k->to->ctx, SQ_PREC_BF16, 1,
+	    sq_backward_init(&k->back, k->model, k->to->ctx, k->to->prec, 1,
 	    length, k->f.err) < 0 ||
 	    sq_hidden_init(&k->entry, ((size_t)c->layers + 1) * most, length,
 	    dim, 1, k->f.err) < 0)

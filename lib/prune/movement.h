@@ -30,6 +30,7 @@ struct sq_movement {
 	/* options */
 	const struct sq_masking *masking;	/* pattern, sparsity */
 	struct sq_ctx *ctx;
+	enum sq_prec prec;		/* of both passes */
 	int rounds;
 	uint64_t memory;		/* bytes, of the process; 0: enough */
 	/* A round is over: its loss for each token, and what its mask
