@@ -25,7 +25,9 @@ gptq = $(BIN)/sq-gptq -q --drop-stats -g $(GROUP)
 RUNS = dense 24-magnitude 24-wanda 24-movement 24-sparsegpt 24-sweeps \
     24-sequential 24-moved 48-sparsegpt 48-sweeps 48-moved any-magnitude \
     any-wanda any-movement any-sparsegpt any-sweeps any-uneven any-moved \
-    64x64-wanda 64x64-moved int4 24-int4 24-int4-joint
+    64x64-wanda 64x64-moved int4 24-int4 24-int4-joint \
+    24-magnitude-permuted 24-wanda-permuted 24-sparsegpt-permuted \
+    24-sweeps-permuted
 
 run_dense = cat
 run_24-magnitude = $(mask) --criterion magnitude
@@ -50,6 +52,11 @@ run_64x64-moved = $(moved) --pattern 64x64
 run_int4 = $(gptq)
 run_24-int4 = $(BIN)/sq-mask -q | $(gptq)
 run_24-int4-joint = $(gptq) --mask 2:4
+permuted = $(BIN)/sq-mask -q --permute --criterion
+run_24-magnitude-permuted = $(permuted) magnitude | $(run_24-magnitude)
+run_24-wanda-permuted = $(permuted) wanda | $(run_24-wanda)
+run_24-sparsegpt-permuted = $(permuted) sparsegpt | $(run_24-sparsegpt)
+run_24-sweeps-permuted = $(permuted) sparsegpt | $(run_24-sweeps)
 
 SHELL = /bin/bash
 .SHELLFLAGS = -eo pipefail -c
