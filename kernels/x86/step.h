@@ -1,6 +1,6 @@
 /*
  * The product of few tokens, as in a step of decoding, with 4 or 8-bit integers
- * in groups, for processors that have VNNI and AMX; step_amx.c.
+ * in groups, for processors that have VNNI and AMX; step_run.h.
  *
  * Tokens are rounded to 16 bits with a scale for each block of 128 columns, and
  * cut in two bytes, x = 256 hi + lo; codes of 8 bits are lo.  16 rows of the
@@ -35,14 +35,6 @@ struct one {
 	int32_t hi_start[SLOTS], lo_start[SLOTS];
 	float hi_sum[SLOTS], lo_sum[SLOTS];
 	float hi_scale, lo_scale, none[14];
-};
-
-/* A block of eight tokens; columns 0..7 are hi, 8..15 lo.  The codes are the
- * tiles that the products take: four columns of x to each 32 bits. */
-struct many {
-	int8_t codes[2][16][64];
-	float sum[SLOTS][16];		/* of the codes */
-	float scale[16];
 };
 
 /* Of a strip and a chunk of columns. */

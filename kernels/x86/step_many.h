@@ -14,6 +14,14 @@
 #include "kernels/x86/step.h"
 #include "kernels/x86/tiles.h"
 
+/* A block of eight tokens; columns 0..7 are hi, 8..15 lo.  The codes are the
+ * tiles that the products take: four columns of x to each 32 bits. */
+struct many {
+	int8_t codes[2][16][64];
+	float sum[SLOTS][16];		/* of the codes */
+	float scale[16];
+};
+
 struct room {
 	_Alignas(64) uint8_t codes[2][ROWS][BLOCK];
 	_Alignas(64) int32_t sums[SLOTS][ROWS][16];

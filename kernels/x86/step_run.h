@@ -1,0 +1,269 @@
+/*
+ * The product of few tokens: how the work is cut; see step.h.  The file that
+ * includes this has defined struct room, what a thread needs for products, and
+ * struct many, a block of up to TOKENS tokens, and defines the functions that
+ * are declared here.
+ */
+#ifndef SQ_X86_STEP_RUN_H
+#define SQ_X86_STEP_RUN_H
+
+#include <string.h>
+
+#include "base/pool.h"
+#include "kernels/quant.h"
+#include "kernels/x86/step_tokens.h"
+
+#define LATER	256			/* bytes: scales that are fetched */
+
+/* Of each thread. */
+struct scratch {
+	struct scales scales;
+	struct room room;
+	_Alignas(64) uint8_t tail[ROWS][BLOCK];
+	_Alignas(64) VF sums[];		/* of all tokens */
+};
+
+/* Around what a thread does. */
+static void begin(const struct job *);
+static void end(const struct job *);
+
+/* Block `block' of the tokens of an octet, where there are several. */
+static void pack_many(const struct job *, size_t octet, size_t block,
+    struct many *to);
+
+/* n blocks from `block' of the tokens by a strip. */
+static void do_blocks(const struct job *, const struct strip *, size_t block,
+    size_t n, struct scratch *);
+
+static void
+do_pack(void *arg, long task, int thread)
+{
+	const struct job *j = arg;
+	size_t octet = (size_t)task / j->blocks;
+	size_t block = (size_t)task % j->blocks;
+
+	(void)thread;
+	if (j->tokens == 1)
+		pack_one(j, block, (struct one *)j->packed + block);
+	else
+		pack_many(j, octet, block, (struct many *)j->packed +
+		    (size_t)task);
+}
+
+/* 16 groups of each row to rows of `to'. */
+SQ_INLINE void
+turn(VF v[VL], float (*to)[ROWS])
+{
+	int i;
+
+	vf_transpose(v);
+	SQ_UNROLL for (i = 0; i < VL; i++)
+		vf_store(to[i], v[i]);
+}
+
+/* Up to 16 groups of each row, from group `first' of it: rows that follow are
+ * fetched. */
+SQ_INLINE void
+turn_scales(const struct sq_weight *w, const struct strip *s, size_t first,
+    size_t n, const enum sq_dtype type, float (*to)[ROWS])
+{
+	const char *p = w->scales;
+	size_t size = type == SQ_F32 ? 4 : 2, at;
+	VF v[VL];
+	int r;
+
+	SQ_UNROLL for (r = 0; r < ROWS; r++) {
+		at = s->group[r] + first;
+		_mm_prefetch(p + at * size + LATER, _MM_HINT_T0);
+		v[r] = vf_take(p, type, at, n);
+	}
+	turn(v, to);
+}
+
+static void
+turn_zeros(const struct sq_weight *w, const struct strip *s, size_t first,
+    size_t n, float (*to)[ROWS])
+{
+	float z[VL];
+	VF v[VL];
+	size_t i;
+	int r;
+
+	for (r = 0; r < ROWS; r++) {
+		for (i = 0; i < VL; i++)
+			z[i] = i < n ? -(float)w->zeros[s->group[r] + first +
+			    i] : 0;
+		v[r] = vf_load(z);
+	}
+	turn(v, to);
+}
+
+/* The scales of the groups first .. first+n-1 of a strip. */
+static void
+load_scales(const struct sq_weight *w, const struct strip *s, size_t first,
+    size_t n, struct scales *to)
+{
+	size_t g;
+
+	for (g = 0; g < n; g += VL) {
+		if (w->scale_type == SQ_F16 && n - g >= VL)
+			turn_scales(w, s, first + g, VL, SQ_F16, to->scale + g);
+		else
+			turn_scales(w, s, first + g, n - g, w->scale_type,
+			    to->scale + g);
+		if (w->zeros != NULL)
+			turn_zeros(w, s, first + g, n - g, to->zero + g);
+	}
+}
+
+/* ---- strips ---- */
+
+/* The last columns, fewer than a block: from a copy. */
+static void
+do_tail(const struct job *j, struct strip *s, size_t block, struct scratch *t)
+{
+	size_t r, at = block * j->block_bytes;
+
+	for (r = 0; r < ROWS; r++) {
+		memset(t->tail[r], 0, BLOCK);
+		memcpy(t->tail[r], s->row[r] + at, j->row_bytes - at);
+		s->row[r] = t->tail[r];
+	}
+	s->at = s->ahead = 0;
+	do_blocks(j, s, block, 1, t);
+}
+
+/* n blocks from `block' on. */
+static void
+do_chunk(const struct job *j, struct strip *s, size_t block, size_t n,
+    struct scratch *t)
+{
+	size_t per = (size_t)j->groups, first, end;
+
+	first = per > 1 ? block * per : block / j->run;
+	end = per > 1 ? least((block + n) * per, j->across) :
+	    (block + n - 1) / j->run + 1;
+	load_scales(j->w, s, first, end - first, &t->scales);
+	s->left = j->run - block % j->run;
+	s->at = block * j->block_bytes;
+	if ((block + n) * BLOCK <= j->w->cols)
+		do_blocks(j, s, block, n, t);
+	else
+		do_tail(j, s, block, t);
+}
+
+static void
+put(const struct job *j, const struct sq_slice *l, size_t row,
+    const VF *sums)
+{
+	float *y = (float *)j->y->p + j->first * j->y->stride;
+	size_t t, r, i;
+	VF v[VL];
+
+	memcpy(v, sums, 2 * sizeof(*v));
+	for (t = 0; t < j->tokens; t++, y += j->y->stride) {
+		if (t % TOKENS == 0 && j->tokens > 1) {
+			memcpy(v, sums + t / TOKENS * ROWS, sizeof(v));
+			vf_transpose(v);
+		}
+		i = t % TOKENS;
+		v[i] = vf_add(v[i], v[j->tokens > 1 ? TOKENS + i : 1]);
+		for (r = 0; r < ROWS && row + r * l->apart < l->end; r++)
+			y[row + r * l->apart] = ((const float *)&v[i])[r];
+	}
+}
+
+/* Of one token, scales are turned a few at a time, while memory is read. */
+static void
+do_strip(const struct job *j, const struct sq_slice *l, size_t strip,
+    struct scratch *t)
+{
+	size_t whole = j->w->cols / BLOCK, b, n, r, i;
+	struct strip s = { .scales = &t->scales, .run = j->run,
+	    .ahead = AHEAD };
+
+	for (r = 0; r < ROWS; r++) {
+		i = sq_slice_line(l, strip, r);
+		s.row[r] = (const uint8_t *)j->w->data + i * j->row_bytes;
+		if (j->w->group_rows > 1)
+			i /= j->w->group_rows;
+		s.group[r] = i * j->across;
+	}
+	memset(t->sums, 0, (j->tokens == 1 ? 2 : j->octets * ROWS) *
+	    sizeof(VF));
+	n = j->tokens == 1 ? VL / (size_t)j->groups : CHUNK;
+	for (b = 0; b < whole; b += n)
+		do_chunk(j, &s, b, least(n, whole - b), t);
+	if (whole < j->blocks)
+		do_chunk(j, &s, whole, 1, t);
+	put(j, l, l->first + strip, t->sums);
+}
+
+static void
+do_slices(void *arg, long task, int thread)
+{
+	struct job *j = arg;
+	struct scratch *t = (struct scratch *)(j->scratch + (size_t)thread *
+	    j->scratch_size);
+	const struct sq_slice *l;
+	size_t done = 0, strip;
+
+	begin(j);
+	while ((l = sq_slices_take(&j->slices, (size_t)task, &done,
+	    &strip)) != NULL)
+		do_strip(j, l, strip, t);
+	end(j);
+}
+
+/* ---- all of it ---- */
+
+static void
+run_pass(struct job *j, struct sq_ctx *c)
+{
+	size_t threads = (size_t)sq_pool_threads(c->pool);
+
+	sq_pool_run(c->pool, do_pack, j, (long)(j->octets * j->blocks));
+	sq_slices_cut(&j->slices, j->w->rows, threads, ROWS);
+	sq_pool_run(c->pool, do_slices, j, (long)j->slices.n);
+}
+
+static int
+run(struct sq_ctx *c, struct job *j)
+{
+	size_t threads = (size_t)sq_pool_threads(c->pool), octets, most;
+	size_t rows = j->y->rows;
+	const struct sq_weight *w = j->w;
+
+	j->run = 1;
+	if (rows == 0 || w->rows == 0)
+		return 0;
+	j->bits = sq_grid_bits(w->grid);
+	j->groups = w->group_cols >= w->cols || w->group_cols >= BLOCK ? 1 :
+	    BLOCK / (int)w->group_cols;
+	j->blocks = up(w->cols, BLOCK);
+	if (w->group_cols >= w->cols)
+		j->run = j->blocks;
+	else if (j->groups == 1)
+		j->run = w->group_cols / BLOCK;
+	j->across = sq_groups_across(w->cols, w->group_cols);
+	j->row_bytes = sq_row_bytes(w->cols, j->bits);
+	j->block_bytes = BLOCK * (size_t)j->bits / 8;
+	octets = up(rows, TOKENS);
+	j->scratch_size = up(sizeof(struct scratch) + octets * ROWS *
+	    sizeof(VF), 4096) * 4096;
+	if (threads * j->scratch_size > c->work_size / 2)
+		return SQ_UNSUP;
+	j->scratch = c->work;
+	j->packed = j->scratch + threads * j->scratch_size;
+	most = c->work_size / 2 / (j->blocks * sizeof(struct many));
+	if (most == 0)
+		return SQ_UNSUP;
+	for (; j->first < rows; j->first += j->tokens) {
+		j->tokens = least(rows - j->first, most * TOKENS);
+		j->octets = up(j->tokens, TOKENS);
+		run_pass(j, c);
+	}
+	return 0;
+}
+
+#endif

@@ -1,0 +1,153 @@
+/*
+ * The product of few tokens: what is made of the tokens, see step.h.  They are
+ * cut in bytes a block at a time; how those lie depends on the product.
+ */
+#ifndef SQ_X86_STEP_TOKENS_H
+#define SQ_X86_STEP_TOKENS_H
+
+#include <string.h>
+
+#include "kernels/x86/bytes_vec.h"
+#include "kernels/x86/sizes.h"
+#include "kernels/x86/slices.h"
+#include "kernels/x86/step.h"
+
+#define MASK(n)		((n) >= 64 ? ~0ull : (1ull << (n)) - 1)
+
+struct job {
+	const struct sq_weight *w;
+	const struct sq_mat *x, *y;
+	const struct sq_qmat *q;	/* instead of x, or NULL */
+	int bits, groups;		/* of a block; 1: it may be longer */
+	size_t blocks, block_bytes, row_bytes;
+	size_t run;			/* blocks of a group, if it is longer */
+	size_t across;			/* groups of a row */
+	size_t first, tokens, octets;	/* of this pass */
+	char *packed, *scratch;
+	size_t scratch_size;
+	struct sq_slices slices;
+};
+
+struct bytes {
+	VI hi[2], lo[2];		/* 64 columns each */
+	int32_t hi_sum[SLOTS], lo_sum[SLOTS];
+	float scale;
+};
+
+/* The sums of each 32 columns. */
+static void
+sum_bytes(struct bytes *to)
+{
+	const VI ones = vi_set1_8(1), none = vi_set1(0);
+	int32_t s[16];
+	VI v = sum_lanes(_mm512_dpbusd_epi32(none, ones, to->hi[0]),
+	    _mm512_dpbusd_epi32(none, ones, to->hi[1]),
+	    _mm512_dpbusd_epi32(none, ones, to->lo[0]),
+	    _mm512_dpbusd_epi32(none, ones, to->lo[1]));
+	int i;
+
+	vi_storeu(s, vi_add(v, _mm512_shuffle_i32x4(v, v, 0xb1)));
+	for (i = 0; i < SLOTS; i++) {
+		to->hi_sum[i] = s[8 * (i & 1) + i / 2];
+		to->lo_sum[i] = s[8 * (i & 1) + i / 2 + 2];
+	}
+}
+
+/* The block at x, of n columns; the others are 0. */
+static void
+cut(const float *x, size_t n, struct bytes *to)
+{
+	int8_t hi[BLOCK], lo[BLOCK];
+	int i;
+
+	to->scale = sq_bytes_cut(x, n, hi, lo, BLOCK);
+	for (i = 0; i < 2; i++) {
+		to->hi[i] = vi_loadu(hi + i * VB);
+		to->lo[i] = vi_loadu(lo + i * VB);
+	}
+	sum_bytes(to);
+}
+
+/* The block of codes at x likewise: they are lo. */
+static void
+take(const int8_t *x, size_t n, float scale, struct bytes *to)
+{
+	int i;
+
+	for (i = 0; i < 2; i++, n -= least(n, VB)) {
+		to->hi[i] = vi_set1(0);
+		to->lo[i] = _mm512_maskz_loadu_epi8(MASK(n), x + i * VB);
+	}
+	to->scale = scale;
+	sum_bytes(to);
+}
+
+/* Of each 32 columns those of even places first. */
+SQ_INLINE VI
+even_first(VI a)
+{
+	const __m128i by = _mm_set_epi8(15, 13, 11, 9, 7, 5, 3, 1, 14, 12, 10,
+	    8, 6, 4, 2, 0);
+
+	return _mm512_permutexvar_epi64(_mm512_set_epi64(7, 5, 6, 4, 3, 1, 2,
+	    0), vi_shuffle(a, by));
+}
+
+static void
+cut_token(const struct job *j, size_t token, size_t block, struct bytes *to)
+{
+	size_t col = block * BLOCK, i, per = SLOTS / (size_t)j->groups, k;
+	size_t n = least(BLOCK, j->w->cols - col);
+
+	token += j->first;
+	if (j->q != NULL)
+		take((const int8_t *)j->q->codes + token * j->q->stride + col,
+		    n, j->q->scale[token], to);
+	else
+		cut((const float *)j->x->p + token * j->x->stride + col, n,
+		    to);
+	for (i = 0; j->bits == 4 && i < 2; i++) {
+		to->hi[i] = even_first(to->hi[i]);
+		to->lo[i] = even_first(to->lo[i]);
+	}
+	for (i = 0; i < SLOTS; i += per)
+		for (k = 0; k < per; k++) {
+			to->hi_sum[i / per] = (k > 0 ? to->hi_sum[i / per] :
+			    0) + to->hi_sum[i + k];
+			to->lo_sum[i / per] = (k > 0 ? to->lo_sum[i / per] :
+			    0) + to->lo_sum[i + k];
+		}
+}
+
+static void
+pack_one(const struct job *j, size_t block, struct one *to)
+{
+	int32_t mid = 1 << (j->bits - 1);
+	struct bytes b;
+	int i;
+
+	cut_token(j, 0, block, &b);
+	if (j->bits == 4) {
+		vi_storeu(to->hi[0], _mm512_shuffle_i64x2(b.hi[0], b.hi[1],
+		    0x88));
+		vi_storeu(to->hi[1], _mm512_shuffle_i64x2(b.hi[0], b.hi[1],
+		    0xdd));
+		vi_storeu(to->lo[0], _mm512_shuffle_i64x2(b.lo[0], b.lo[1],
+		    0x88));
+		vi_storeu(to->lo[1], _mm512_shuffle_i64x2(b.lo[0], b.lo[1],
+		    0xdd));
+	} else {
+		memcpy(to->hi, b.hi, sizeof(to->hi));
+		memcpy(to->lo, b.lo, sizeof(to->lo));
+	}
+	for (i = 0; i < j->groups; i++) {
+		to->hi_start[i] = -mid * b.hi_sum[i];
+		to->lo_start[i] = -mid * b.lo_sum[i];
+		to->hi_sum[i] = (float)b.hi_sum[i];
+		to->lo_sum[i] = (float)b.lo_sum[i];
+	}
+	to->hi_scale = 256 * b.scale;
+	to->lo_scale = b.scale;
+}
+
+#endif
