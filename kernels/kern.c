@@ -18,6 +18,7 @@ static const struct level {
 #if defined(__x86_64__)
 	{ "avx2", sq_init_avx2, NULL },
 	{ "avx512", sq_init_avx512, NULL },
+	{ "avx512vnni", sq_init_avx512vnni, NULL },
 	{ "avx512bf16", sq_init_avx512bf16, sq_pays_avx512bf16 },
 	{ "amx", sq_init_amx, NULL },
 #endif

@@ -307,6 +307,7 @@ sq_kern_abi(void)
 int	 sq_init_ref(struct sq_kern *k);
 int	 sq_init_avx2(struct sq_kern *k);
 int	 sq_init_avx512(struct sq_kern *k);
+int	 sq_init_avx512vnni(struct sq_kern *k);
 int	 sq_init_avx512bf16(struct sq_kern *k);
 int	 sq_init_amx(struct sq_kern *k);
 

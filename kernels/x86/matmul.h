@@ -153,7 +153,7 @@ struct sq_mm_level	 sq_mm_amx(void);
  * bits). */
 extern const struct sq_mm_level sq_mm_int_avx2, sq_mm_int_avx512;
 extern const struct sq_mm_level sq_mm_byte_avx2, sq_mm_byte_avx512,
-    sq_mm_byte_avx512bf16, sq_mm_byte_amx;
+    sq_mm_byte_avx512vnni, sq_mm_byte_amx;
 
 /* The product at that level; SQ_UNSUP for what it does not do. */
 int	 sq_mm_run(const struct sq_mm_level *, struct sq_ctx *,

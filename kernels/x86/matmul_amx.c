@@ -5,7 +5,7 @@
 #include <immintrin.h>
 
 #include "kernels/x86/matmul.h"
-#include "kernels/x86/step_amx.h"
+#include "kernels/x86/few.h"
 #include "kernels/x86/strip_amx.h"
 #include "kernels/x86/x86.h"
 
@@ -51,14 +51,14 @@ sq_matmul_amx(struct sq_ctx *c, const struct sq_weight *w,
     const struct sq_mat *x, enum sq_prec prec, const struct sq_mat *y)
 {
 	struct sq_mm_level level = sq_mm_amx();
-	int steps = sq_mm_allows(w, x, y) && sq_step_allows(w);
+	int steps = sq_mm_allows(w, x, y) && sq_few_allows(w);
 
-	level.few = steps ? SQ_STEP_TOKENS : FEW;
+	level.few = steps ? SQ_FEW_TOKENS : FEW;
 	if (prec == SQ_PREC_BF16 && !sq_mm_is_few(&level, c, x->rows)) {
 		level.few = 0;
 		return sq_mm_run(&level, c, w, x, prec, y);
 	}
 	if (prec == SQ_PREC_BF16 && steps)
-		return sq_step_matmul(c, w, x, y);
+		return sq_few_amx(c, w, x, y);
 	return sq_matmul_avx512(c, w, x, prec, y);
 }

@@ -8,6 +8,7 @@
  * and vdpbf16ps adds both products of a lane to a sum.  AMX takes the same
  * panel and tokens.
  */
+#include "kernels/x86/few.h"
 #include "kernels/x86/matmul.h"
 #include "kernels/x86/unit_bf16.h"
 #include "kernels/x86/x86.h"
@@ -140,15 +141,13 @@ int
 sq_matmul_avx512bf16(struct sq_ctx *c, const struct sq_weight *w,
     const struct sq_mat *x, enum sq_prec prec, const struct sq_mat *y)
 {
-	if (prec != SQ_PREC_BF16)
-		return sq_matmul_avx512(c, w, x, prec, y);
-	return sq_mm_run(&sq_mm_avx512bf16, c, w, x, prec, y);
-}
+	struct sq_mm_level level = sq_mm_avx512bf16;
+	int steps = sq_mm_allows(w, x, y) && sq_few_allows(w);
 
-int
-sq_matmul_int8_avx512bf16(struct sq_ctx *c, const struct sq_weight *w,
-    const struct sq_qmat *x, const struct sq_mat *y)
-{
-	return sq_mm_run_int8(&sq_mm_byte_avx512bf16, &sq_mm_avx512, c, w, x,
-	    y);
+	level.few = steps ? SQ_FEW_TOKENS : level.few;
+	if (prec != SQ_PREC_BF16 || (steps && sq_mm_is_few(&level, c,
+	    x->rows)))
+		return sq_matmul_avx512vnni(c, w, x, prec, y);
+	level.few = steps ? 0 : level.few;
+	return sq_mm_run(&level, c, w, x, prec, y);
 }

@@ -11,7 +11,7 @@
  * vectors work side by side.
  */
 #include "kernels/x86/int_vec.h"
-#include "kernels/x86/step_amx.h"
+#include "kernels/x86/few.h"
 #include "kernels/x86/tiles.h"
 #include "kernels/x86/x86.h"
 
@@ -410,16 +410,16 @@ int
 sq_matmul_int8_amx(struct sq_ctx *c, const struct sq_weight *w,
     const struct sq_qmat *x, const struct sq_mat *y)
 {
-	struct sq_mm_level level = sq_mm_byte_avx512bf16;
-	int steps = sq_matmul_int8_allows(w, x, y) && sq_step_allows(w), few;
+	struct sq_mm_level level = sq_mm_byte_avx512vnni;
+	int steps = sq_matmul_int8_allows(w, x, y) && sq_few_allows(w), few;
 
 	/* Few tokens wait for memory, not for products. */
 	if (steps)
-		level.few = SQ_STEP_TOKENS;
+		level.few = SQ_FEW_TOKENS;
 	few = sq_mm_is_few(&level, c, x->rows);
 	if (few && steps)
-		return sq_step_matmul_int8(c, w, x, y);
+		return sq_few_amx_int8(c, w, x, y);
 	if (few || (sq_mm_int_fits(w) && !fits(w)))
-		return sq_matmul_int8_avx512bf16(c, w, x, y);
+		return sq_matmul_int8_avx512vnni(c, w, x, y);
 	return sq_mm_run_int8(&sq_mm_byte_amx, &sq_mm_avx512, c, w, x, y);
 }

@@ -54,6 +54,7 @@ struct strip {
 	size_t at;			/* where its columns start, bytes */
 	size_t ahead;			/* bytes from there to what is fetched */
 	const struct scales *scales;
+	size_t groups;			/* whose scales are there */
 	size_t left, run;		/* blocks with the first scale; with
 					   each, where groups are long */
 };

@@ -1,7 +1,11 @@
 /* The product of few tokens with VNNI and AMX; see step.h. */
-#include "kernels/x86/step_amx.h"
+#include "kernels/x86/few.h"
 #include "kernels/x86/step_many.h"
 #include "kernels/x86/step_one.h"
+
+#define PACKED	sizeof(struct many)
+#define ALONE	1
+
 #include "kernels/x86/step_run.h"
 
 static void
@@ -16,6 +20,37 @@ end(const struct job *j)
 {
 	if (j->tokens > 1)
 		_tile_release();
+}
+
+static void
+pack_one(const struct job *j, size_t block, struct one *to)
+{
+	int32_t mid = 1 << (j->bits - 1);
+	struct bytes b;
+	int i;
+
+	cut_token(j, 0, block, &b);
+	if (j->bits == 4) {
+		vi_storeu(to->hi[0], _mm512_shuffle_i64x2(b.hi[0], b.hi[1],
+		    0x88));
+		vi_storeu(to->hi[1], _mm512_shuffle_i64x2(b.hi[0], b.hi[1],
+		    0xdd));
+		vi_storeu(to->lo[0], _mm512_shuffle_i64x2(b.lo[0], b.lo[1],
+		    0x88));
+		vi_storeu(to->lo[1], _mm512_shuffle_i64x2(b.lo[0], b.lo[1],
+		    0xdd));
+	} else {
+		memcpy(to->hi, b.hi, sizeof(to->hi));
+		memcpy(to->lo, b.lo, sizeof(to->lo));
+	}
+	for (i = 0; i < j->groups; i++) {
+		to->hi_start[i] = -mid * b.hi_sum[i];
+		to->lo_start[i] = -mid * b.lo_sum[i];
+		to->hi_sum[i] = (float)b.hi_sum[i];
+		to->lo_sum[i] = (float)b.lo_sum[i];
+	}
+	to->hi_scale = 256 * b.scale;
+	to->lo_scale = b.scale;
 }
 
 static void
@@ -46,6 +81,16 @@ pack_many(const struct job *j, size_t octet, size_t block, struct many *to)
 		for (k = 0; k < VL; k++)
 			vi_storeu(to->codes[i][k], (VI)all[i][k]);
 	}
+}
+
+static void
+pack(const struct job *j, size_t octet, size_t block)
+{
+	if (j->tokens == 1)
+		pack_one(j, block, (struct one *)j->packed + block);
+	else
+		pack_many(j, octet, block, (struct many *)j->packed + octet *
+		    j->blocks + block);
 }
 
 #define KINDS(X)							\
@@ -90,14 +135,25 @@ do_blocks(const struct job *j, const struct strip *s, size_t block, size_t n,
 	}
 }
 
-int
-sq_step_allows(const struct sq_weight *w)
+static void
+total(const struct job *j, size_t octet, const VF *sums, VF rows[TOKENS])
 {
-	return (w->grid == SQ_INT4 || w->grid == SQ_INT8) && sq_mm_int_fits(w);
+	VF v[VL];
+	int i;
+
+	(void)octet;
+	if (j->tokens == 1) {
+		rows[0] = vf_add(sums[0], sums[1]);
+		return;
+	}
+	memcpy(v, sums, sizeof(v));
+	vf_transpose(v);
+	for (i = 0; i < TOKENS; i++)
+		rows[i] = vf_add(v[i], v[TOKENS + i]);
 }
 
 int
-sq_step_matmul(struct sq_ctx *c, const struct sq_weight *w,
+sq_few_amx(struct sq_ctx *c, const struct sq_weight *w,
     const struct sq_mat *x, const struct sq_mat *y)
 {
 	struct job j = { .w = w, .x = x, .y = y };
@@ -106,7 +162,7 @@ sq_step_matmul(struct sq_ctx *c, const struct sq_weight *w,
 }
 
 int
-sq_step_matmul_int8(struct sq_ctx *c, const struct sq_weight *w,
+sq_few_amx_int8(struct sq_ctx *c, const struct sq_weight *w,
     const struct sq_qmat *q, const struct sq_mat *y)
 {
 	struct job j = { .w = w, .q = q, .y = y };

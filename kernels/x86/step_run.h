@@ -1,8 +1,12 @@
 /*
  * The product of few tokens: how the work is cut; see step.h.  The file that
- * includes this has defined struct room, what a thread needs for products, and
- * struct many, a block of up to TOKENS tokens, and defines the functions that
- * are declared here.
+ * includes this has defined
+ *
+ *	struct room	what a thread needs for products
+ *	PACKED		bytes of a block of an octet, up to TOKENS tokens
+ *	ALONE		tokens that are multiplied one by one, at most
+ *
+ * and defines the functions that are declared here.
  */
 #ifndef SQ_X86_STEP_RUN_H
 #define SQ_X86_STEP_RUN_H
@@ -27,27 +31,25 @@ struct scratch {
 static void begin(const struct job *);
 static void end(const struct job *);
 
-/* Block `block' of the tokens of an octet, where there are several. */
-static void pack_many(const struct job *, size_t octet, size_t block,
-    struct many *to);
+/* A block of an octet's tokens, or a single one's, as it is multiplied. */
+static void pack(const struct job *, size_t octet, size_t block);
 
-/* n blocks from `block' of the tokens by a strip. */
+/* n blocks from `block' of the tokens by a strip; sums: ROWS of each octet,
+ * 0 at first. */
 static void do_blocks(const struct job *, const struct strip *, size_t block,
     size_t n, struct scratch *);
+
+/* The 16 rows of each token of an octet. */
+static void total(const struct job *, size_t octet, const VF *sums,
+    VF rows[TOKENS]);
 
 static void
 do_pack(void *arg, long task, int thread)
 {
 	const struct job *j = arg;
-	size_t octet = (size_t)task / j->blocks;
-	size_t block = (size_t)task % j->blocks;
 
 	(void)thread;
-	if (j->tokens == 1)
-		pack_one(j, block, (struct one *)j->packed + block);
-	else
-		pack_many(j, octet, block, (struct many *)j->packed +
-		    (size_t)task);
+	pack(j, (size_t)task / j->blocks, (size_t)task % j->blocks);
 }
 
 /* 16 groups of each row to rows of `to'. */
@@ -144,6 +146,7 @@ do_chunk(const struct job *j, struct strip *s, size_t block, size_t n,
 	end = per > 1 ? least((block + n) * per, j->across) :
 	    (block + n - 1) / j->run + 1;
 	load_scales(j->w, s, first, end - first, &t->scales);
+	s->groups = end - first;
 	s->left = j->run - block % j->run;
 	s->at = block * j->block_bytes;
 	if ((block + n) * BLOCK <= j->w->cols)
@@ -157,23 +160,19 @@ put(const struct job *j, const struct sq_slice *l, size_t row,
     const VF *sums)
 {
 	float *y = (float *)j->y->p + j->first * j->y->stride;
-	size_t t, r, i;
-	VF v[VL];
+	VF rows[TOKENS];
+	size_t t, r;
 
-	memcpy(v, sums, 2 * sizeof(*v));
 	for (t = 0; t < j->tokens; t++, y += j->y->stride) {
-		if (t % TOKENS == 0 && j->tokens > 1) {
-			memcpy(v, sums + t / TOKENS * ROWS, sizeof(v));
-			vf_transpose(v);
-		}
-		i = t % TOKENS;
-		v[i] = vf_add(v[i], v[j->tokens > 1 ? TOKENS + i : 1]);
+		if (t % TOKENS == 0)
+			total(j, t / TOKENS, sums + t / TOKENS * ROWS, rows);
 		for (r = 0; r < ROWS && row + r * l->apart < l->end; r++)
-			y[row + r * l->apart] = ((const float *)&v[i])[r];
+			y[row + r * l->apart] =
+			    ((const float *)&rows[t % TOKENS])[r];
 	}
 }
 
-/* Of one token, scales are turned a few at a time, while memory is read. */
+/* Of tokens alone, scales are turned a few at a time, while memory is read. */
 static void
 do_strip(const struct job *j, const struct sq_slice *l, size_t strip,
     struct scratch *t)
@@ -189,9 +188,8 @@ do_strip(const struct job *j, const struct sq_slice *l, size_t strip,
 			i /= j->w->group_rows;
 		s.group[r] = i * j->across;
 	}
-	memset(t->sums, 0, (j->tokens == 1 ? 2 : j->octets * ROWS) *
-	    sizeof(VF));
-	n = j->tokens == 1 ? VL / (size_t)j->groups : CHUNK;
+	memset(t->sums, 0, j->octets * ROWS * sizeof(VF));
+	n = j->tokens <= ALONE ? VL / (size_t)j->groups : CHUNK;
 	for (b = 0; b < whole; b += n)
 		do_chunk(j, &s, b, least(n, whole - b), t);
 	if (whole < j->blocks)
@@ -255,7 +253,7 @@ run(struct sq_ctx *c, struct job *j)
 		return SQ_UNSUP;
 	j->scratch = c->work;
 	j->packed = j->scratch + threads * j->scratch_size;
-	most = c->work_size / 2 / (j->blocks * sizeof(struct many));
+	most = c->work_size / 2 / (j->blocks * PACKED);
 	if (most == 0)
 		return SQ_UNSUP;
 	for (; j->first < rows; j->first += j->tokens) {

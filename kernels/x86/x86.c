@@ -97,6 +97,16 @@ sq_init_avx512(struct sq_kern *k)
 }
 
 int
+sq_init_avx512vnni(struct sq_kern *k)
+{
+	if (!__builtin_cpu_supports("avx512vnni"))
+		return -1;
+	k->matmul = sq_matmul_avx512vnni;
+	k->matmul_int8 = sq_matmul_int8_avx512vnni;
+	return 0;
+}
+
+int
 sq_init_avx512bf16(struct sq_kern *k)
 {
 	if (!__builtin_cpu_supports("avx512bf16") ||
@@ -104,7 +114,6 @@ sq_init_avx512bf16(struct sq_kern *k)
 		return -1;
 	k->matmul = sq_matmul_avx512bf16;
 	k->sparse_matmul = sq_sparse_matmul_avx512bf16;
-	k->matmul_int8 = sq_matmul_int8_avx512bf16;
 	k->attention = sq_attention_avx512bf16;
 	k->sparse_attention = sq_sparse_attention_avx512bf16;
 	k->attention_backward = sq_attention_backward_avx512bf16;

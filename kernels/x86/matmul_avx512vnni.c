@@ -1,0 +1,32 @@
+/* The matrix products with VNNI: few tokens (few.h), and bytes. */
+#include "kernels/quant.h"
+#include "kernels/x86/few.h"
+#include "kernels/x86/matmul.h"
+#include "kernels/x86/x86.h"
+
+int
+sq_matmul_avx512vnni(struct sq_ctx *c, const struct sq_weight *w,
+    const struct sq_mat *x, enum sq_prec prec, const struct sq_mat *y)
+{
+	struct sq_mm_level level = sq_mm_int_avx512;
+
+	level.few = SQ_FEW_TOKENS;
+	if (prec == SQ_PREC_BF16 && sq_mm_allows(w, x, y) &&
+	    sq_few_allows(w) && sq_mm_is_few(&level, c, x->rows))
+		return sq_few_vnni(c, w, x, y);
+	return sq_matmul_avx512(c, w, x, prec, y);
+}
+
+int
+sq_matmul_int8_avx512vnni(struct sq_ctx *c, const struct sq_weight *w,
+    const struct sq_qmat *x, const struct sq_mat *y)
+{
+	struct sq_mm_level level = sq_mm_byte_avx512vnni;
+
+	level.few = SQ_FEW_TOKENS;
+	if (sq_matmul_int8_allows(w, x, y) && sq_few_allows(w) &&
+	    sq_mm_is_few(&level, c, x->rows))
+		return sq_few_vnni_int8(c, w, x, y);
+	return sq_mm_run_int8(&sq_mm_byte_avx512vnni, &sq_mm_avx512, c, w, x,
+	    y);
+}

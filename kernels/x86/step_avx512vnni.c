@@ -1,0 +1,285 @@
+/* The product of few tokens with VNNI; see step.h and step_vnni.h. */
+#include "kernels/x86/few.h"
+#include "kernels/x86/step_vnni.h"
+
+#define PACKED	sizeof(struct several)
+#define ALONE	2
+
+#include "kernels/x86/step_run.h"
+
+static void
+begin(const struct job *j)
+{
+	(void)j;
+}
+
+static void
+end(const struct job *j)
+{
+	(void)j;
+}
+
+/* Tokens of an octet. */
+static size_t
+tokens_of(const struct job *j, size_t octet)
+{
+	return least(TOKENS, j->tokens - octet * TOKENS);
+}
+
+/* Those that it is multiplied as: 1, 4 or 8. */
+static int
+form_of(const struct job *j, size_t octet)
+{
+	size_t n = tokens_of(j, octet);
+
+	return n <= ALONE ? 1 : n <= 4 ? 4 : 8;
+}
+
+static struct several *
+several_at(const struct job *j, size_t octet, size_t block)
+{
+	return (struct several *)j->packed + octet * j->blocks + block;
+}
+
+static struct alone *
+alone_at(const struct job *j, size_t octet, size_t token, size_t block)
+{
+	return (struct alone *)several_at(j, octet, 0) + token * j->blocks +
+	    block;
+}
+
+static void
+pack_alone(const struct job *j, size_t token, size_t block, struct alone *to)
+{
+	int32_t mid = 1 << (j->bits - 1), sum;
+	struct bytes b;
+	int i;
+
+	cut_token(j, token, block, &b);
+	if (j->bits == 4) {
+		vi_storeu(to->hi[0], _mm512_shuffle_i64x2(b.hi[0], b.hi[1],
+		    0x88));
+		vi_storeu(to->hi[1], _mm512_shuffle_i64x2(b.hi[0], b.hi[1],
+		    0xdd));
+		vi_storeu(to->lo[0], _mm512_shuffle_i64x2(b.lo[0], b.lo[1],
+		    0x88));
+		vi_storeu(to->lo[1], _mm512_shuffle_i64x2(b.lo[0], b.lo[1],
+		    0xdd));
+	} else {
+		memcpy(to->hi, b.hi, sizeof(to->hi));
+		memcpy(to->lo, b.lo, sizeof(to->lo));
+	}
+	for (i = 0; i < j->groups; i++) {
+		sum = 256 * b.hi_sum[i] + b.lo_sum[i];
+		to->start[i] = -mid * sum;
+		to->sum[i] = (float)sum;
+	}
+	to->scale = b.scale;
+}
+
+/* What a token is in a block of several: lanes of its sums, and where. */
+static void
+pack_sums(const struct job *j, const struct bytes *b, size_t t, int form,
+    struct several *to)
+{
+	size_t lanes = VL / (size_t)form, at = t * lanes, i;
+	int32_t mid = 1 << (j->bits - 1);
+	int g;
+
+	for (g = 0; g < j->groups; g++) {
+		if (j->q == NULL)
+			to->start[g][at] = -mid * b->hi_sum[g];
+		to->start[g][j->q == NULL ? at + lanes / 2 : at] = -mid *
+		    b->lo_sum[g];
+	}
+	for (i = 0; i < lanes; i++) {
+		at = form == 4 ? 4 * t + i : t / 2 * 4 + t % 2 + 2 * i;
+		for (g = 0; g < j->groups; g++)
+			to->sum[g][at] = (float)(256 * b->hi_sum[g] +
+			    b->lo_sum[g]);
+		to->scale[at] = b->scale;
+	}
+}
+
+static void
+pack_several(const struct job *j, size_t octet, size_t block, int form)
+{
+	size_t n = tokens_of(j, octet), wide = j->q == NULL, width, t, i;
+	struct several *to = several_at(j, octet, block);
+	_Alignas(64) int8_t rows[2 * TOKENS][BLOCK] = { 0 };
+	size_t all = (size_t)form * (1 + wide);
+	struct bytes b;
+
+	memset(to, 0, sizeof(*to));
+	for (t = 0; t < n; t++) {
+		cut_token(j, octet * TOKENS + t, block, &b);
+		if (wide)
+			memcpy(rows[2 * t], b.hi, BLOCK);
+		memcpy(rows[wide ? 2 * t + 1 : t], b.lo, BLOCK);
+		pack_sums(j, &b, t, form, to);
+	}
+	width = 64 / all;
+	for (t = 0; t < all; t++)
+		for (i = 0; i < BLOCK / width; i++)
+			memcpy(to->codes[i] + t * width, rows[t] + i * width,
+			    width);
+}
+
+static void
+pack(const struct job *j, size_t octet, size_t block)
+{
+	int form = form_of(j, octet);
+	size_t t;
+
+	if (form > 1)
+		pack_several(j, octet, block, form);
+	else
+		for (t = 0; t < tokens_of(j, octet); t++)
+			pack_alone(j, octet * TOKENS + t, block,
+			    alone_at(j, octet, t, block));
+}
+
+#define ALONES(X)							\
+	X(4, 1, 0) X(4, 2, 0) X(4, 4, 0) X(4, 1, 1) X(4, 2, 1) X(4, 4, 1) \
+	X(8, 1, 0) X(8, 2, 0) X(8, 4, 0) X(8, 1, 1) X(8, 2, 1) X(8, 4, 1)
+#define SEVERALS(X)							\
+	X(4, 4, 0) X(4, 8, 0) X(8, 4, 0) X(8, 8, 0)			\
+	X(4, 4, 1) X(4, 8, 1) X(8, 4, 1) X(8, 8, 1)
+#define KIND(bits, b, c)	((bits) * 100 + (b) * 10 + (c))
+
+#define DO_ALONE(bits, groups, zeros)					\
+static void								\
+alone_##bits##_##groups##_##zeros(const struct strip *s,		\
+    const struct alone *x, size_t n, VF *sums, int wide)		\
+{									\
+	if (wide)							\
+		alone_blocks(s, x, n, sums, bits, groups, zeros, 1);	\
+	else								\
+		alone_blocks(s, x, n, sums, bits, groups, zeros, 0);	\
+}
+ALONES(DO_ALONE)
+
+#define DO_SEVERAL(bits, form, wide)					\
+static void								\
+several_##bits##_##form##_##wide(const struct strip *s,			\
+    const struct several *x, size_t n, struct room *room, VF *sums,	\
+    size_t groups, int zeros)						\
+{									\
+	several_blocks(s, x, n, room, sums, groups, zeros, bits, form,	\
+	    wide);							\
+}
+SEVERALS(DO_SEVERAL)
+
+static void
+do_alone(const struct job *j, const struct strip *s, const struct alone *x,
+    size_t n, VF *sums)
+{
+	switch (KIND(j->bits, j->groups, j->w->zeros != NULL)) {
+#define CASE(bits, groups, zeros)					\
+	case KIND(bits, groups, zeros):					\
+		alone_##bits##_##groups##_##zeros(s, x, n, sums,	\
+		    j->q == NULL);					\
+		break;
+	ALONES(CASE)
+#undef CASE
+	}
+}
+
+static void
+do_several(const struct job *j, const struct strip *s,
+    const struct several *x, size_t n, struct room *room, VF *sums, int form)
+{
+	switch (KIND(j->bits, form, j->q == NULL)) {
+#define CASE(bits, form, wide)						\
+	case KIND(bits, form, wide):					\
+		several_##bits##_##form##_##wide(s, x, n, room, sums,	\
+		    (size_t)j->groups, j->w->zeros != NULL);		\
+		break;
+	SEVERALS(CASE)
+#undef CASE
+	}
+}
+
+/* The scales of n groups, each row's twice. */
+static void
+twice(float (*from)[ROWS], size_t n, float (*to)[2 * ROWS])
+{
+	const VI first = _mm512_set_epi32(7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2,
+	    1, 1, 0, 0);
+	VF v;
+
+	for (; n > 0; n--, from++, to++) {
+		v = vf_load(*from);
+		vf_store(*to, _mm512_permutexvar_ps(first, v));
+		vf_store(*to + ROWS, _mm512_permutexvar_ps(vi_add(first,
+		    vi_set1(8)), v));
+	}
+}
+
+static void
+do_blocks(const struct job *j, const struct strip *s, size_t block, size_t n,
+    struct scratch *t)
+{
+	size_t o, i;
+	VF *sums;
+	int form;
+
+	if (form_of(j, 0) == 8) {
+		twice(t->scales.scale, s->groups + SLOTS, t->room.scale);
+		if (j->w->zeros != NULL)
+			twice(t->scales.zero, s->groups + SLOTS, t->room.zero);
+	}
+	for (o = 0; o < j->octets; o++) {
+		sums = t->sums + o * ROWS;
+		form = form_of(j, o);
+		if (form > 1)
+			do_several(j, s, several_at(j, o, block), n, &t->room,
+			    sums, form);
+		else
+			for (i = 0; i < tokens_of(j, o); i++)
+				do_alone(j, s, alone_at(j, o, i, block), n,
+				    sums + i);
+	}
+}
+
+static void
+total(const struct job *j, size_t octet, const VF *sums, VF rows[TOKENS])
+{
+	const float *from = (const float *)sums;
+	int form = form_of(j, octet), t, r;
+	float (*to)[ROWS] = (float (*)[ROWS])rows;
+
+	if (form == 1) {
+		memcpy(rows, sums, tokens_of(j, octet) * sizeof(*rows));
+		return;
+	}
+	for (t = 0; t < form; t++)
+		for (r = 0; r < ROWS; r++)
+			to[t][r] = form == 4 ?
+			    from[r / 4 * VL + 4 * t + r % 4] :
+			    from[r / 2 * VL + t / 2 * 4 + t % 2 + r % 2 * 2];
+}
+
+int
+sq_few_allows(const struct sq_weight *w)
+{
+	return (w->grid == SQ_INT4 || w->grid == SQ_INT8) && sq_mm_int_fits(w);
+}
+
+int
+sq_few_vnni(struct sq_ctx *c, const struct sq_weight *w,
+    const struct sq_mat *x, const struct sq_mat *y)
+{
+	struct job j = { .w = w, .x = x, .y = y };
+
+	return run(c, &j);
+}
+
+int
+sq_few_vnni_int8(struct sq_ctx *c, const struct sq_weight *w,
+    const struct sq_qmat *q, const struct sq_mat *y)
+{
+	struct job j = { .w = w, .q = q, .y = y };
+
+	return run(c, &j);
+}

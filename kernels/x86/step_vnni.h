@@ -1,0 +1,309 @@
+/*
+ * Few tokens with VNNI alone, see step.h.  256 hi + lo are joined while they
+ * are integers: the sum of a group's products is exact in 32 bits.
+ *
+ * Up to two tokens (alone_blocks): 64 bytes of a row at a time; the lanes of a
+ * row's sums are, by group of 32 columns, 0000 1111 2222 3333.  Those of four
+ * rows become one register, and of 16 rows four of them, one for each group.
+ *
+ * More (several_blocks): the codes of 16 rows are spread to bytes, and as many
+ * of them as a token has in a register go to all tokens at once:
+ *
+ *	16 bits   8 tokens	4 columns	hi lo of t0, of t1 ..
+ *	          4		8		hi hi lo lo of t0 ..
+ *	8 bits    8		8		t0 t0 t1 t1 ..
+ *	          4		16		t0 t0 t0 t0 t1 ..
+ *
+ * The lanes of a token are added up across two or four rows, whose sums share a
+ * register then.
+ */
+#ifndef SQ_X86_STEP_VNNI_H
+#define SQ_X86_STEP_VNNI_H
+
+#include "kernels/x86/bytes_vec.h"
+#include "kernels/x86/step.h"
+
+#define PIECE	16			/* columns that lie together */
+#define PIECES	(SQ_MM_UNIT / PIECE)
+
+/* A block of one token: codes in the order of the weight's bytes. */
+struct alone {
+	int8_t hi[2][64], lo[2][64];
+	int32_t start[SLOTS];
+	float sum[SLOTS];		/* of the codes */
+	float scale, none[7];
+};
+
+/* A block of several. */
+struct several {
+	int8_t codes[32][64];		/* in the order of their use */
+	int32_t start[SLOTS][16];
+	float sum[SLOTS][16], scale[16];
+};
+
+struct room {
+	_Alignas(64) uint8_t codes[ROWS][BLOCK];
+	/* of each row twice, side by side */
+	float scale[CHUNK * SLOTS + VL][2 * ROWS];
+	float zero[CHUNK * SLOTS + VL][2 * ROWS];
+};
+
+/* Lanes 00000000 11111111 and 22222222 33333333 as those of 4 bits. */
+SQ_INLINE VI
+in_fours(VI a, VI b)
+{
+	return vi_add(_mm512_shuffle_i64x2(a, b, 0x88),
+	    _mm512_shuffle_i64x2(a, b, 0xdd));
+}
+
+/* s = 256 s where there are hi's. */
+SQ_INLINE VI
+above(VI s, const int wide)
+{
+	return wide ? vi_shl(s, 8) : s;
+}
+
+/* A row and a block. */
+SQ_INLINE VI
+alone_row(const uint8_t *p, const VI hi[2], const VI lo[2], const int bits,
+    const int groups, const int wide)
+{
+	const VI low = vi_set1_8(15);
+	VI a = vi_loadu(p), b, s = vi_set1(0), more = s;
+
+	if (bits == 4) {
+		b = vi_and(vi_shr_16(a, 4), low);
+		a = vi_and(a, low);
+	} else {
+		b = vi_loadu(p + VB);
+	}
+	if (bits == 4 || groups == 1) {
+		if (wide) {
+			sq_bytes_add(s, a, hi[0]);
+			sq_bytes_add(s, b, hi[1]);
+		}
+		s = above(s, wide);
+		sq_bytes_add(s, a, lo[0]);
+		sq_bytes_add(s, b, lo[1]);
+		return s;
+	}
+	if (wide) {
+		sq_bytes_add(s, a, hi[0]);
+		sq_bytes_add(more, b, hi[1]);
+	}
+	s = above(s, wide);
+	more = above(more, wide);
+	sq_bytes_add(s, a, lo[0]);
+	sq_bytes_add(more, b, lo[1]);
+	return in_fours(s, more);
+}
+
+/* Sums of four rows each, by group and row, to those of groups. */
+SQ_INLINE void
+by_group(const VI four[4], VI sum[SLOTS], const int groups)
+{
+	VI a = _mm512_shuffle_i32x4(four[0], four[1], 0x44);
+	VI b = _mm512_shuffle_i32x4(four[2], four[3], 0x44);
+	VI c = _mm512_shuffle_i32x4(four[0], four[1], 0xee);
+	VI d = _mm512_shuffle_i32x4(four[2], four[3], 0xee);
+
+	if (groups == 1) {
+		a = vi_add(a, c);
+		b = vi_add(b, d);
+	}
+	sum[0] = _mm512_shuffle_i32x4(a, b, 0x88);
+	sum[1] = _mm512_shuffle_i32x4(a, b, 0xdd);
+	if (groups > 1) {
+		sum[2] = _mm512_shuffle_i32x4(c, d, 0x88);
+		sum[3] = _mm512_shuffle_i32x4(c, d, 0xdd);
+	}
+	if (groups == 2)
+		sum[2] = vi_add(sum[2], sum[3]);
+	if (groups <= 2)
+		sum[0] = vi_add(sum[0], sum[1]);
+	if (groups == 2)
+		sum[1] = sum[2];
+}
+
+/* n blocks of a strip; sums: of 16 rows. */
+SQ_INLINE void
+alone_blocks(const struct strip *s, const struct alone *x, size_t n, VF *sums,
+    const int bits, const int groups, const int zeros, const int wide)
+{
+	const float mid = bits == 8 ? 128 : 8;
+	size_t b, g = 0, left = s->left, at = s->at;
+	VF acc = sums[0], part, f, z;
+	VI hi[2], lo[2], p[4], four[4], sum[SLOTS];
+	const uint8_t *row;
+	int i, q;
+
+	for (b = 0; b < n; b++, x++, at += BLOCK * (size_t)bits / 8) {
+		SQ_UNROLL for (i = 0; i < 2; i++) {
+			hi[i] = vi_loadu(x->hi[i]);
+			lo[i] = vi_loadu(x->lo[i]);
+		}
+		SQ_UNROLL for (q = 0; q < 4; q++) {
+			SQ_UNROLL for (i = 0; i < 4; i++) {
+				row = s->row[4 * q + i] + at;
+				fetch(row + s->ahead, bits);
+				p[i] = alone_row(row, hi, lo, bits, groups,
+				    wide);
+			}
+			four[q] = sum_lanes(p[0], p[1], p[2], p[3]);
+		}
+		by_group(four, sum, groups);
+		part = vf_zero();
+		SQ_UNROLL for (i = 0; i < groups; i++) {
+			f = vf_from_i(vi_add(sum[i], vi_set1(x->start[i])));
+			if (zeros) {
+				z = vf_add(vf_load(s->scales->zero[g +
+				    (size_t)i]), vf_set1(mid));
+				f = vf_fma(z, vf_set1(x->sum[i]), f);
+			}
+			part = i == 0 ? vf_mul(vf_load(s->scales->scale[g]),
+			    f) : vf_fma(vf_load(s->scales->scale[g +
+			    (size_t)i]), f, part);
+		}
+		acc = vf_fma(vf_set1(x->scale), part, acc);
+		g = next_group(g, &left, s, groups);
+	}
+	sums[0] = acc;
+}
+
+/* The bytes of a block of 16 rows; of 4 bits, those of even columns first. */
+SQ_INLINE void
+spread_rows(const struct strip *s, size_t at, struct room *room,
+    const int bits)
+{
+	const VI low = vi_set1_8(15);
+	const uint8_t *p;
+	VI v;
+	int r;
+
+	SQ_UNROLL for (r = 0; r < ROWS; r++) {
+		p = s->row[r] + at;
+		fetch(p + s->ahead, bits);
+		v = vi_loadu(p);
+		if (bits == 8) {
+			vi_storeu(room->codes[r], v);
+			vi_storeu(room->codes[r] + VB, vi_loadu(p + VB));
+		} else {
+			vi_storeu(room->codes[r], vi_and(v, low));
+			vi_storeu(room->codes[r] + VB, vi_and(vi_shr_16(v, 4),
+			    low));
+		}
+	}
+}
+
+/* `width' codes to each so many lanes. */
+SQ_INLINE VI
+to_lanes(const uint8_t *p, const int width)
+{
+	int32_t four;
+	long long eight;
+
+	if (width == 16)
+		return _mm512_broadcast_i32x4(_mm_loadu_si128(
+		    (const void *)p));
+	if (width == 8) {
+		memcpy(&eight, p, sizeof(eight));
+		return vi_set1_64(eight);
+	}
+	memcpy(&four, p, sizeof(four));
+	return vi_set1(four);
+}
+
+/* Adds unit u of 32 columns; x: their codes. */
+SQ_INLINE void
+several_unit(const struct room *room, size_t u, const int8_t *x, VI acc[ROWS],
+    const int bits, const int width)
+{
+	const uint8_t *w = room->codes[0] + u * (bits == 4 ? PIECE :
+	    SQ_MM_UNIT);
+	const int next = bits == 4 ? VB : PIECE;
+	int i, k, r;
+	VI v;
+
+	SQ_UNROLL for (i = 0; i < PIECES; i++)
+		SQ_UNROLL for (k = 0; k < PIECE; k += width, x += 64) {
+			v = vi_loadu(x);
+			SQ_UNROLL for (r = 0; r < ROWS; r++)
+				sq_bytes_add(acc[r], to_lanes(w + r * BLOCK +
+				    i * next + k, width), v);
+		}
+}
+
+/* Four numbers to each four lanes. */
+SQ_INLINE VF
+four_of(const float *p)
+{
+	return _mm512_broadcast_f32x4(_mm_loadu_ps(p));
+}
+
+/* Even lanes, which are hi's where the sum is `wide', and odd ones. */
+SQ_INLINE VI
+join(VI a, VI b, const int wide)
+{
+	VI even = (VI)_mm512_shuffle_ps((VF)a, (VF)b, 0x88);
+	VI odd = (VI)_mm512_shuffle_ps((VF)a, (VF)b, 0xdd);
+
+	return vi_add(above(even, wide), odd);
+}
+
+/* The sums of the rows in register i. */
+SQ_INLINE VI
+joined(const VI acc[ROWS], const int i, const int tokens, const int wide)
+{
+	if (tokens == 8)
+		return join(acc[2 * i], acc[2 * i + 1], wide);
+	return join(join(acc[4 * i], acc[4 * i + 1], 0),
+	    join(acc[4 * i + 2], acc[4 * i + 3], 0), wide);
+}
+
+/* n blocks of a strip, of up to 8 or 4 tokens; sums: of 2 or 4 rows each. */
+SQ_INLINE void
+several_blocks(const struct strip *s, const struct several *x, size_t n,
+    struct room *room, VF *sums, size_t groups, int zeros, const int bits,
+    const int tokens, const int wide)
+{
+	const int width = 64 / tokens / (1 + wide), registers = tokens;
+	const size_t units = SLOTS / groups, size = 64 * (size_t)PIECE *
+	    PIECES / (size_t)width;
+	const float (*scale)[ROWS] = s->scales->scale;
+	size_t b, g = 0, left = s->left, at = s->at, i, u;
+	const float *at_scale, *at_zero;
+	VF part[8], f;
+	VI acc[ROWS];
+	int r;
+
+	for (b = 0; b < n; b++, x++, at += BLOCK * (size_t)bits / 8) {
+		spread_rows(s, at, room, bits);
+		SQ_UNROLL for (r = 0; r < registers; r++)
+			part[r] = vf_zero();
+		for (i = 0; i < groups; i++) {
+			SQ_UNROLL for (r = 0; r < ROWS; r++)
+				acc[r] = vi_load(x->start[i]);
+			for (u = i * units; u < (i + 1) * units; u++)
+				several_unit(room, u, x->codes[0] + u * size,
+				    acc, bits, width);
+			at_scale = tokens == 8 ? room->scale[g + i] :
+			    scale[g + i];
+			at_zero = tokens == 8 ? room->zero[g + i] :
+			    s->scales->zero[g + i];
+			SQ_UNROLL for (r = 0; r < registers; r++) {
+				f = vf_from_i(joined(acc, r, tokens, wide));
+				if (zeros)
+					f = vf_fma(vf_add(four_of(at_zero +
+					    4 * r), vf_set1(bits == 8 ? 128 :
+					    8)), vf_load(x->sum[i]), f);
+				part[r] = vf_fma(four_of(at_scale + 4 * r), f,
+				    part[r]);
+			}
+		}
+		SQ_UNROLL for (r = 0; r < registers; r++)
+			sums[r] = vf_fma(vf_load(x->scale), part[r], sums[r]);
+		g = next_group(g, &left, s, (int)groups);
+	}
+}
+
+#endif
