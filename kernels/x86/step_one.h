@@ -13,14 +13,6 @@ struct pair {
 	VI hi, lo;
 };
 
-/* Lanes 00000000 11111111 and 22222222 33333333 as those of 4 bits. */
-SQ_INLINE VI
-in_fours(VI a, VI b)
-{
-	return vi_add(_mm512_shuffle_i64x2(a, b, 0x88),
-	    _mm512_shuffle_i64x2(a, b, 0xdd));
-}
-
 /* A row and a block. */
 SQ_INLINE struct pair
 one_row(const uint8_t *p, const VI hi[2], const VI lo[2], const int bits)
@@ -47,33 +39,6 @@ one_row(const uint8_t *p, const VI hi[2], const VI lo[2], const int bits)
 	s.hi = in_fours(s.hi, more[0]);
 	s.lo = in_fours(s.lo, more[1]);
 	return s;
-}
-
-/* Sums of four rows each, by group and row, to those of groups. */
-SQ_INLINE void
-by_group(const VI four[4], VI sum[SLOTS], const int groups)
-{
-	VI a = _mm512_shuffle_i32x4(four[0], four[1], 0x44);
-	VI b = _mm512_shuffle_i32x4(four[2], four[3], 0x44);
-	VI c = _mm512_shuffle_i32x4(four[0], four[1], 0xee);
-	VI d = _mm512_shuffle_i32x4(four[2], four[3], 0xee);
-
-	if (groups == 1) {
-		a = vi_add(a, c);
-		b = vi_add(b, d);
-	}
-	sum[0] = _mm512_shuffle_i32x4(a, b, 0x88);
-	sum[1] = _mm512_shuffle_i32x4(a, b, 0xdd);
-	if (groups > 1) {
-		sum[2] = _mm512_shuffle_i32x4(c, d, 0x88);
-		sum[3] = _mm512_shuffle_i32x4(c, d, 0xdd);
-	}
-	if (groups == 2)
-		sum[2] = vi_add(sum[2], sum[3]);
-	if (groups <= 2)
-		sum[0] = vi_add(sum[0], sum[1]);
-	if (groups == 2)
-		sum[1] = sum[2];
 }
 
 /* acc and what the groups of a block add. */

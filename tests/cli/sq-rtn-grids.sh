@@ -85,7 +85,7 @@ done
 # Every kernel level that this machine has gives the same bytes but for its
 # name in the provenance.
 sq-rtn -k ref -b 4 -g 128 -m "$model" >ref.sq
-for k in avx2 avx512 avx512bf16 amx; do
+for k in avx2 avx512 avx512vnni avx512bf16 amx; do
 	sq-rtn -k $k -b 4 -g 128 -m "$model" >k.sq 2>err || continue
 	exits 0 sq-diff ref.sq k.sq
 done

@@ -309,18 +309,22 @@ check_long(struct checker *k, const struct sq_kern *ref,
  * or both are few: on the host.  A device's library has more kernels than
  * these two. */
 static void
-check_others(struct checker *k, const struct sq_kern *new)
+check_others(struct checker *k, const struct sq_kern *new,
+    enum sq_grid grid, size_t group, int zeros)
 {
 	static const struct {
 		size_t tokens, first, n;
-	} some[] = { { 700, 3, 30 }, { 700, 650, 50 }, { 7, 4, 3 }, { 2, 1, 1 } };
-	struct test c = { .w = { .grid = SQ_INT4, .layout = SQ_ROWS,
+	} some[] = { { 700, 3, 30 }, { 700, 650, 50 }, { 7, 4, 3 }, { 2, 1, 1 },
+	    { 8, 7, 1 }, { 8, 3, 4 }, { 8, 1, 2 }, { 12, 5, 7 } };
+	struct test c = { .w = { .grid = grid, .layout = SQ_ROWS,
 	    .scale_type = SQ_F16, .rows = 65, .cols = 544, .group_rows = 1,
-	    .group_cols = 32 } };
+	    .group_cols = group } };
+	static const uint8_t want_zeros;
 	size_t i;
 
 	if (new->mem->device)
 		return;
+	c.w.zeros = zeros ? &want_zeros : NULL;
 	make_weight(k, &c.w, CK_NORMAL);
 	make_mats(k, &c, 700, CK_NORMAL);
 	for (c.prec = SQ_PREC_F32; c.prec <= SQ_PREC_BF16; c.prec++)
@@ -396,7 +400,10 @@ check_matmul(struct checker *k, const struct sq_kern *ref,
 		for (m = 0; m < N(groups); m++)
 			if (kinds[i].grid == SQ_INT4 || m == i % N(groups))
 				check_long(k, ref, new, &kinds[i], groups[m]);
-	check_others(k, new);
+	check_others(k, new, SQ_INT4, 32, 0);
+	check_others(k, new, SQ_INT4, 128, 1);
+	check_others(k, new, SQ_INT8, 544, 0);
+	check_others(k, new, SQ_INT8, 64, 1);
 	check_odd_groups(k, ref, new);
 	check_dense(k, ref, new);
 }
