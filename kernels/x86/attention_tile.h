@@ -34,14 +34,16 @@ tile_sums(const float *a, size_t wide, const float *b, size_t units,
 	size_t i, row = nv * SQ_TILE_BYTES;
 
 	for (i = 0; i < units; i += 16, a += 16, b += 16 * nv * VL) {
-		sq_tile_load(3, a, wide * sizeof(*a));
+		_tile_loadd(3, a, wide * sizeof(*a));
 		sq_tile_space();
 #define MULTIPLY(c, right)						\
-		sq_tile_load(right, b + (c) * VL, row);			\
+		_tile_loadd(right, b + (c) * VL, row);			\
 		sq_tile_space();					\
 		_tile_dpbf16ps(c, 3, right);				\
+		sq_tile_done(right);					\
 		sq_tile_space()
 		FOR_TILES(nv, MULTIPLY);
+		sq_tile_done(3);
 #undef MULTIPLY
 	}
 }

@@ -249,21 +249,25 @@ between(const struct place *at, const struct late *l, size_t row, size_t i,
 SQ_INLINE void
 step(struct place *at, const struct late *l, size_t row, const size_t rows)
 {
-	sq_tile_load(6, at->x, SQ_TILE_BYTES);
+	_tile_loadd(6, at->x, SQ_TILE_BYTES);
 	between(at, l, row, 0, rows);
-	sq_tile_load(4, at->w, SQ_TILE_BYTES);
+	_tile_loadd(4, at->w, SQ_TILE_BYTES);
 	between(at, l, row, 1, rows);
-	sq_tile_load(7, at->x + at->next, SQ_TILE_BYTES);
-	between(at, l, row, 2, rows);
-	sq_tile_load(5, at->w + SECOND, SQ_TILE_BYTES);
-	between(at, l, row, 3, rows);
 	_tile_dpbssd(0, 4, 6);
-	between(at, l, row, 4, rows);
-	_tile_dpbssd(1, 4, 7);
-	between(at, l, row, 5, rows);
+	between(at, l, row, 2, rows);
+	_tile_loadd(5, at->w + SECOND, SQ_TILE_BYTES);
+	between(at, l, row, 3, rows);
 	_tile_dpbssd(2, 5, 6);
+	sq_tile_done(6);
+	between(at, l, row, 4, rows);
+	_tile_loadd(7, at->x + at->next, SQ_TILE_BYTES);
+	between(at, l, row, 5, rows);
+	_tile_dpbssd(1, 4, 7);
+	sq_tile_done(4);
 	between(at, l, row, 6, rows);
 	_tile_dpbssd(3, 5, 7);
+	sq_tile_done(5);
+	sq_tile_done(7);
 	between(at, l, row, 7, rows);
 	at->w += SQ_TILE_SIZE;
 	at->x += SQ_TILE_SIZE;
@@ -302,11 +306,14 @@ one_vector(struct place at, size_t steps, const struct late *l,
 	_tile_zero(0);
 	_tile_zero(2);
 	for (; steps > 0; steps--) {
-		sq_tile_load(6, at.x, SQ_TILE_BYTES);
-		sq_tile_load(4, at.w, SQ_TILE_BYTES);
-		sq_tile_load(5, at.w + SECOND, SQ_TILE_BYTES);
+		_tile_loadd(6, at.x, SQ_TILE_BYTES);
+		_tile_loadd(4, at.w, SQ_TILE_BYTES);
 		_tile_dpbssd(0, 4, 6);
+		sq_tile_done(4);
+		_tile_loadd(5, at.w + SECOND, SQ_TILE_BYTES);
 		_tile_dpbssd(2, 5, 6);
+		sq_tile_done(5);
+		sq_tile_done(6);
 		at.w += SQ_TILE_SIZE;
 		at.x += SQ_TILE_SIZE;
 	}

@@ -49,21 +49,25 @@ sq_peak_int8_amx(long rounds)
 
 /* Of two tiles of weights by two of tokens, at p. */
 #define STEP(product, p)						\
-	sq_tile_load(6, p, SQ_TILE_BYTES);				\
+	_tile_loadd(6, p, SQ_TILE_BYTES);				\
 	sq_tile_space();						\
-	sq_tile_load(4, p + SQ_TILE_SIZE, SQ_TILE_BYTES);		\
-	sq_tile_space();						\
-	sq_tile_load(7, p + 2 * SQ_TILE_SIZE, SQ_TILE_BYTES);		\
-	sq_tile_space();						\
-	sq_tile_load(5, p + 3 * SQ_TILE_SIZE, SQ_TILE_BYTES);		\
+	_tile_loadd(4, p + SQ_TILE_SIZE, SQ_TILE_BYTES);		\
 	sq_tile_space();						\
 	product(0, 4, 6);						\
 	sq_tile_space();						\
-	product(1, 4, 7);						\
+	_tile_loadd(5, p + 2 * SQ_TILE_SIZE, SQ_TILE_BYTES);		\
 	sq_tile_space();						\
 	product(2, 5, 6);						\
+	sq_tile_done(6);						\
+	sq_tile_space();						\
+	_tile_loadd(7, p + 3 * SQ_TILE_SIZE, SQ_TILE_BYTES);		\
+	sq_tile_space();						\
+	product(1, 4, 7);						\
+	sq_tile_done(4);						\
 	sq_tile_space();						\
 	product(3, 5, 7);						\
+	sq_tile_done(5);						\
+	sq_tile_done(7);						\
 	sq_tile_space()
 
 #define LOADED(name, product)						\

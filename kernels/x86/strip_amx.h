@@ -72,15 +72,18 @@ one_vector(const struct strip *s, float *sums, int first)
 	for (i = 0; i < s->steps; i++, a += SQ_TILE_BYTES) {
 		b = strip_x(s, i);
 		c = strip_x(s, i + SOON < s->steps ? i + SOON : i);
-		sq_tile_load(6, b, SQ_TILE_BYTES);
+		_tile_loadd(6, b, SQ_TILE_BYTES);
 		soon(s, a, c, 0);
-		sq_tile_load(4, a, s->stride);
+		_tile_loadd(4, a, s->stride);
 		soon(s, a, c, 1);
 		_tile_dpbf16ps(0, 4, 6);
+		sq_tile_done(4);
 		soon(s, a, c, 2);
-		sq_tile_load(5, a + SQ_TILE_ROWS * s->stride, s->stride);
+		_tile_loadd(5, a + SQ_TILE_ROWS * s->stride, s->stride);
 		soon(s, a, c, 3);
 		_tile_dpbf16ps(2, 5, 6);
+		sq_tile_done(5);
+		sq_tile_done(6);
 	}
 	_tile_stored(0, sums, SQ_TILE_BYTES);
 	_tile_stored(2, sums + HALF, SQ_TILE_BYTES);
@@ -106,21 +109,25 @@ two_vectors(const struct strip *s, float *sums, int first)
 	for (i = 0; i < s->steps; i++, a += SQ_TILE_BYTES) {
 		b = strip_x(s, i);
 		c = strip_x(s, i + SOON < s->steps ? i + SOON : i);
-		sq_tile_load(6, b, SQ_TILE_BYTES);
+		_tile_loadd(6, b, SQ_TILE_BYTES);
 		soon(s, a, c, 0);
-		sq_tile_load(4, a, s->stride);
+		_tile_loadd(4, a, s->stride);
 		soon(s, a, c, 1);
-		sq_tile_load(7, b + s->next, SQ_TILE_BYTES);
-		soon(s, a, c, 2);
-		sq_tile_load(5, a + SQ_TILE_ROWS * s->stride, s->stride);
-		soon(s, a, c, 3);
 		_tile_dpbf16ps(0, 4, 6);
-		soon(s, a, c, 4);
-		_tile_dpbf16ps(1, 4, 7);
-		soon(s, a, c, 5);
+		soon(s, a, c, 2);
+		_tile_loadd(5, a + SQ_TILE_ROWS * s->stride, s->stride);
+		soon(s, a, c, 3);
 		_tile_dpbf16ps(2, 5, 6);
+		sq_tile_done(6);
+		soon(s, a, c, 4);
+		_tile_loadd(7, b + s->next, SQ_TILE_BYTES);
+		soon(s, a, c, 5);
+		_tile_dpbf16ps(1, 4, 7);
+		sq_tile_done(4);
 		soon(s, a, c, 6);
 		_tile_dpbf16ps(3, 5, 7);
+		sq_tile_done(5);
+		sq_tile_done(7);
 		soon(s, a, c, 7);
 	}
 	_tile_stored(0, sums, SQ_TILE_BYTES);

@@ -10,17 +10,17 @@
 #define SQ_TILE_SIZE	(SQ_TILE_ROWS * SQ_TILE_BYTES)
 #define SQ_TILES	8
 
-/* A load that does not wait for what used the tile before it. */
-#define sq_tile_load(t, from, stride) do {				\
-	_tile_zero(t);							\
-	_tile_loadd(t, from, stride);					\
-} while (0)
-
 /*
- * Something between two instructions of tiles: at times, probably where another
- * thread has a part of the core, those that follow close on one another delay
- * each other, and take half as long again (measured).
+ * Where another thread has a part of the core, a thread seems to have no more
+ * than about eight registers for what its tiles hold (measured): with eight of
+ * them in use each load and each product waits until an earlier one has ended,
+ * and takes two or three times as long.  So a tile is emptied after its last
+ * use, not before its next one.
  */
+#define sq_tile_done(t)		_tile_zero(t)
+
+/* Something between two instructions of tiles: those that follow close on one
+ * another delay each other then too (measured). */
 #define sq_tile_space()		__asm__ volatile(			\
 	"nop\n\tnop\n\tnop\n\tnop\n\tnop\n\tnop\n\tnop\n\tnop")
 
