@@ -278,10 +278,16 @@ ask_model(struct eval *e, const char *path, int baseline)
 	}
 	sq_tool_progress(&e->progress);
 	e->progress.unit = "items";
+	memset(e->tasks.seen, 0, sizeof(e->tasks.seen));
 	if (sq_tasks_model(&e->tasks, m, path, baseline, err) < 0) {
 		sq_progress_end(&e->progress);
 		sq_die(SQ_EDATA, "%s", err);
 	}
+	if (e->tasks.seen[1] > 0)
+		sq_note("'%s': sparse_attention: %ju of %ju blocks of keys "
+		    "seen, %.3f", path, (uintmax_t)e->tasks.seen[0],
+		    (uintmax_t)e->tasks.seen[1], (double)e->tasks.seen[0] /
+		    (double)e->tasks.seen[1]);
 	sq_model_free(m);
 }
 
@@ -388,8 +394,10 @@ take_profile(struct eval *e, const char *name)
 	if (sq_profile_load(&p, name, err) < 0)
 		sq_die(SQ_EUSAGE, "%s", err);
 	act = sq_rule_act(&p);
-	if (!e->act.given)
+	if (!e->act.given) {
 		e->act = (struct sq_act_choice){ 1, act.scale < 0, act.kind };
+		e->tasks.act = sq_act_name(act.kind);
+	}
 	spec = sq_profile_kv_spec(&p, 0);
 	if (spec != NULL && e->ppl.kv == NULL) {
 		if (sq_kv_policy_parse(&e->kv, spec, err) < 0)
@@ -427,12 +435,14 @@ main(int argc, char *argv[])
 				sq_die(SQ_EUSAGE, "--act: '%s' is not none, "
 				    "int8, fp8, int8:static or fp8:static",
 				    optarg);
+			e.tasks.act = optarg;
 			break;
 		case OPT_ATTENTION:
 			if (sq_attn_choose(&e.attention, optarg) < 0)
 				sq_die(SQ_EUSAGE, "--attention: '%s' is not "
 				    "all, window:W, window:W+sink:S, pooled:D "
 				    "or vertical-slash:D", optarg);
+			e.tasks.attention = optarg;
 			break;
 		case OPT_CSV:
 			e.csv = 1;

@@ -124,6 +124,8 @@ struct sq_task_run {
 	struct sq_progress *progress;	/* counts items */
 	sq_outcome_fn *each;
 	void *arg;
+	uint64_t *seen;		/* blocks of keys that sparse attention saw, and
+				   all of them, are added; or NULL */
 };
 
 /*

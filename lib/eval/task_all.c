@@ -7,6 +7,8 @@
 #include "eval/task_all.h"
 #include "model/files.h"
 
+#define SETTINGS	(256 + SQ_KV_TEXT)
+
 int
 sq_tasks_want(struct sq_tasks *t, const char *text, char *err)
 {
@@ -51,30 +53,42 @@ items(struct sq_tasks *t, size_t i, const struct sq_tokenizer *tok, char *err)
 	return r < 0 ? -1 : sq_task_cut(&t->task[i], &t->options.shard, err);
 }
 
+/* What decides on the outcomes besides the model. */
+static void
+say_settings(const struct sq_tasks *t, int baseline, char text[SETTINGS])
+{
+	char kv[SQ_KV_TEXT];
+	int n;
+
+	n = snprintf(text, SETTINGS, "precision=%s bos=%d shots=%zu limit=%zu "
+	    "make=%zu seed=%ju", t->prec == SQ_PREC_F32 ? "f32" : "bf16",
+	    t->bos, t->options.shots, t->options.limit, t->options.make,
+	    (uintmax_t)t->options.seed);
+	if (t->special)
+		n += snprintf(text + n, SETTINGS - (size_t)n, " special=1");
+	if (baseline)
+		return;
+	if (t->kv != NULL) {
+		sq_kv_policy_text(t->kv, kv);
+		n += snprintf(text + n, SETTINGS - (size_t)n, " kv=%s", kv);
+	}
+	if (t->act != NULL)
+		n += snprintf(text + n, SETTINGS - (size_t)n, " act=%.16s",
+		    t->act);
+	if (t->attention != NULL)
+		snprintf(text + n, SETTINGS - (size_t)n, " attention=%.48s",
+		    t->attention);
+}
+
 static int
 ask(struct sq_tasks *t, size_t i, struct sq_task_run *run,
-    struct sq_task_report *r, const char *name, const char *digest, char *err)
+    struct sq_task_report *r, char *err)
 {
-	char settings[176 + SQ_KV_TEXT], kv[SQ_KV_TEXT];
-	size_t len;
 	int ret;
 
 	if (items(t, i, run->tok, err) < 0)
 		return -1;
-	len = (size_t)snprintf(settings, sizeof(settings), "precision=%s bos=%d shots=%zu "
-	    "limit=%zu make=%zu seed=%ju", t->prec == SQ_PREC_F32 ? "f32" :
-	    "bf16", t->bos, t->options.shots, t->options.limit,
-	    t->options.make, (uintmax_t)t->options.seed);
-	if (t->special)
-		len += (size_t)snprintf(settings + len, sizeof(settings) - len,
-		    " special=1");
-	if (run->kv != NULL) {
-		sq_kv_policy_text(run->kv, kv);
-		snprintf(settings + len, sizeof(settings) - len, " kv=%s", kv);
-	}
-	*r = (struct sq_task_report){ .out = t->out, .csv = t->csv,
-	    .model = name, .digest = digest, .settings = settings,
-	    .task = &t->task[i] };
+	r->task = &t->task[i];
 	if (sq_task_report_init(r, t->items, err) < 0)
 		return -1;
 	run->each = sq_task_report_add;
@@ -99,11 +113,10 @@ sq_tasks_model(struct sq_tasks *t, const struct sq_model *m, const char *name,
 	struct sq_task_run run = { .ctx = t->ctx, .model = m, .prec = t->prec,
 	    .kv = keep ? NULL : t->kv, .bos = t->bos,
 	    .special = t->special, .eos = eos,
-	    .batch = t->batch,
-	    .progress = t->progress };
+	    .batch = t->batch, .progress = t->progress, .seen = t->seen };
 	struct sq_tokenizer *tok;
 	struct sq_task_report r;
-	char digest[SQ_DIGEST];
+	char digest[SQ_DIGEST], settings[SETTINGS];
 	size_t i;
 	int ret = 0;
 
@@ -112,9 +125,11 @@ sq_tasks_model(struct sq_tasks *t, const struct sq_model *m, const char *name,
 	run.tok = tok;
 	run.neos = sq_files_eos(&m->source->files, &m->config, eos);
 	sq_source_identity(m->source, digest);
+	say_settings(t, keep, settings);
 	for (i = 0; ret == 0 && i < t->n; i++) {
-		memset(&r, 0, sizeof(r));
-		ret = ask(t, i, &run, &r, name, digest, err);
+		r = (struct sq_task_report){ .out = t->out, .csv = t->csv,
+		    .model = name, .digest = digest, .settings = settings };
+		ret = ask(t, i, &run, &r, err);
 		if (ret == 0 && keep)
 			t->base[i] = r;
 		else

@@ -19,9 +19,11 @@ struct sq_tasks {
 	size_t batch;
 	enum sq_prec prec;
 	const struct sq_kv_policy *kv;	/* of all but the baseline, or NULL */
+	const char *act, *attention;	/* what was chosen for those, or NULL */
 	struct sq_ctx *ctx;
 	struct sq_progress *progress;
 	FILE *out;
+	uint64_t seen[2];		/* blocks of keys, as in sq_task_run */
 	/* what the baseline gave: the first model that was asked */
 	struct sq_task task[SQ_MAX_TASKS];
 	struct sq_task_report base[SQ_MAX_TASKS];

@@ -525,6 +525,10 @@ close_job(struct job *j)
 		free(j->seat[i].said);
 	}
 	sq_kvcache_release(&j->cache);
+	if (j->r->seen != NULL) {
+		j->r->seen[0] += j->f.sparse.kept;
+		j->r->seen[1] += j->f.sparse.all;
+	}
 	sq_forward_release(&j->f);
 	free(j->seat);
 	free(j->feed);

@@ -72,6 +72,14 @@ same whole.csv items.csv
 ask >third.csv
 same all.csv third.csv
 same whole.csv items.csv
+# Not with other inputs of the layers, or other keys.
+for other in "--act int8" "--attention window:64"; do
+	sq-eval -q --csv --f32 --make 6 --task free=f.jsonl --items items.csv \
+	    $other "$model" >other.csv
+	grep -q ' a[a-z]*=[a-z]*[8:]' other.csv || fail "$(cat other.csv)"
+done
+[ "$(grep -c ,precision items.csv)" -eq $((3 * $(grep -c ,precision whole.csv))) ]
+cp whole.csv items.csv
 
 # So do the shards, whose logs make the whole; in each its own questions.
 for k in 1 2 3; do
