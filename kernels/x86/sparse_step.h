@@ -32,6 +32,7 @@ struct job {
 	char *packed, *scratch;
 	size_t token_bytes, scratch_size;
 	const void *how;		/* runs: struct nm_how */
+	size_t band_bytes, line_bytes;	/* runs: of a band and of its index */
 	struct sq_slices slices;
 };
 

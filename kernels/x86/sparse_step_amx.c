@@ -65,6 +65,10 @@ sq_sp_step(struct sq_ctx *c, const struct sq_weight *w,
 		return 0;
 	how = nm_how(j.bits);
 	j.how = &how;
+	if (is_runs(&j)) {
+		j.band_bytes = sq_nm_values(w);
+		j.line_bytes = sq_nm_index(w);
+	}
 	wide = is_runs(&j) ? NM_WIDE : BL_WIDE;
 	size = is_runs(&j) ? sizeof(struct nm_window) :
 	    sizeof(struct bl_window);

@@ -9,9 +9,10 @@
  *	index	   0 3 5 6   1 2 4 7  ..     of 16 columns
  *	x	   x0 x3 x5 x6  ..           picked by a byte shuffle
  *
- * Values are signed, so x is made positive, 128 more in each of its bytes; the
- * sum of 128 times the values is subtracted.  The words of the index have a
- * byte for each four steps, of which a step's two bits are shifted down.
+ * Values are signed, so the bytes of x are made positive: x = 256 (hi - 128) +
+ * lo; the sum of 128 times the values is subtracted from that with hi.  The words
+ * of the index have a byte for each four steps, of which a step's two bits are
+ * shifted down.
  */
 #ifndef SQ_X86_SPARSE_STEP_NM_H
 #define SQ_X86_SPARSE_STEP_NM_H
@@ -43,6 +44,7 @@ struct nm_band {
 /* Of a thread; the numbers of the bands lie behind it. */
 struct nm_strip {
 	struct nm_band band[NM_BANDS];
+	float scale[NM_BANDS][2];	/* that come last: of one group */
 	VF acc[NM_BANDS][TOKENS];
 };
 
@@ -53,15 +55,19 @@ nm_pack(const struct job *j, size_t token, size_t window,
 	const float *x = (const float *)j->x->p + token * j->x->stride;
 	int8_t b[2][NM_WIDE];
 	size_t col = window * NM_WIDE;
+	VI hi, lo;
 	int i;
 
 	to->scale = sq_bytes_cut(x + least(col, j->x->cols), least(NM_WIDE,
 	    j->x->cols - least(col, j->x->cols)), b[0], b[1], NM_WIDE);
 	for (i = 0; i < 2; i++) {
-		vi_storeu(to->hi[i], _mm512_xor_si512(vi_loadu(b[0] + 64 * i),
-		    vi_set1_8((char)128)));
-		vi_storeu(to->lo[i], _mm512_xor_si512(vi_loadu(b[1] + 64 * i),
-		    vi_set1_8((char)128)));
+		lo = vi_loadu(b[1] + 64 * i);
+		hi = _mm512_xor_si512(vi_loadu(b[0] + 64 * i),
+		    vi_set1_8((char)128));
+		vi_storeu(to->lo[i], lo);
+		/* lo counts 256 more where it was below 0 */
+		vi_storeu(to->hi[i], _mm512_mask_sub_epi8(hi,
+		    _mm512_movepi8_mask(lo), hi, vi_set1_8(1)));
 	}
 }
 
@@ -138,24 +144,29 @@ nm_places(VI line, const struct nm_how *h, int q)
 	return _mm512_ternarylogic_epi32(at, h->base, vi_set1_8(3), 0xec);
 }
 
-/* A window of a band by nt tokens, whose windows are `next' bytes apart. */
+/* A window of a band by nt tokens, whose windows are `next' bytes apart; n: NULL
+ * where the scale comes last. */
 SQ_INLINE void
 nm_window(const uint8_t *p, size_t have, VI line, const struct nm_how *h,
     const struct nm_numbers *n, const struct nm_window *x, size_t next,
     VF *acc, const int first, const int bits, const int zeros, const int nt)
 {
 	const VI mid = vi_set1_8((char)128), none = vi_set1(0);
-	VI hi[TOKENS], lo[TOKENS], sum = none, v, at, zero;
+	VI hi[TOKENS], lo[TOKENS], sum = none, v, at, zero = none;
 	const struct nm_window *xt;
+	VF scale = vf_zero(), f;
 	long long pair;
 	size_t left;
-	VF scale;
 	int i, t;
 
-	memcpy(&pair, n->scale, sizeof(pair));
-	scale = vf_bits(vi_set1_64(pair));
-	memcpy(&pair, n->zero, sizeof(pair));
-	zero = zeros ? vi_set1_64(pair) : none;
+	if (n != NULL) {
+		memcpy(&pair, n->scale, sizeof(pair));
+		scale = vf_bits(vi_set1_64(pair));
+	}
+	if (zeros) {
+		memcpy(&pair, n->zero, sizeof(pair));
+		zero = vi_set1_64(pair);
+	}
 	SQ_UNROLL for (t = 0; t < nt; t++)
 		hi[t] = lo[t] = none;
 	SQ_UNROLL for (i = 0; i < 2; i++) {
@@ -173,9 +184,10 @@ nm_window(const uint8_t *p, size_t have, VI line, const struct nm_how *h,
 	}
 	SQ_UNROLL for (t = 0; t < nt; t++) {
 		xt = (const void *)((const char *)x + (size_t)t * next);
-		v = both(vi_sub(hi[t], sum), vi_sub(lo[t], sum));
-		acc[t] = vf_fma(vf_set1(xt->scale), vf_mul(scale,
-		    vf_from_i(v)), acc[t]);
+		f = vf_from_i(both(vi_sub(hi[t], sum), lo[t]));
+		if (n != NULL)
+			f = vf_mul(scale, f);
+		acc[t] = vf_fma(vf_set1(xt->scale), f, acc[t]);
 	}
 }
 
@@ -183,7 +195,7 @@ nm_window(const uint8_t *p, size_t have, VI line, const struct nm_how *h,
 SQ_INLINE void
 nm_line(const struct job *j, struct nm_strip *s, size_t line, size_t steps,
     const struct nm_how *h, const struct nm_window *x, const int bits,
-    const int zeros, const int nt)
+    const int zeros, const int last, const int nt)
 {
 	const size_t half = NM_WIDE * (size_t)bits / 8, at = line * 2 * half;
 	const size_t g[2] = { group_of(j, 2 * line),
@@ -200,34 +212,60 @@ nm_line(const struct job *j, struct nm_strip *s, size_t line, size_t steps,
 		_mm_prefetch((const char *)b->line + line * SQ_NM_LINE +
 		    NM_AHEAD / 4, _MM_HINT_T0);
 		index = vi_loadu(b->line + line * SQ_NM_LINE);
-		nm_window(b->p + at, steps, index, h, b->n + g[0], x,
-		    j->token_bytes, s->acc[k], 0, bits, zeros, nt);
+		nm_window(b->p + at, steps, index, h, last ? NULL : b->n +
+		    g[0], x, j->token_bytes, s->acc[k], 0, bits, zeros, nt);
 		nm_window(b->p + at + half, steps < 8 ? 0 : steps - 8, index,
-		    h, b->n + g[1], x + 1, j->token_bytes, s->acc[k], 2, bits,
-		    zeros, nt);
+		    h, last ? NULL : b->n + g[1], x + 1, j->token_bytes,
+		    s->acc[k], 2, bits, zeros, nt);
 	}
 }
 
-/* The lanes of a band, in turn of its rows, to y. */
-static void
-nm_put(const struct job *j, size_t band, size_t token, const VF *acc,
-    size_t nt)
+/* The lanes of eight bands, each in turn of its rows, as sums: band after band. */
+SQ_INLINE VF
+nm_sums(const struct nm_strip *s, size_t first, size_t t)
 {
-	size_t t, r;
-	float *y;
+	__m512d a[8], sum[4];
+	int i;
 
-	for (t = 0; t < nt; t++) {
-		y = (float *)j->y->p + (token + t) * j->y->stride + 2 * band;
-		for (r = 0; r < 2 && 2 * band + r < j->w->rows; r++)
-			y[r] = _mm512_mask_reduce_add_ps(r == 0 ? 0x5555 :
-			    0xaaaa, acc[t]);
+	SQ_UNROLL for (i = 0; i < 8; i++)
+		a[i] = _mm512_castps_pd(s->acc[first + (size_t)i][t]);
+#define ADD(x, y)	_mm512_castps_pd(vf_add(_mm512_castpd_ps(x),	\
+			    _mm512_castpd_ps(y)))
+#define FOLD(x, y)	ADD(_mm512_shuffle_f64x2(x, y, 0x88),		\
+			    _mm512_shuffle_f64x2(x, y, 0xdd))
+	SQ_UNROLL for (i = 0; i < 4; i++)
+		sum[i] = ADD(_mm512_unpacklo_pd(a[2 * i], a[2 * i + 1]),
+		    _mm512_unpackhi_pd(a[2 * i], a[2 * i + 1]));
+	sum[0] = FOLD(FOLD(sum[0], sum[1]), FOLD(sum[2], sum[3]));
+#undef FOLD
+#undef ADD
+	return _mm512_castpd_ps(sum[0]);
+}
+
+/* What eight bands of a strip, from its band `from' on, give a token. */
+static void
+nm_put(const struct job *j, const struct sq_slice *l, size_t strip,
+    size_t from, size_t token, VF sums)
+{
+	size_t end = l->end - l->first, k, at, band;
+	float s[VL], *y = (float *)j->y->p + token * j->y->stride;
+
+	vf_store(s, sums);
+	for (k = 0; k < 8; k++) {
+		at = strip + (from + k) * l->apart;
+		if (at >= end)
+			return;
+		band = l->first + at;
+		memcpy(y + 2 * band, s + 2 * k, least(2, j->w->rows -
+		    2 * band) * sizeof(*y));
 	}
 }
 
 /* nt tokens by a strip. */
 SQ_INLINE void
 nm_tokens(const struct job *j, struct nm_strip *s, size_t token,
-    const struct nm_how *h, const int bits, const int zeros, const int nt)
+    const struct nm_how *h, const int bits, const int zeros, const int last,
+    const int nt)
 {
 	const size_t steps = sq_nm_steps(j->w), whole = steps / 16;
 	const struct nm_window *x = packed_at(j, token, 0, sizeof(*x));
@@ -235,14 +273,33 @@ nm_tokens(const struct job *j, struct nm_strip *s, size_t token,
 
 	memset(s->acc, 0, sizeof(s->acc));
 	for (line = 0; line < whole; line++, x += 2)
-		nm_line(j, s, line, 16, h, x, bits, zeros, nt);
+		nm_line(j, s, line, 16, h, x, bits, zeros, last, nt);
 	if (steps % 16 > 0)
-		nm_line(j, s, line, steps % 16, h, x, bits, zeros, nt);
+		nm_line(j, s, line, steps % 16, h, x, bits, zeros, last, nt);
 }
 
-/* Scales and zero points of a band, row after row. */
-static void
-nm_numbers(const struct job *j, size_t band, struct nm_numbers *n)
+static size_t
+group_row(const struct sq_weight *w, size_t row)
+{
+	return w->group_rows == 1 ? row : row / w->group_rows;
+}
+
+/* Scales of a band with one group, row after row. */
+SQ_INLINE void
+nm_last(const struct job *j, size_t band, float scale[2])
+{
+	const struct sq_weight *w = j->w;
+	size_t r;
+
+	for (r = 0; r < 2; r++)
+		scale[r] = sq_scalar(w->scales, w->scale_type,
+		    group_row(w, least(2 * band + r, w->rows - 1)));
+}
+
+/* Scales and zero points of a band, of each group row after row. */
+SQ_INLINE void
+nm_numbers(const struct job *j, size_t band, struct nm_numbers *n,
+    const int zeros)
 {
 	const struct sq_weight *w = j->w;
 	size_t r, row, g, i;
@@ -250,59 +307,66 @@ nm_numbers(const struct job *j, size_t band, struct nm_numbers *n)
 
 	for (r = 0; r < 2; r++) {
 		row = least(2 * band + r, w->rows - 1);
-		if (j->across == 1)
-			n->scale[r] = sq_scalar(w->scales, w->scale_type,
-			    row / w->group_rows);
-		for (g = 0; j->across > 1 && g < j->across; g += VL) {
+		for (g = 0; g < j->across; g += VL) {
 			vf_store(s, scales_of(w, j->across, row, g));
 			for (i = 0; i < VL && g + i < j->across; i++)
 				n[g + i].scale[r] = s[i];
 		}
-		for (g = 0; w->zeros != NULL && g < j->across; g++)
-			memset(n[g].zero + 4 * r, w->zeros[row /
-			    w->group_rows * j->across + g], 4);
+		for (g = 0; zeros && g < j->across; g++)
+			memset(n[g].zero + 4 * r, w->zeros[group_row(w, row) *
+			    j->across + g], 4);
 	}
 }
 
 SQ_INLINE void
 nm_strip(const struct job *j, const struct sq_slice *l, size_t strip,
-    struct nm_strip *s, const int bits, const int zeros)
+    struct nm_strip *s, const int bits, const int zeros, const int last)
 {
-	const size_t tokens = j->x->rows, n = l->end - l->first;
-	struct nm_numbers *numbers = (struct nm_numbers *)(s + 1);
 	const struct nm_how h = *(const struct nm_how *)j->how;
-	size_t i, k, t, nt;
+	struct nm_numbers *numbers = (struct nm_numbers *)(s + 1);
+	size_t tokens = j->x->rows, i, k, t, nt, u;
+	const uint8_t *p = j->w->data, *index = j->w->index;
+	VF sums;
 
 	for (k = 0; k < NM_BANDS; k++, numbers += j->across) {
 		i = sq_slice_line(l, strip, k);
-		s->band[k] = (struct nm_band){ (const uint8_t *)j->w->data +
-		    i * sq_nm_values(j->w), (const uint8_t *)j->w->index +
-		    i * sq_nm_index(j->w), numbers };
-		nm_numbers(j, i, numbers);
+		s->band[k] = (struct nm_band){ p + i * j->band_bytes,
+		    index + i * j->line_bytes, numbers };
+		if (last)
+			nm_last(j, i, s->scale[k]);
+		else
+			nm_numbers(j, i, numbers, zeros);
 	}
 	for (t = 0; t < tokens; t += nt) {
 		nt = tokens - t >= 4 ? 4 : tokens - t >= 2 ? 2 : 1;
 		if (nt == 4)
-			nm_tokens(j, s, t, &h, bits, zeros, 4);
+			nm_tokens(j, s, t, &h, bits, zeros, last, 4);
 		else if (nt == 2)
-			nm_tokens(j, s, t, &h, bits, zeros, 2);
+			nm_tokens(j, s, t, &h, bits, zeros, last, 2);
 		else
-			nm_tokens(j, s, t, &h, bits, zeros, 1);
-		for (k = 0; k < NM_BANDS && strip + k * l->apart < n; k++)
-			nm_put(j, l->first + strip + k * l->apart, t,
-			    s->acc[k], nt);
+			nm_tokens(j, s, t, &h, bits, zeros, last, 1);
+		for (u = 0; u < nt; u++)
+			for (k = 0; k < NM_BANDS; k += 8) {
+				sums = nm_sums(s, k, u);
+				if (last)
+					sums = vf_mul(sums, vf_load(
+					    s->scale[k]));
+				nm_put(j, l, strip, k, t + u, sums);
+			}
 	}
 }
 
 static void
 nm_any(const struct job *j, const struct sq_slice *l, size_t strip, void *t)
 {
-	if (j->bits == 8)
-		nm_strip(j, l, strip, t, 8, 0);
+	if (j->bits == 8 && j->across == 1)
+		nm_strip(j, l, strip, t, 8, 0, 1);
+	else if (j->bits == 8)
+		nm_strip(j, l, strip, t, 8, 0, 0);
 	else if (j->w->zeros == NULL)
-		nm_strip(j, l, strip, t, 4, 0);
+		nm_strip(j, l, strip, t, 4, 0, 0);
 	else
-		nm_strip(j, l, strip, t, 4, 1);
+		nm_strip(j, l, strip, t, 4, 1, 0);
 }
 
 static int
