@@ -200,20 +200,78 @@ bl_numbers(const struct job *j, size_t row, float *number)
 	}
 }
 
-static void
-bl_put(const struct job *j, struct bl_line *l, size_t row, size_t token,
-    int grouped, size_t nt)
+/* The sums of 16 registers, whose halves are two rows of int4, as those of 16
+ * rows. */
+SQ_INLINE VF
+bl_sums(const VF a[16], const int bits)
 {
-	size_t n = least(j->w->n, j->w->rows - row), t, r;
-	float *y, s;
+	const VI rows = _mm512_set_epi32(15, 11, 14, 10, 13, 9, 12, 8, 7, 3, 6,
+	    2, 5, 1, 4, 0);
+	const int n = 2 * bits;
+	VF four[4];
+	int i;
+
+#define PAIR(x, y)	vf_add(_mm512_unpacklo_ps(x, y),		\
+			    _mm512_unpackhi_ps(x, y))
+#define LOW(x, y)	_mm512_castpd_ps(_mm512_unpacklo_pd(		\
+			    _mm512_castps_pd(x), _mm512_castps_pd(y)))
+#define HIGH(x, y)	_mm512_castpd_ps(_mm512_unpackhi_pd(		\
+			    _mm512_castps_pd(x), _mm512_castps_pd(y)))
+#define QUARTERS(x, y)	vf_add(_mm512_shuffle_f32x4(x, y, 0x88),	\
+			    _mm512_shuffle_f32x4(x, y, 0xdd))
+	SQ_UNROLL for (i = 0; i < n / 4; i++) {
+		VF x = PAIR(a[4 * i], a[4 * i + 1]);
+		VF y = PAIR(a[4 * i + 2], a[4 * i + 3]);
+
+		four[i] = vf_add(LOW(x, y), HIGH(x, y));
+	}
+	four[0] = QUARTERS(four[0], four[1]);
+	if (bits == 4)
+		return _mm512_permutexvar_ps(rows, four[0]);
+	four[2] = QUARTERS(four[2], four[3]);
+	return QUARTERS(four[0], four[2]);
+#undef QUARTERS
+#undef HIGH
+#undef LOW
+#undef PAIR
+}
+
+/* The scales of rows with one group, 16 from `row' on. */
+SQ_INLINE VF
+bl_scales(const struct sq_weight *w, size_t row)
+{
+	float s[VL] = { 0 };
+	size_t i;
+
+	if (w->group_rows == 1)
+		return vf_take(w->scales, w->scale_type, row, w->rows - row);
+	for (i = 0; i < least(VL, w->rows - row); i++)
+		s[i] = sq_scalar(w->scales, w->scale_type, (row + i) /
+		    w->group_rows);
+	return vf_load(s);
+}
+
+SQ_INLINE void
+bl_put(const struct job *j, const struct bl_line *l, size_t row, size_t token,
+    size_t nt, const int bits, const int grouped)
+{
+	const size_t per = (size_t)(8 / bits);
+	size_t n = least(j->w->n, j->w->rows - row), all = j->w->n / per;
+	size_t t, r;
+	VF a[16], v;
+	float *y;
+	int i;
 
 	for (t = 0; t < nt; t++) {
 		y = (float *)j->y->p + (token + t) * j->y->stride + row;
-		for (r = 0; r < n; r++) {
-			s = j->bits == 8 ? vf_sum(l->acc[t][r]) :
-			    _mm512_mask_reduce_add_ps(r % 2 == 0 ? 0x00ff :
-			    0xff00, l->acc[t][r / 2]);
-			y[r] = grouped ? s : s * l->number[r];
+		for (r = 0; r < n; r += VL) {
+			SQ_UNROLL for (i = 0; i < 2 * bits; i++)
+				a[i] = r / per + (size_t)i < all ?
+				    l->acc[t][r / per + (size_t)i] : vf_zero();
+			v = bl_sums(a, bits);
+			if (!grouped)
+				v = vf_mul(v, bl_scales(j->w, row + r));
+			vf_put(y + r, v, n - r);
 		}
 	}
 }
@@ -254,7 +312,8 @@ bl_strip(const struct job *j, size_t line, struct bl_line *l, const int bits,
 	const size_t tokens = j->x->rows;
 	size_t t, nt;
 
-	bl_numbers(j, line * j->w->n, l->number);
+	if (grouped)
+		bl_numbers(j, line * j->w->n, l->number);
 	for (t = 0; t < tokens; t += nt) {
 		nt = tokens - t >= 4 ? 4 : tokens - t >= 2 ? 2 : 1;
 		if (nt == 4)
@@ -263,7 +322,7 @@ bl_strip(const struct job *j, size_t line, struct bl_line *l, const int bits,
 			bl_tokens(j, l, line, t, bits, grouped, zeros, 2);
 		else
 			bl_tokens(j, l, line, t, bits, grouped, zeros, 1);
-		bl_put(j, l, line * j->w->n, t, grouped, nt);
+		bl_put(j, l, line * j->w->n, t, nt, bits, grouped);
 	}
 }
 
