@@ -31,9 +31,9 @@ FINAL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -Wall -Wextra $(WERROR) \
 # are chosen when a program runs.
 X86_avx2 = -mavx2 -mfma -mf16c
 X86_avx512 = $(X86_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl
-X86_avx512vnni = $(X86_avx512) -mavx512vnni
+X86_avx512vnni = $(X86_avx512) -mavx512vnni -mavx512vbmi
 X86_avx512bf16 = $(X86_avx512vnni) -mavx512bf16
-X86_amx = $(X86_avx512bf16) -mavx512vbmi -mamx-tile -mamx-bf16 -mamx-int8
+X86_amx = $(X86_avx512bf16) -mamx-tile -mamx-bf16 -mamx-int8
 isa = $(foreach l,avx2 avx512 avx512vnni avx512bf16 amx,$(if \
 	$(filter %_$(l),$(basename $(1))),$(X86_$(l))))
 

@@ -1,6 +1,6 @@
 /*
- * The product of few tokens, as in a step of decoding, with 4 or 8-bit integers
- * in groups, for processors that have VNNI; step_run.h.
+ * The product of few tokens, as in a step of decoding, with integers in groups,
+ * for processors that have VNNI; step_run.h.
  *
  * Tokens are rounded to 16 bits with a scale for each block of 128 columns, and
  * cut in two bytes, x = 256 hi + lo; codes of 8 bits are lo.  16 rows of the
@@ -65,7 +65,7 @@ SQ_INLINE void
 fetch(const uint8_t *p, const int bits)
 {
 	_mm_prefetch((const char *)p, _MM_HINT_T0);
-	if (bits == 8)
+	if (bits > 4)
 		_mm_prefetch((const char *)p + 64, _MM_HINT_T0);
 }
 

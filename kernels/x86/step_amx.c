@@ -152,13 +152,20 @@ total(const struct job *j, size_t octet, const VF *sums, VF rows[TOKENS])
 		rows[i] = vf_add(v[i], v[TOKENS + i]);
 }
 
+/* Other codes are spread where they are multiplied, without tiles. */
+static int
+has_tiles(const struct sq_weight *w)
+{
+	return w->grid == SQ_INT4 || w->grid == SQ_INT8;
+}
+
 int
 sq_few_amx(struct sq_ctx *c, const struct sq_weight *w,
     const struct sq_mat *x, const struct sq_mat *y)
 {
 	struct job j = { .w = w, .x = x, .y = y };
 
-	return run(c, &j);
+	return has_tiles(w) ? run(c, &j) : sq_few_vnni(c, w, x, y);
 }
 
 int
@@ -167,5 +174,5 @@ sq_few_amx_int8(struct sq_ctx *c, const struct sq_weight *w,
 {
 	struct job j = { .w = w, .q = q, .y = y };
 
-	return run(c, &j);
+	return has_tiles(w) ? run(c, &j) : sq_few_vnni_int8(c, w, q, y);
 }

@@ -139,34 +139,33 @@ pack(const struct job *j, size_t octet, size_t block)
 			    alone_at(j, octet, t, block));
 }
 
-#define ALONES(X)							\
-	X(4, 1, 0) X(4, 2, 0) X(4, 4, 0) X(4, 1, 1) X(4, 2, 1) X(4, 4, 1) \
-	X(8, 1, 0) X(8, 2, 0) X(8, 4, 0) X(8, 1, 1) X(8, 2, 1) X(8, 4, 1)
+#define ALONES(X, bits)	X(bits, 1) X(bits, 2) X(bits, 4)
 #define SEVERALS(X)							\
-	X(4, 4, 0) X(4, 8, 0) X(8, 4, 0) X(8, 8, 0)			\
-	X(4, 4, 1) X(4, 8, 1) X(8, 4, 1) X(8, 8, 1)
-#define KIND(bits, b, c)	((bits) * 100 + (b) * 10 + (c))
+	X(0, 4, 0) X(0, 8, 0) X(1, 4, 0) X(1, 8, 0)			\
+	X(0, 4, 1) X(0, 8, 1) X(1, 4, 1) X(1, 8, 1)
+#define KIND(a, b, c)	((a) * 100 + (b) * 10 + (c))
 
-#define DO_ALONE(bits, groups, zeros)					\
+#define DO_ALONE(bits, groups)						\
 static void								\
-alone_##bits##_##groups##_##zeros(const struct strip *s,		\
-    const struct alone *x, size_t n, VF *sums, int wide)		\
+alone_##bits##_##groups(const struct strip *s, const struct alone *x,	\
+    size_t n, VF *sums, int zeros, int wide)				\
 {									\
 	if (wide)							\
-		alone_blocks(s, x, n, sums, bits, groups, zeros, 1);	\
+		alone_blocks(s, x, n, sums, zeros, bits, groups, 1);	\
 	else								\
-		alone_blocks(s, x, n, sums, bits, groups, zeros, 0);	\
+		alone_blocks(s, x, n, sums, zeros, bits, groups, 0);	\
 }
-ALONES(DO_ALONE)
+ALONES(DO_ALONE, 2) ALONES(DO_ALONE, 3) ALONES(DO_ALONE, 4)
+ALONES(DO_ALONE, 5) ALONES(DO_ALONE, 6) ALONES(DO_ALONE, 8)
 
-#define DO_SEVERAL(bits, form, wide)					\
+#define DO_SEVERAL(halves, form, wide)					\
 static void								\
-several_##bits##_##form##_##wide(const struct strip *s,			\
+several_##halves##_##form##_##wide(const struct strip *s,		\
     const struct several *x, size_t n, struct room *room, VF *sums,	\
-    size_t groups, int zeros)						\
+    size_t groups, int zeros, int bits)					\
 {									\
-	several_blocks(s, x, n, room, sums, groups, zeros, bits, form,	\
-	    wide);							\
+	several_blocks(s, x, n, room, sums, groups, zeros, bits, halves, \
+	    form, wide);						\
 }
 SEVERALS(DO_SEVERAL)
 
@@ -174,13 +173,14 @@ static void
 do_alone(const struct job *j, const struct strip *s, const struct alone *x,
     size_t n, VF *sums)
 {
-	switch (KIND(j->bits, j->groups, j->w->zeros != NULL)) {
-#define CASE(bits, groups, zeros)					\
-	case KIND(bits, groups, zeros):					\
-		alone_##bits##_##groups##_##zeros(s, x, n, sums,	\
+	switch (KIND(j->bits, j->groups, 0)) {
+#define CASE(bits, groups)						\
+	case KIND(bits, groups, 0):					\
+		alone_##bits##_##groups(s, x, n, sums, j->w->zeros != NULL, \
 		    j->q == NULL);					\
 		break;
-	ALONES(CASE)
+	ALONES(CASE, 2) ALONES(CASE, 3) ALONES(CASE, 4)
+	ALONES(CASE, 5) ALONES(CASE, 6) ALONES(CASE, 8)
 #undef CASE
 	}
 }
@@ -189,11 +189,11 @@ static void
 do_several(const struct job *j, const struct strip *s,
     const struct several *x, size_t n, struct room *room, VF *sums, int form)
 {
-	switch (KIND(j->bits, form, j->q == NULL)) {
-#define CASE(bits, form, wide)						\
-	case KIND(bits, form, wide):					\
-		several_##bits##_##form##_##wide(s, x, n, room, sums,	\
-		    (size_t)j->groups, j->w->zeros != NULL);		\
+	switch (KIND(j->bits == 4, form, j->q == NULL)) {
+#define CASE(halves, form, wide)					\
+	case KIND(halves, form, wide):					\
+		several_##halves##_##form##_##wide(s, x, n, room, sums,	\
+		    (size_t)j->groups, j->w->zeros != NULL, j->bits);	\
 		break;
 	SEVERALS(CASE)
 #undef CASE
@@ -263,7 +263,7 @@ total(const struct job *j, size_t octet, const VF *sums, VF rows[TOKENS])
 int
 sq_few_allows(const struct sq_weight *w)
 {
-	return (w->grid == SQ_INT4 || w->grid == SQ_INT8) && sq_mm_int_fits(w);
+	return sq_mm_int_fits(w);
 }
 
 int

@@ -23,6 +23,9 @@
 #include "kernels/x86/bytes_vec.h"
 #include "kernels/x86/step.h"
 
+#define OF_EIGHT(i)	(i) * bits + 7, (i) * bits + 6, (i) * bits + 5,	\
+			(i) * bits + 4, (i) * bits + 3, (i) * bits + 2,	\
+			(i) * bits + 1, (i) * bits
 #define PIECE	16			/* columns that lie together */
 #define PIECES	(SQ_MM_UNIT / PIECE)
 
@@ -55,47 +58,82 @@ above(VI s, const int wide)
 	return wide ? vi_shl(s, 8) : s;
 }
 
+/* 64 codes to bytes: those of each eight codes are brought together, whose low
+ * bits are the first. */
+SQ_INLINE VI
+codes_of(VI v, const int first, const int bits)
+{
+	const VI place = _mm512_set_epi8(OF_EIGHT(7), OF_EIGHT(6),
+	    OF_EIGHT(5), OF_EIGHT(4), OF_EIGHT(3), OF_EIGHT(2), OF_EIGHT(1),
+	    OF_EIGHT(0));
+	const VI shift = vi_set1_64(bits * 0x0706050403020100);
+
+	v = _mm512_permutexvar_epi8(_mm512_add_epi8(place,
+	    vi_set1_8((char)first)), v);
+	return vi_and(_mm512_multishift_epi64_epi8(shift, v),
+	    vi_set1_8((char)((1 << bits) - 1)));
+}
+
+/* The codes of a row and a block, in order; of 4 bits, those of even columns
+ * first. */
+SQ_INLINE void
+row_codes(const uint8_t *p, VI v[2], const int bits)
+{
+	const int bytes = BLOCK * bits / 8;
+
+	if (bits == 8) {
+		v[0] = vi_loadu(p);
+		v[1] = vi_loadu(p + VB);
+	} else if (bits == 4) {
+		v[1] = vi_loadu(p);
+		v[0] = vi_and(v[1], vi_set1_8(15));
+		v[1] = vi_and(vi_shr_16(v[1], 4), vi_set1_8(15));
+	} else if (bits > 4) {
+		v[0] = codes_of(vi_loadu(p), 0, bits);
+		v[1] = codes_of(vi_loadu(p + bytes - VB), VB - bytes / 2,
+		    bits);
+	} else {
+		v[1] = _mm512_maskz_loadu_epi8((1ull << bytes) - 1, p);
+		v[0] = codes_of(v[1], 0, bits);
+		v[1] = codes_of(v[1], bytes / 2, bits);
+	}
+}
+
 /* A row and a block. */
 SQ_INLINE VI
 alone_row(const uint8_t *p, const VI hi[2], const VI lo[2], const int bits,
     const int groups, const int wide)
 {
-	const VI low = vi_set1_8(15);
-	VI a = vi_loadu(p), b, s = vi_set1(0), more = s;
+	VI v[2], s = vi_set1(0), more = s;
 
-	if (bits == 4) {
-		b = vi_and(vi_shr_16(a, 4), low);
-		a = vi_and(a, low);
-	} else {
-		b = vi_loadu(p + VB);
-	}
+	row_codes(p, v, bits);
 	if (bits == 4 || groups == 1) {
 		if (wide) {
-			sq_bytes_add(s, a, hi[0]);
-			sq_bytes_add(s, b, hi[1]);
+			sq_bytes_add(s, v[0], hi[0]);
+			sq_bytes_add(s, v[1], hi[1]);
 		}
 		s = above(s, wide);
-		sq_bytes_add(s, a, lo[0]);
-		sq_bytes_add(s, b, lo[1]);
+		sq_bytes_add(s, v[0], lo[0]);
+		sq_bytes_add(s, v[1], lo[1]);
 		return s;
 	}
 	if (wide) {
-		sq_bytes_add(s, a, hi[0]);
-		sq_bytes_add(more, b, hi[1]);
+		sq_bytes_add(s, v[0], hi[0]);
+		sq_bytes_add(more, v[1], hi[1]);
 	}
 	s = above(s, wide);
 	more = above(more, wide);
-	sq_bytes_add(s, a, lo[0]);
-	sq_bytes_add(more, b, lo[1]);
+	sq_bytes_add(s, v[0], lo[0]);
+	sq_bytes_add(more, v[1], lo[1]);
 	return in_fours(s, more);
 }
 
 /* n blocks of a strip; sums: of 16 rows. */
 SQ_INLINE void
 alone_blocks(const struct strip *s, const struct alone *x, size_t n, VF *sums,
-    const int bits, const int groups, const int zeros, const int wide)
+    int zeros, const int bits, const int groups, const int wide)
 {
-	const float mid = bits == 8 ? 128 : 8;
+	const float mid = 1 << (bits - 1);
 	size_t b, g = 0, left = s->left, at = s->at;
 	VF acc = sums[0], part, f, z;
 	VI hi[2], lo[2], p[4], four[4], sum[SLOTS];
@@ -135,28 +173,43 @@ alone_blocks(const struct strip *s, const struct alone *x, size_t n, VF *sums,
 	sums[0] = acc;
 }
 
-/* The bytes of a block of 16 rows; of 4 bits, those of even columns first. */
+/* The bytes of a block of 16 rows. */
 SQ_INLINE void
 spread_rows(const struct strip *s, size_t at, struct room *room,
     const int bits)
 {
-	const VI low = vi_set1_8(15);
 	const uint8_t *p;
-	VI v;
+	VI v[2];
 	int r;
 
 	SQ_UNROLL for (r = 0; r < ROWS; r++) {
 		p = s->row[r] + at;
 		fetch(p + s->ahead, bits);
-		v = vi_loadu(p);
-		if (bits == 8) {
-			vi_storeu(room->codes[r], v);
-			vi_storeu(room->codes[r] + VB, vi_loadu(p + VB));
-		} else {
-			vi_storeu(room->codes[r], vi_and(v, low));
-			vi_storeu(room->codes[r] + VB, vi_and(vi_shr_16(v, 4),
-			    low));
-		}
+		row_codes(p, v, bits);
+		vi_storeu(room->codes[r], v[0]);
+		vi_storeu(room->codes[r] + VB, v[1]);
+	}
+}
+
+#define SPREAD_BITS(X)	X(2) X(3) X(4) X(5) X(6) X(8)
+#define SPREAD(bits)							\
+static void								\
+spread_##bits(const struct strip *s, size_t at, struct room *room)	\
+{									\
+	spread_rows(s, at, room, bits);					\
+}
+SPREAD_BITS(SPREAD)
+
+SQ_INLINE void
+spread(const struct strip *s, size_t at, struct room *room, int bits)
+{
+	switch (bits) {
+#define CASE(bits)							\
+	case bits:							\
+		spread_##bits(s, at, room);				\
+		break;
+	SPREAD_BITS(CASE)
+#undef CASE
 	}
 }
 
@@ -178,14 +231,14 @@ to_lanes(const uint8_t *p, const int width)
 	return vi_set1(four);
 }
 
-/* Adds unit u of 32 columns; x: their codes. */
+/* Adds unit u of 32 columns; x: their codes.  halves: the even columns of all
+ * are in the first half. */
 SQ_INLINE void
 several_unit(const struct room *room, size_t u, const int8_t *x, VI acc[ROWS],
-    const int bits, const int width)
+    const int halves, const int width)
 {
-	const uint8_t *w = room->codes[0] + u * (bits == 4 ? PIECE :
-	    SQ_MM_UNIT);
-	const int next = bits == 4 ? VB : PIECE;
+	const uint8_t *w = room->codes[0] + u * (halves ? PIECE : SQ_MM_UNIT);
+	const int next = halves ? VB : PIECE;
 	int i, k, r;
 	VI v;
 
@@ -228,13 +281,14 @@ joined(const VI acc[ROWS], const int i, const int tokens, const int wide)
 /* n blocks of a strip, of up to 8 or 4 tokens; sums: of 2 or 4 rows each. */
 SQ_INLINE void
 several_blocks(const struct strip *s, const struct several *x, size_t n,
-    struct room *room, VF *sums, size_t groups, int zeros, const int bits,
-    const int tokens, const int wide)
+    struct room *room, VF *sums, size_t groups, int zeros, int bits,
+    const int halves, const int tokens, const int wide)
 {
 	const int width = 64 / tokens / (1 + wide), registers = tokens;
 	const size_t units = SLOTS / groups, size = 64 * (size_t)PIECE *
 	    PIECES / (size_t)width;
 	const float (*scale)[ROWS] = s->scales->scale;
+	const VF mid = vf_set1((float)(1 << (bits - 1)));
 	size_t b, g = 0, left = s->left, at = s->at, i, u;
 	const float *at_scale, *at_zero;
 	VF part[8], f;
@@ -242,7 +296,7 @@ several_blocks(const struct strip *s, const struct several *x, size_t n,
 	int r;
 
 	for (b = 0; b < n; b++, x++, at += BLOCK * (size_t)bits / 8) {
-		spread_rows(s, at, room, bits);
+		spread(s, at, room, bits);
 		SQ_UNROLL for (r = 0; r < registers; r++)
 			part[r] = vf_zero();
 		for (i = 0; i < groups; i++) {
@@ -250,7 +304,7 @@ several_blocks(const struct strip *s, const struct several *x, size_t n,
 				acc[r] = vi_load(x->start[i]);
 			for (u = i * units; u < (i + 1) * units; u++)
 				several_unit(room, u, x->codes[0] + u * size,
-				    acc, bits, width);
+				    acc, halves, width);
 			at_scale = tokens == 8 ? room->scale[g + i] :
 			    scale[g + i];
 			at_zero = tokens == 8 ? room->zero[g + i] :
@@ -259,8 +313,8 @@ several_blocks(const struct strip *s, const struct several *x, size_t n,
 				f = vf_from_i(joined(acc, r, tokens, wide));
 				if (zeros)
 					f = vf_fma(vf_add(four_of(at_zero +
-					    4 * r), vf_set1(bits == 8 ? 128 :
-					    8)), vf_load(x->sum[i]), f);
+					    4 * r), mid), vf_load(x->sum[i]),
+					    f);
 				part[r] = vf_fma(four_of(at_scale + 4 * r), f,
 				    part[r]);
 			}

@@ -99,7 +99,8 @@ sq_init_avx512(struct sq_kern *k)
 int
 sq_init_avx512vnni(struct sq_kern *k)
 {
-	if (!__builtin_cpu_supports("avx512vnni"))
+	if (!__builtin_cpu_supports("avx512vnni") ||
+	    !__builtin_cpu_supports("avx512vbmi"))
 		return -1;
 	k->matmul = sq_matmul_avx512vnni;
 	k->matmul_int8 = sq_matmul_int8_avx512vnni;
@@ -110,7 +111,8 @@ int
 sq_init_avx512bf16(struct sq_kern *k)
 {
 	if (!__builtin_cpu_supports("avx512bf16") ||
-	    !__builtin_cpu_supports("avx512vnni"))
+	    !__builtin_cpu_supports("avx512vnni") ||
+	    !__builtin_cpu_supports("avx512vbmi"))
 		return -1;
 	k->matmul = sq_matmul_avx512bf16;
 	k->sparse_matmul = sq_sparse_matmul_avx512bf16;
@@ -134,7 +136,9 @@ sq_pays_avx512bf16(void)
 int
 sq_init_amx(struct sq_kern *k)
 {
-	if (!has_amx() || !__builtin_cpu_supports("avx512vbmi"))
+	if (!has_amx() || !__builtin_cpu_supports("avx512bf16") ||
+	    !__builtin_cpu_supports("avx512vnni") ||
+	    !__builtin_cpu_supports("avx512vbmi"))
 		return -1;
 	k->matmul = sq_matmul_amx;
 	k->sparse_matmul = sq_sparse_matmul_amx;

@@ -1,8 +1,8 @@
 /*
  * The x86-64 kernels.  A file's suffix names the level and gives the file its
  * compiler flags: _avx2 (AVX2, FMA, F16C), _avx512 (F, BW, DQ, VL),
- * _avx512vnni (those and VNNI), _avx512bf16 (those and BF16), _amx (those,
- * VBMI, AMX tile, bf16 and int8).
+ * _avx512vnni (those, VNNI and VBMI), _avx512bf16 (those and BF16), _amx
+ * (those, AMX tile, bf16 and int8).
  */
 #ifndef SQ_KERNELS_X86_H
 #define SQ_KERNELS_X86_H
