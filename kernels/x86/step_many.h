@@ -6,7 +6,9 @@
  *	16 rows  [ codes ]   [     sums     ]
  *
  * The codes of a block are spread to bytes in a buffer, its sums come out
- * through another one.
+ * through another one.  Three blocks are in work at a time, row by row between
+ * the instructions of tiles (tiles.h): while one is multiplied, the next one is
+ * spread and the sums of the one before are scaled.
  */
 #ifndef SQ_X86_STEP_MANY_H
 #define SQ_X86_STEP_MANY_H
@@ -22,9 +24,32 @@ struct many {
 	float scale[16];
 };
 
+struct block_codes {
+	_Alignas(64) uint8_t of[ROWS][BLOCK];
+};
+
+struct block_sums {
+	_Alignas(64) int32_t of[SLOTS][ROWS][16];
+};
+
+/* Of a block and of its neighbour, in turn. */
 struct room {
-	_Alignas(64) uint8_t codes[2][ROWS][BLOCK];
-	_Alignas(64) int32_t sums[SLOTS][ROWS][16];
+	struct block_codes codes[2];
+	struct block_sums sums[2];
+};
+
+/* A block that is multiplied, the next one and the one before. */
+struct trio {
+	const uint8_t *codes;		/* of this one */
+	const struct many *x;
+	struct block_sums *sums;
+	const uint8_t *const *row;	/* of the next */
+	size_t at, ahead;
+	struct block_codes *spread;
+	const struct block_sums *late;	/* of the one before */
+	const float (*scale)[ROWS], (*zero)[ROWS];
+	const struct many *late_x;
+	VF late_scale;
 };
 
 /* Tiles of sums, of codes and of x; for groups of 32 columns half as long. */
@@ -73,110 +98,186 @@ spread(const uint8_t *p, uint8_t *to, const int bits, const int zeros)
 	    _mm512_shuffle_i64x2(v, v, 0xfa), by), table));
 }
 
-#define ADD(i, a, b, from, of)						\
-	_tile_loadd(a, from, BLOCK);					\
-	_tile_loadd(b, of, 64);						\
+SQ_INLINE void
+spread_row(const struct trio *t, int r, const int bits, const int zeros)
+{
+	fetch(t->row[r] + t->ahead, bits);
+	spread(t->row[r] + t->at, t->spread->of[r], bits, zeros);
+}
+
+/* acc and what the groups of the block before add. */
+SQ_INLINE VF
+scale_row(const struct trio *t, int r, VF acc, const int groups,
+    const int zeros)
+{
+	VF part = vf_zero(), f;
+	int i;
+
+	SQ_UNROLL for (i = 0; i < groups; i++) {
+		f = vf_from_i(vi_load(t->late->of[i][r]));
+		if (zeros)
+			f = vf_fma(vf_set1(t->zero[i][r]),
+			    vf_load(t->late_x->sum[i]), f);
+		part = i == 0 ? vf_mul(vf_set1(t->scale[0][r]), f) :
+		    vf_fma(vf_set1(t->scale[i][r]), f, part);
+	}
+	return vf_fma(t->late_scale, part, acc);
+}
+
+/* Tiles see memory, which the compiler does not know. */
+#define many_barrier()	__asm__ volatile("" : : : "memory")
+
+/* Row r of the next block and of the one before. */
+SQ_INLINE void
+beside(const struct trio *t, int r, VF acc[ROWS], const int bits,
+    const int groups, const int zeros)
+{
+	many_barrier();
+	spread_row(t, r, bits, zeros);
+	acc[r] = scale_row(t, r, acc[r], groups, zeros);
+	many_barrier();
+}
+
+#define BESIDE(r)	beside(&t, r, acc, bits, groups, zeros)
+#define CODES(i, n)	_tile_loadd(i, t.codes + (n), BLOCK)
+#define X(i, half, row)	_tile_loadd(i, t.x->codes[half][row], 64)
+#define STORE(i)	_tile_stored(i, t.sums->of[i], 64)
+#define MULTIPLY(i, a, b) do {						\
 	if (zeros)							\
 		_tile_dpbusd(i, a, b);					\
 	else								\
-		_tile_dpbssd(i, a, b)
-#define STORE(i)	_tile_stored(i, sums[i], 64)
+		_tile_dpbssd(i, a, b);					\
+} while (0)
 
 SQ_INLINE void
-many_products(const uint8_t *codes, const struct many *x,
-    int32_t (*sums)[ROWS][16], const int groups, const int zeros)
+four_groups(const struct trio t, VF acc[ROWS], const int bits,
+    const int groups, const int zeros)
 {
 	_tile_zero(0);
-	if (groups == SLOTS) {
-		_tile_zero(1);
-		_tile_zero(2);
-		_tile_zero(3);
-		ADD(0, 4, 6, codes, x->codes[0][0]);
-		ADD(1, 5, 7, codes + 32, x->codes[0][8]);
-		STORE(0);
-		ADD(2, 4, 6, codes + 64, x->codes[1][0]);
-		STORE(1);
-		ADD(3, 5, 7, codes + 96, x->codes[1][8]);
-		STORE(2);
-		STORE(3);
-	} else if (groups == 2) {
-		_tile_zero(1);
-		ADD(0, 4, 6, codes, x->codes[0][0]);
-		ADD(1, 5, 7, codes + 64, x->codes[1][0]);
-		STORE(0);
-		STORE(1);
-	} else {
-		ADD(0, 4, 6, codes, x->codes[0][0]);
-		ADD(0, 5, 7, codes + 64, x->codes[1][0]);
-		STORE(0);
-	}
+	_tile_zero(1);
+	_tile_zero(2);
+	_tile_zero(3);
+	X(6, 0, 0);
+	BESIDE(0);
+	CODES(4, 0);
+	BESIDE(1);
+	X(7, 0, 8);
+	BESIDE(2);
+	CODES(5, 32);
+	BESIDE(3);
+	MULTIPLY(0, 4, 6);
+	BESIDE(4);
+	X(6, 1, 0);
+	BESIDE(5);
+	CODES(4, 64);
+	BESIDE(6);
+	MULTIPLY(1, 5, 7);
+	BESIDE(7);
+	X(7, 1, 8);
+	BESIDE(8);
+	CODES(5, 96);
+	BESIDE(9);
+	MULTIPLY(2, 4, 6);
+	BESIDE(10);
+	STORE(0);
+	BESIDE(11);
+	MULTIPLY(3, 5, 7);
+	BESIDE(12);
+	STORE(1);
+	BESIDE(13);
+	STORE(2);
+	BESIDE(14);
+	BESIDE(15);
+	STORE(3);
 }
 
+/* One group or two. */
 SQ_INLINE void
-many_scaled(const int32_t (*sums)[ROWS][16], const struct many *x,
-    const struct scales *w, size_t g, VF acc[ROWS], const int groups,
-    const int zeros)
+few_groups(const struct trio t, VF acc[ROWS], const int bits,
+    const int groups, const int zeros)
 {
-	const VF scale = vf_load(x->scale);
-	VF part, f;
-	int i, r;
-
-	SQ_UNROLL for (r = 0; r < ROWS; r++) {
-		part = vf_zero();
-		SQ_UNROLL for (i = 0; i < groups; i++) {
-			f = vf_from_i(vi_load(sums[i][r]));
-			if (zeros)
-				f = vf_fma(vf_set1(w->zero[g + (size_t)i][r]),
-				    vf_load(x->sum[i]), f);
-			part = i == 0 ? vf_mul(vf_set1(w->scale[g][r]), f) :
-			    vf_fma(vf_set1(w->scale[g + (size_t)i][r]), f,
-			    part);
-		}
-		acc[r] = vf_fma(scale, part, acc[r]);
-	}
+	_tile_zero(0);
+	_tile_zero(1);
+	X(6, 0, 0);
+	BESIDE(0);
+	BESIDE(1);
+	CODES(4, 0);
+	BESIDE(2);
+	BESIDE(3);
+	MULTIPLY(0, 4, 6);
+	BESIDE(4);
+	BESIDE(5);
+	X(7, 1, 0);
+	BESIDE(6);
+	BESIDE(7);
+	CODES(5, 64);
+	BESIDE(8);
+	BESIDE(9);
+	if (groups > 1)
+		MULTIPLY(1, 5, 7);
+	else
+		MULTIPLY(0, 5, 7);
+	BESIDE(10);
+	BESIDE(11);
+	BESIDE(12);
+	BESIDE(13);
+	STORE(0);
+	BESIDE(14);
+	BESIDE(15);
+	if (groups > 1)
+		STORE(1);
 }
 
-SQ_INLINE void
-spread_rows(const struct strip *s, size_t at, uint8_t (*to)[BLOCK],
-    const int bits, const int zeros)
-{
-	int r;
-
-	SQ_UNROLL for (r = 0; r < ROWS; r++) {
-		fetch(s->row[r] + at + s->ahead, bits);
-		spread(s->row[r] + at, to[r], bits, zeros);
-	}
-}
-
-/* n > 0 blocks of a strip; sums: of each row.  The next block is spread while
- * this one is multiplied. */
+/* n > 0 blocks of a strip; sums: of each row.  Before the first block there are
+ * sums of 0; the last one is spread a second time, in vain. */
 SQ_INLINE void
 many_blocks(const struct strip *s, const struct many *x, size_t n,
     struct room *room, VF *sums, const int bits, const int groups,
     const int zeros)
 {
-	size_t b, g = 0, left = s->left, at = s->at;
+	const struct scales *w = s->scales;
+	struct trio t = { .row = s->row, .at = s->at, .late_x = x,
+	    .ahead = s->at + s->ahead, .spread = &room->codes[0],
+	    .scale = w->scale, .zero = w->zero, .late_scale = vf_zero() };
+	size_t b, g = 0, left = s->left;
 	VF acc[ROWS];
 	int r;
 
 	SQ_UNROLL for (r = 0; r < ROWS; r++)
 		acc[r] = sums[r];
-	spread_rows(s, at, room->codes[0], bits, zeros);
+	SQ_UNROLL for (r = 0; r < ROWS; r++)
+		spread_row(&t, r, bits, zeros);
+	memset(&room->sums[1], 0, (size_t)groups * sizeof(*room->sums[1].of));
 	for (b = 0; b < n; b++, x++) {
-		__asm__ volatile("" : : "r"(room) : "memory");
-		many_products(room->codes[b & 1][0], x, room->sums, groups,
-		    zeros);
-		at += BLOCK * (size_t)bits / 8;
-		if (b + 1 < n)
-			spread_rows(s, at, room->codes[(b + 1) & 1], bits,
-			    zeros);
-		__asm__ volatile("" : : "r"(room) : "memory");
-		many_scaled((const void *)room->sums, x, s->scales, g, acc,
-		    groups, zeros);
+		t.codes = room->codes[b & 1].of[0];
+		t.x = x;
+		t.sums = &room->sums[b & 1];
+		if (b + 1 < n) {
+			t.at += BLOCK * (size_t)bits / 8;
+			t.ahead += BLOCK * (size_t)bits / 8;
+		}
+		t.spread = &room->codes[(b + 1) & 1];
+		t.late = &room->sums[(b + 1) & 1];
+		if (groups == SLOTS)
+			four_groups(t, acc, bits, groups, zeros);
+		else
+			few_groups(t, acc, bits, groups, zeros);
+		t.late_x = x;
+		t.late_scale = vf_load(x->scale);
+		t.scale = w->scale + g;
+		t.zero = w->zero + g;
 		g = next_group(g, &left, s, groups);
 	}
+	many_barrier();
+	t.late = &room->sums[(n - 1) & 1];
 	SQ_UNROLL for (r = 0; r < ROWS; r++)
-		sums[r] = acc[r];
+		sums[r] = scale_row(&t, r, acc[r], groups, zeros);
 }
+
+#undef BESIDE
+#undef CODES
+#undef X
+#undef STORE
+#undef MULTIPLY
 
 #endif
