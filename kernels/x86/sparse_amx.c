@@ -1,5 +1,6 @@
 /* Sparse products of many tokens in bf16 on AMX tiles; see sparse.h. */
 #include "kernels/x86/sparse.h"
+#include "kernels/x86/sparse_runs_amx.h"
 #include "kernels/x86/sparse_step_amx.h"
 #include "kernels/x86/strip_amx.h"
 #include "kernels/x86/unit_bf16.h"
@@ -126,5 +127,8 @@ sq_sparse_matmul_amx(struct sq_ctx *c, const struct sq_weight *w,
 		return sq_sparse_matmul_avx512bf16(c, w, x, prec, y);
 	if (sq_sp_tiles_fit(w))
 		return sq_sp_run_tiles(&tiles, &level, c, w, x, y);
+	if (sq_sparse_matmul_allows(w, x, y) && w->cols > 0 &&
+	    sq_sp_runs_allow(w))
+		return sq_sp_runs(c, w, x, y);
 	return sq_sp_run(&sq_sp_avx512, &level, c, w, x, prec, y);
 }
