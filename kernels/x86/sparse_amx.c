@@ -15,15 +15,49 @@ struct numbers {
 	float scale[ROWS], zero[ROWS];
 };
 
+/* Scales of F16 of whole rows, in group `at' of `across'.  A lane reads 32 bits,
+ * with another scale of its row. */
+static void
+gather_scales(const struct sq_sp_block *k, size_t across, size_t at,
+    struct numbers *n)
+{
+	const uint16_t *p = (const uint16_t *)k->w->scales + k->row * across +
+	    at - (at > 0);
+	const VI lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5,
+	    4, 3, 2, 1, 0);
+	const VI row = _mm512_mullo_epi32(lane, vi_set1((int)across));
+	size_t r;
+	VI v;
+
+	for (r = 0; r < ROWS; r += VL, p += VL * across) {
+		v = _mm512_i32gather_epi32(row, p, sizeof(*p));
+		v = _mm512_srlv_epi32(v, vi_set1(at > 0 ? 16 : 0));
+		vf_store(n->scale + r, _mm512_cvtph_ps(
+		    _mm512_cvtepi32_epi16(v)));
+	}
+}
+
 static void
 load_numbers(const struct sq_sp_block *k, size_t col, struct numbers *n)
 {
 	const struct sq_weight *w = k->w;
 	size_t across = sq_groups_across(w->cols, w->group_cols), r, g, at;
+	const int whole = w->group_rows == 1 && k->rows == ROWS &&
+	    w->zeros == NULL;
 
 	if (col >= w->cols)
 		col = w->cols - 1;
 	at = col / w->group_cols;
+	if (whole && across == 1) {
+		for (r = 0; r < ROWS; r += VL)
+			vf_store(n->scale + r, vf_take(w->scales,
+			    w->scale_type, k->row + r, VL));
+		return;
+	}
+	if (whole && w->scale_type == SQ_F16 && across <= 1 << 20) {
+		gather_scales(k, across, at, n);
+		return;
+	}
 	for (r = 0; r < k->rows; r++) {
 		g = k->row + r;
 		if (w->group_rows > 1)

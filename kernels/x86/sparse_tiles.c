@@ -23,9 +23,9 @@
 #define SCRATCH		((size_t)2 << 20)
 #define PANEL		((size_t)128 << 10)	/* of it, for the panel */
 #define ROWS		SQ_MM_PANEL
-#define PANELS		8	/* of a task, at most */
+#define PANELS		16	/* of a task, at most */
 #define TASKS		4	/* for each thread, at least */
-#define PIECE		512	/* columns of x for some panels */
+#define PIECE		1024	/* columns of x for some panels */
 #define STEP		SQ_MM_UNIT	/* columns of a step */
 
 struct run {
@@ -195,7 +195,7 @@ sq_sp_run_tiles(const struct sq_sp_tiles *lv, const struct sq_mm_level *mm,
 	struct run r = { .lv = lv, .mm = mm, .w = w, .x = x, .y = y,
 	    .windows = sq_blocks_across(w), .scratch = c->work };
 	size_t threads = (size_t)sq_pool_threads(c->pool), most, all, step;
-	size_t panels = sq_sparse_div(w->rows, ROWS);
+	size_t panels = sq_sparse_div(w->rows, ROWS), tasks;
 
 	r.packed = r.scratch + threads * SCRATCH;
 	most = least((c->work_size - threads * SCRATCH) / (r.windows *
@@ -209,10 +209,12 @@ sq_sp_run_tiles(const struct sq_sp_tiles *lv, const struct sq_mm_level *mm,
 	for (r.row = 0; r.row < x->rows; r.row += step) {
 		r.rows = least(step, x->rows - r.row);
 		r.nvec = sq_sparse_div(r.rows, mm->lanes);
-		r.step = panels / (threads * TASKS);
-		r.step = r.step < 1 ? 1 : least(r.step, least(PANELS,
-		    (SCRATCH - PANEL) / (sizeof(float) * ROWS * r.nvec *
-		    mm->lanes)));
+		r.step = least(PANELS, (SCRATCH - PANEL) / (sizeof(float) *
+		    ROWS * r.nvec * mm->lanes));
+		/* as many for each thread */
+		tasks = sq_sparse_div(panels, threads * r.step);
+		tasks = threads * (tasks < TASKS ? TASKS : tasks);
+		r.step = sq_sparse_div(panels, tasks);
 		sq_pool_run(c->pool, do_pack, &r, (long)(r.nvec *
 		    sq_sparse_div(r.windows, r.together)));
 		sq_pool_run(c->pool, do_tiles, &r,
