@@ -115,7 +115,7 @@ sq_executor_sparse(const struct sq_model *m, const struct sq_ctx *ctx,
     sq_plan_fn *fn, void *arg)
 {
 	struct sq_stored_work one, runs = { 0 }, blocks = { 0 }, *k;
-	uint64_t bytes = 0, dense = 0;
+	uint64_t bytes = 0, dense = 0, pays = 0;
 	const struct sq_linear *l;
 	char line[2 * SQ_PLAN];
 	size_t i, n;
@@ -133,6 +133,9 @@ sq_executor_sparse(const struct sq_model *m, const struct sq_ctx *ctx,
 		k = l->w.layout == SQ_NM ? &runs : &blocks;
 		k->done += one.done;
 		k->all += one.all;
+		if (l->w.layout == SQ_NM && l->w.n == 2 && l->w.m == 4 &&
+		    l->w.grid == SQ_INT8)
+			pays += one.all;
 	}
 	if (runs.all + blocks.all == 0)
 		return;
@@ -152,9 +155,12 @@ sq_executor_sparse(const struct sq_model *m, const struct sq_ctx *ctx,
 	snprintf(line + n, sizeof(line) - n, "; sparse_matmul %s",
 	    ctx->kern->from[SQ_OP_sparse_matmul]);
 	fn(arg, line);
-	if (runs.all > 0)
-		fn(arg, "N:M weights pay in decoding; many tokens take as long "
-		    "as dense ones");
+	if (pays > 0)
+		fn(arg, "2:4 of int8 pays in decoding; many tokens take as "
+		    "long as with dense weights, or longer");
+	if (pays < runs.all)
+		fn(arg, "N:M other than 2:4 of int8 does not pay: products "
+		    "take longer than with dense weights");
 }
 
 void

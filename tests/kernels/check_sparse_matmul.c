@@ -27,7 +27,7 @@ static const char *const patterns[] = {
 };
 static const size_t tokens[] = { 1, 2, 3, 4, 7, 12, 13, 17, 50, 130 };
 static const size_t outs[] = { 1, 2, 15, 16, 33, 64, 100, 130 };
-static const size_t ins[] = { 16, 32, 100, 128, 160, 256, 544, 700 };
+static const size_t ins[] = { 16, 32, 100, 128, 160, 256, 544, 700, 1120 };
 static const size_t groups[] = { 32, 64, 128, 0 };
 
 #define N(a)	(sizeof(a) / sizeof((a)[0]))
