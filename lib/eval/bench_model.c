@@ -25,6 +25,7 @@ struct job {
 	double *first, *last;		/* of each request, seconds */
 	struct sq_mat logits;
 	struct sq_series ttft, tpot, itl, e2e, out, total, joules;
+	struct sq_series products, limit, part;	/* of prompts */
 	struct sq_energy energy;
 };
 
@@ -104,10 +105,64 @@ collect(struct job *j, double start, double joules, char *err)
 	return r < 0 ? sq_fail(err, "out of memory") : 0;
 }
 
+/* Operations of the products of a token's rows with the weights, as if all of
+ * their values were stored. */
+static double
+token_operations(const struct sq_model *m)
+{
+	double n = 0;
+	size_t i, k;
+
+	for (i = 0; i < (size_t)m->config.layers; i++) {
+		const struct sq_layer *l = &m->layer[i];
+		const struct sq_linear *all[] = { &l->q, &l->k, &l->v, &l->o,
+		    &l->gate, &l->up, &l->down };
+
+		for (k = 0; k < sizeof(all) / sizeof(*all); k++)
+			n += 2. * (double)all[k]->w.rows *
+			    (double)all[k]->w.cols;
+	}
+	return n;
+}
+
+/* What such products can come to just now; NAN: not known. */
+static double
+product_limit(const struct sq_bench_model *b)
+{
+	enum sq_limit kind = b->prec == SQ_PREC_F32 ? SQ_LIMIT_F32 :
+	    b->model->layer[0].down.act.kind == SQ_ACT_INT8 ? SQ_LIMIT_INT8 :
+	    SQ_LIMIT_BF16;
+	const char *level = b->ctx->kern->name;
+	double rate;
+
+	if (b->ctx->kern->mem->device || b->model->config.experts > 0)
+		return NAN;
+	if (sq_limit_loaded(b->ctx->pool, level, kind, &rate) == 0 ||
+	    sq_limit_ops(b->ctx->pool, level, kind, &rate) == 0)
+		return rate;
+	return NAN;
+}
+
+/* How fast the prompts' products were, which took so many seconds. */
+static int
+collect_products(struct job *j, double seconds, double limit)
+{
+	const struct sq_bench_model *b = j->b;
+	double rate = token_operations(b->model) * (double)(b->batch *
+	    b->prompt) / seconds;
+
+	if (isnan(limit))
+		return 0;
+	return sq_series_add(&j->products, rate) |
+	    sq_series_add(&j->limit, limit) |
+	    sq_series_add(&j->part, rate / limit);
+}
+
 static int
 one_run(struct job *j, int counts, char *err)
 {
-	double start = sq_now(), joules = sq_energy_read(&j->energy);
+	double limit = product_limit(j->b), start = sq_now();
+	double joules = sq_energy_read(&j->energy);
 	size_t i;
 
 	if (!counts)
@@ -121,8 +176,13 @@ one_run(struct job *j, int counts, char *err)
 	if (decode(j, err) < 0)
 		return -1;
 	joules = sq_energy_read(&j->energy) - joules;
-	if (counts)
+	if (counts) {
+		limit = (limit + product_limit(j->b)) / 2;
+		if (collect_products(j, j->first[j->b->batch - 1] - start,
+		    limit) < 0)
+			return sq_fail(err, "out of memory");
 		return collect(j, start, joules, err);
+	}
 	j->itl.n = 0;
 	return 0;
 }
@@ -176,6 +236,20 @@ report_reading(struct job *j, sq_bench_figure_fn *put, void *arg)
 	put(arg, "read_limit", limit, "bytes/s");
 }
 
+/* Of the prompts' products, medians. */
+static void
+report_products(struct job *j, sq_bench_figure_fn *put, void *arg)
+{
+	if (j->part.n == 0)
+		return;
+	sq_series_sort(&j->products);
+	sq_series_sort(&j->limit);
+	sq_series_sort(&j->part);
+	put(arg, "prefill_products", sq_series_rank(&j->products, .5), "op/s");
+	put(arg, "product_limit", sq_series_rank(&j->limit, .5), "op/s");
+	put(arg, "prefill_part", sq_series_rank(&j->part, .5), "fraction");
+}
+
 static void
 report(struct job *j, sq_bench_figure_fn *put, void *arg)
 {
@@ -196,6 +270,7 @@ report(struct job *j, sq_bench_figure_fn *put, void *arg)
 	    "bytes");
 	getrusage(RUSAGE_SELF, &u);
 	put(arg, "memory_peak", (double)u.ru_maxrss * 1024, "bytes");
+	report_products(j, put, arg);
 	report_reading(j, put, arg);
 	if (j->joules.n > 0)
 		put(arg, "energy", sq_series_mean(&j->joules), "J/token");
@@ -276,6 +351,9 @@ close_job(struct job *j)
 	sq_series_release(&j->out);
 	sq_series_release(&j->total);
 	sq_series_release(&j->joules);
+	sq_series_release(&j->products);
+	sq_series_release(&j->limit);
+	sq_series_release(&j->part);
 }
 
 int
