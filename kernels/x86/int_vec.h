@@ -47,6 +47,8 @@ struct groups {
 #define vi_add_16_to(a, b)	__asm__("vpaddw %1, %0, %0" : "+v"(a) : "v"(b))
 #define vi_dpbusd_to(s, w, x)						\
 	__asm__("vpdpbusd %2, %1, %0" : "+v"(s) : "v"(w), "v"(x))
+#define vi_dpwssd_to(s, w, x)						\
+	__asm__("vpdpwssd %2, %1, %0" : "+v"(s) : "v"(w), "v"(x))
 
 /* 16-bit integers to bytes likewise. */
 SQ_INLINE VI

@@ -151,7 +151,8 @@ struct sq_mm_level	 sq_mm_amx(void);
 
 /* With integers: x as 16 bits, or as bytes (without VNNI: weights of up to 4
  * bits). */
-extern const struct sq_mm_level sq_mm_int_avx2, sq_mm_int_avx512;
+extern const struct sq_mm_level sq_mm_int_avx2, sq_mm_int_avx512,
+    sq_mm_int_avx512vnni;
 extern const struct sq_mm_level sq_mm_byte_avx2, sq_mm_byte_avx512,
     sq_mm_byte_avx512vnni, sq_mm_byte_amx;
 

@@ -1,4 +1,4 @@
-/* The matrix products with VNNI: few tokens (few.h), and bytes. */
+/* The matrix products with VNNI: of few tokens (few.h), and of many. */
 #include "kernels/quant.h"
 #include "kernels/x86/few.h"
 #include "kernels/x86/matmul.h"
@@ -8,13 +8,14 @@ int
 sq_matmul_avx512vnni(struct sq_ctx *c, const struct sq_weight *w,
     const struct sq_mat *x, enum sq_prec prec, const struct sq_mat *y)
 {
-	struct sq_mm_level level = sq_mm_int_avx512;
+	struct sq_mm_level level = sq_mm_int_avx512vnni;
 
+	if (prec != SQ_PREC_BF16 || !sq_mm_allows(w, x, y) ||
+	    !sq_few_allows(w))
+		return sq_matmul_avx512(c, w, x, prec, y);
 	level.few = SQ_FEW_TOKENS;
-	if (prec == SQ_PREC_BF16 && sq_mm_allows(w, x, y) &&
-	    sq_few_allows(w) && sq_mm_is_few(&level, c, x->rows))
-		return sq_few_vnni(c, w, x, y);
-	return sq_matmul_avx512(c, w, x, prec, y);
+	return sq_mm_is_few(&level, c, x->rows) ? sq_few_vnni(c, w, x, y) :
+	    sq_mm_run(&level, c, w, x, prec, y);
 }
 
 int

@@ -8,8 +8,9 @@
  *	panel   row r: (c0 c1) (c2 c3) ..	u - z (BYTES: u); broadcast
  *	packed  (c0 c1) of VL tokens, (c2 c3) of VL tokens ..
  *
- * That is twice (BYTES: up to four times) the rate of float32.  Tokens are
- * rounded to 16 bits with a scale for each block, or are bytes; BYTES: are bytes.
+ * That is twice (BYTES: up to four times) the rate of float32; with VNNI it is
+ * four (BYTES: eight) times.  Tokens are rounded to 16 bits with a scale for each
+ * block, or are bytes; BYTES: are bytes.
  * A product of bytes is exact in 16 bits for codes of up to 4 bits, and so is
  * the sum of RUN columns in a lane; VNNI has 32 bits at once.
  *
@@ -66,7 +67,12 @@ struct panel {
 
 /* Of weights and tokens: a first sum, another one added to it, and what its
  * lanes of 32 bits are. */
-#if !BYTES
+#if !BYTES && defined(__AVX512VNNI__)
+#define dot_first(w, x)		_mm512_dpwssd_epi32(vi_set1(0), w, x)
+#define dot_more(s, w, x)	vi_dpwssd_to(s, w, x)
+#define dot_end(s)		(s)
+#define ONES			vi_set1_16(1)
+#elif !BYTES
 #define dot_first(w, x)		vi_madd(w, x)
 #define dot_more(s, w, x)	vi_add_to(s, vi_madd(w, x))
 #define dot_end(s)		(s)
