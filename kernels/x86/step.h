@@ -38,10 +38,19 @@ struct one {
 	float hi_scale, lo_scale, none[14];
 };
 
-/* Of a strip and a chunk of columns. */
+#define AT_HAND	(CHUNK * SLOTS + VL)	/* groups whose scales are, at most */
+
+/* Of a strip and a chunk of columns: by group, or by row where that is asked
+ * for. */
 struct scales {
-	float scale[CHUNK * SLOTS + VL][ROWS];
-	float zero[CHUNK * SLOTS + VL][ROWS];	/* -z, where they differ */
+	union {
+		float scale[AT_HAND][ROWS];
+		float row_scale[ROWS][AT_HAND];
+	};
+	union {				/* -z, where they differ */
+		float zero[AT_HAND][ROWS];
+		float row_zero[ROWS][AT_HAND];
+	};
 };
 
 /*

@@ -5,6 +5,7 @@
 
 #define PACKED	sizeof(struct many)
 #define ALONE	1
+#define BY_ROW(tokens)	((tokens) > 1)
 
 #include "kernels/x86/step_run.h"
 

@@ -4,6 +4,7 @@
 
 #define PACKED	sizeof(struct several)
 #define ALONE	2
+#define BY_ROW(tokens)	0
 
 #include "kernels/x86/step_run.h"
 

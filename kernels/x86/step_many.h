@@ -47,7 +47,7 @@ struct trio {
 	size_t at, ahead;
 	struct block_codes *spread;
 	const struct block_sums *late;	/* of the one before */
-	const float (*scale)[ROWS], (*zero)[ROWS];
+	const float *scale, *zero;	/* of its groups, of the first row */
 	const struct many *late_x;
 	VF late_scale;
 };
@@ -116,10 +116,10 @@ scale_row(const struct trio *t, int r, VF acc, const int groups,
 	SQ_UNROLL for (i = 0; i < groups; i++) {
 		f = vf_from_i(vi_load(t->late->of[i][r]));
 		if (zeros)
-			f = vf_fma(vf_set1(t->zero[i][r]),
+			f = vf_fma(vf_set1(t->zero[r * AT_HAND + i]),
 			    vf_load(t->late_x->sum[i]), f);
-		part = i == 0 ? vf_mul(vf_set1(t->scale[0][r]), f) :
-		    vf_fma(vf_set1(t->scale[i][r]), f, part);
+		part = i == 0 ? vf_mul(vf_set1(t->scale[r * AT_HAND]), f) :
+		    vf_fma(vf_set1(t->scale[r * AT_HAND + i]), f, part);
 	}
 	return vf_fma(t->late_scale, part, acc);
 }
@@ -238,7 +238,8 @@ many_blocks(const struct strip *s, const struct many *x, size_t n,
 	const struct scales *w = s->scales;
 	struct trio t = { .row = s->row, .at = s->at, .late_x = x,
 	    .ahead = s->at + s->ahead, .spread = &room->codes[0],
-	    .scale = w->scale, .zero = w->zero, .late_scale = vf_zero() };
+	    .scale = w->row_scale[0], .zero = w->row_zero[0],
+	    .late_scale = vf_zero() };
 	size_t b, g = 0, left = s->left;
 	VF acc[ROWS];
 	int r;
@@ -264,8 +265,8 @@ many_blocks(const struct strip *s, const struct many *x, size_t n,
 			few_groups(t, acc, bits, groups, zeros);
 		t.late_x = x;
 		t.late_scale = vf_load(x->scale);
-		t.scale = w->scale + g;
-		t.zero = w->zero + g;
+		t.scale = w->row_scale[0] + g;
+		t.zero = w->row_zero[0] + g;
 		g = next_group(g, &left, s, groups);
 	}
 	many_barrier();

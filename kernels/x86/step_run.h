@@ -5,6 +5,7 @@
  *	struct room	what a thread needs for products
  *	PACKED		bytes of a block of an octet, up to TOKENS tokens
  *	ALONE		tokens that are multiplied one by one, at most
+ *	BY_ROW(tokens)	their scales are wanted by row
  *
  * and defines the functions that are declared here.
  */
@@ -52,26 +53,27 @@ do_pack(void *arg, long task, int thread)
 	pack(j, (size_t)task / j->blocks, (size_t)task % j->blocks);
 }
 
-/* 16 groups of each row to rows of `to'. */
+/* 16 groups of each row, the first of them g of those at hand. */
 SQ_INLINE void
-turn(VF v[VL], float (*to)[ROWS])
+put_groups(VF v[VL], size_t g, const int by_row, float (*to)[ROWS])
 {
 	int i;
 
-	vf_transpose(v);
+	if (!by_row)
+		vf_transpose(v);
 	SQ_UNROLL for (i = 0; i < VL; i++)
-		vf_store(to[i], v[i]);
+		vf_store(by_row ? to[0] + i * AT_HAND + g : to[g + (size_t)i],
+		    v[i]);
 }
 
 /* Up to 16 groups of each row, from group `first' of it: rows that follow are
  * fetched. */
 SQ_INLINE void
-turn_scales(const struct sq_weight *w, const struct strip *s, size_t first,
-    size_t n, const enum sq_dtype type, float (*to)[ROWS])
+take_scales(const struct sq_weight *w, const struct strip *s, size_t first,
+    size_t n, const enum sq_dtype type, VF v[VL])
 {
 	const char *p = w->scales;
 	size_t size = type == SQ_F32 ? 4 : 2, at;
-	VF v[VL];
 	int r;
 
 	SQ_UNROLL for (r = 0; r < ROWS; r++) {
@@ -79,15 +81,13 @@ turn_scales(const struct sq_weight *w, const struct strip *s, size_t first,
 		_mm_prefetch(p + at * size + LATER, _MM_HINT_T0);
 		v[r] = vf_take(p, type, at, n);
 	}
-	turn(v, to);
 }
 
 static void
-turn_zeros(const struct sq_weight *w, const struct strip *s, size_t first,
-    size_t n, float (*to)[ROWS])
+take_zeros(const struct sq_weight *w, const struct strip *s, size_t first,
+    size_t n, VF v[VL])
 {
 	float z[VL];
-	VF v[VL];
 	size_t i;
 	int r;
 
@@ -97,25 +97,37 @@ turn_zeros(const struct sq_weight *w, const struct strip *s, size_t first,
 			    i] : 0;
 		v[r] = vf_load(z);
 	}
-	turn(v, to);
 }
 
 /* The scales of the groups first .. first+n-1 of a strip. */
-static void
-load_scales(const struct sq_weight *w, const struct strip *s, size_t first,
-    size_t n, struct scales *to)
+SQ_INLINE void
+load_scales_as(const struct sq_weight *w, const struct strip *s, size_t first,
+    size_t n, const int by_row, struct scales *to)
 {
+	VF v[VL];
 	size_t g;
 
 	for (g = 0; g < n; g += VL) {
 		if (w->scale_type == SQ_F16 && n - g >= VL)
-			turn_scales(w, s, first + g, VL, SQ_F16, to->scale + g);
+			take_scales(w, s, first + g, VL, SQ_F16, v);
 		else
-			turn_scales(w, s, first + g, n - g, w->scale_type,
-			    to->scale + g);
-		if (w->zeros != NULL)
-			turn_zeros(w, s, first + g, n - g, to->zero + g);
+			take_scales(w, s, first + g, n - g, w->scale_type, v);
+		put_groups(v, g, by_row, to->scale);
+		if (w->zeros != NULL) {
+			take_zeros(w, s, first + g, n - g, v);
+			put_groups(v, g, by_row, to->zero);
+		}
 	}
+}
+
+static void
+load_scales(const struct sq_weight *w, const struct strip *s, size_t first,
+    size_t n, int by_row, struct scales *to)
+{
+	if (by_row)
+		load_scales_as(w, s, first, n, 1, to);
+	else
+		load_scales_as(w, s, first, n, 0, to);
 }
 
 /* ---- strips ---- */
@@ -145,7 +157,8 @@ do_chunk(const struct job *j, struct strip *s, size_t block, size_t n,
 	first = per > 1 ? block * per : block / j->run;
 	end = per > 1 ? least((block + n) * per, j->across) :
 	    (block + n - 1) / j->run + 1;
-	load_scales(j->w, s, first, end - first, &t->scales);
+	load_scales(j->w, s, first, end - first, BY_ROW(j->tokens),
+	    &t->scales);
 	s->groups = end - first;
 	s->left = j->run - block % j->run;
 	s->at = block * j->block_bytes;
