@@ -101,7 +101,11 @@ spread(const uint8_t *p, uint8_t *to, const int bits, const int zeros)
 SQ_INLINE void
 spread_row(const struct trio *t, int r, const int bits, const int zeros)
 {
-	fetch(t->row[r] + t->ahead, bits);
+	/* to the second cache: what the first one waits for are tiles */
+	_mm_prefetch((const char *)t->row[r] + t->ahead, _MM_HINT_T1);
+	if (bits == 8)
+		_mm_prefetch((const char *)t->row[r] + t->ahead + 64,
+		    _MM_HINT_T1);
 	spread(t->row[r] + t->at, t->spread->of[r], bits, zeros);
 }
 
