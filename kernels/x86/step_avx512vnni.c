@@ -243,22 +243,44 @@ do_blocks(const struct job *j, const struct strip *s, size_t block, size_t n,
 	}
 }
 
+/* Quarters of four registers: rows to columns. */
+SQ_INLINE void
+turn_quarters(const VF v[4], VF to[4])
+{
+	VF a = _mm512_shuffle_f32x4(v[0], v[1], 0x44);
+	VF b = _mm512_shuffle_f32x4(v[2], v[3], 0x44);
+	VF c = _mm512_shuffle_f32x4(v[0], v[1], 0xee);
+	VF d = _mm512_shuffle_f32x4(v[2], v[3], 0xee);
+
+	to[0] = _mm512_shuffle_f32x4(a, b, 0x88);
+	to[1] = _mm512_shuffle_f32x4(a, b, 0xdd);
+	to[2] = _mm512_shuffle_f32x4(c, d, 0x88);
+	to[3] = _mm512_shuffle_f32x4(c, d, 0xdd);
+}
+
+/* A quarter of a register has four rows of one token, or two rows of two. */
 static void
 total(const struct job *j, size_t octet, const VF *sums, VF rows[TOKENS])
 {
-	const float *from = (const float *)sums;
-	int form = form_of(j, octet), t, r;
-	float (*to)[ROWS] = (float (*)[ROWS])rows;
+	const VI even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14,
+	    12, 10, 8, 6, 4, 2, 0);
+	int form = form_of(j, octet), i;
+	VF low[4], high[4];
 
 	if (form == 1) {
 		memcpy(rows, sums, tokens_of(j, octet) * sizeof(*rows));
-		return;
+	} else if (form == 4) {
+		turn_quarters(sums, rows);
+	} else {
+		turn_quarters(sums, low);
+		turn_quarters(sums + 4, high);
+		SQ_UNROLL for (i = 0; i < 4; i++) {
+			rows[2 * i] = _mm512_permutex2var_ps(low[i], even,
+			    high[i]);
+			rows[2 * i + 1] = _mm512_permutex2var_ps(low[i],
+			    vi_add(even, vi_set1(1)), high[i]);
+		}
 	}
-	for (t = 0; t < form; t++)
-		for (r = 0; r < ROWS; r++)
-			to[t][r] = form == 4 ?
-			    from[r / 4 * VL + 4 * t + r % 4] :
-			    from[r / 2 * VL + t / 2 * 4 + t % 2 + r % 2 * 2];
 }
 
 int

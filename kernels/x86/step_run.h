@@ -173,15 +173,16 @@ put(const struct job *j, const struct sq_slice *l, size_t row,
     const VF *sums)
 {
 	float *y = (float *)j->y->p + j->first * j->y->stride;
+	size_t t, r, n = least(ROWS, up(l->end - row, l->apart));
 	VF rows[TOKENS];
-	size_t t, r;
+	const float *v;
 
 	for (t = 0; t < j->tokens; t++, y += j->y->stride) {
 		if (t % TOKENS == 0)
 			total(j, t / TOKENS, sums + t / TOKENS * ROWS, rows);
-		for (r = 0; r < ROWS && row + r * l->apart < l->end; r++)
-			y[row + r * l->apart] =
-			    ((const float *)&rows[t % TOKENS])[r];
+		v = (const float *)&rows[t % TOKENS];
+		for (r = 0; r < n; r++)
+			y[row + r * l->apart] = v[r];
 	}
 }
 
