@@ -25,7 +25,10 @@ struct scratch {
 	struct scales scales;
 	struct room room;
 	_Alignas(64) uint8_t tail[ROWS][BLOCK];
-	_Alignas(64) VF sums[];		/* of all tokens */
+	const struct sq_slice *slice;	/* of the strips that wait */
+	size_t strip, waiting;		/* the first of them, and how many */
+	_Alignas(64) VF sums[];		/* of all tokens: ROWS of each octet,
+					   then rows, one of each strip */
 };
 
 /* Around what a thread does. */
@@ -168,22 +171,46 @@ do_chunk(const struct job *j, struct strip *s, size_t block, size_t n,
 		do_tail(j, s, block, t);
 }
 
+/* The results of all strips that wait, as lines of y. */
 static void
-put(const struct job *j, const struct sq_slice *l, size_t row,
-    const VF *sums)
+put(const struct job *j, struct scratch *t)
 {
-	float *y = (float *)j->y->p + j->first * j->y->stride;
-	size_t t, r, n = least(ROWS, up(l->end - row, l->apart));
-	VF rows[TOKENS];
-	const float *v;
+	const struct sq_slice *l = t->slice;
+	size_t n = t->waiting, r, row;
+	VF *rows = t->sums + j->octets * ROWS;
+	float *y = (float *)j->y->p + j->first * j->y->stride, *end;
 
-	for (t = 0; t < j->tokens; t++, y += j->y->stride) {
-		if (t % TOKENS == 0)
-			total(j, t / TOKENS, sums + t / TOKENS * ROWS, rows);
-		v = (const float *)&rows[t % TOKENS];
-		for (r = 0; r < n; r++)
-			y[row + r * l->apart] = v[r];
+	end = y + j->tokens * j->y->stride;
+	for (t->waiting = 0; n > 0 && y < end; y += j->y->stride, rows += VL) {
+		vf_transpose(rows);
+		row = l->first + t->strip;
+		for (r = 0; r < ROWS && row < l->end; r++, row += l->apart)
+			vf_put(y + row, rows[r], least(n, l->end - row));
 	}
+}
+
+/* The results of a strip wait for those beside them: their rows share the lines
+ * of y. */
+static void
+keep(const struct job *j, const struct sq_slice *l, size_t strip,
+    struct scratch *t)
+{
+	VF *to = t->sums + j->octets * ROWS, rows[TOKENS];
+	size_t i;
+
+	if (t->waiting == VL || t->slice != l || strip != t->strip + t->waiting)
+		put(j, t);
+	if (t->waiting == 0) {
+		t->slice = l;
+		t->strip = strip;
+	}
+	for (i = 0; i < j->tokens; i++) {
+		if (i % TOKENS == 0)
+			total(j, i / TOKENS, t->sums + i / TOKENS * ROWS,
+			    rows);
+		to[i * VL + t->waiting] = rows[i % TOKENS];
+	}
+	t->waiting++;
 }
 
 /* Of tokens alone, scales are turned a few at a time, while memory is read. */
@@ -208,7 +235,7 @@ do_strip(const struct job *j, const struct sq_slice *l, size_t strip,
 		do_chunk(j, &s, b, least(n, whole - b), t);
 	if (whole < j->blocks)
 		do_chunk(j, &s, whole, 1, t);
-	put(j, l, l->first + strip, t->sums);
+	keep(j, l, strip, t);
 }
 
 static void
@@ -221,9 +248,11 @@ do_slices(void *arg, long task, int thread)
 	size_t done = 0, strip;
 
 	begin(j);
+	t->waiting = 0;
 	while ((l = sq_slices_take(&j->slices, (size_t)task, &done,
 	    &strip)) != NULL)
 		do_strip(j, l, strip, t);
+	put(j, t);
 	end(j);
 }
 
@@ -261,8 +290,8 @@ run(struct sq_ctx *c, struct job *j)
 	j->row_bytes = sq_row_bytes(w->cols, j->bits);
 	j->block_bytes = BLOCK * (size_t)j->bits / 8;
 	octets = up(rows, TOKENS);
-	j->scratch_size = up(sizeof(struct scratch) + octets * ROWS *
-	    sizeof(VF), 4096) * 4096;
+	j->scratch_size = up(sizeof(struct scratch) + octets * (ROWS +
+	    TOKENS * VL) * sizeof(VF), 4096) * 4096;
 	if (threads * j->scratch_size > c->work_size / 2)
 		return SQ_UNSUP;
 	j->scratch = c->work;
