@@ -45,6 +45,8 @@ static const struct peak peaks[] = {
 	{ "avx512", SQ_LIMIT_INT16, sq_peak_int16_avx512,
 	    SQ_PEAK_INT16_AVX512 },
 	{ "avx512", SQ_LIMIT_INT8, sq_peak_int8_avx512, SQ_PEAK_INT8_AVX512 },
+	{ "avx512vnni", SQ_LIMIT_INT16, sq_peak_int16_avx512vnni,
+	    SQ_PEAK_INT16_AVX512 },
 	{ "avx512vnni", SQ_LIMIT_INT8, sq_peak_int8_avx512vnni,
 	    SQ_PEAK_INT8_AVX512 },
 	{ "amx", SQ_LIMIT_INT8, sq_peak_int8_amx, SQ_PEAK_INT8_AMX },

@@ -31,6 +31,7 @@ void	 sq_peak_int16_avx2(long rounds);
 void	 sq_peak_int8_avx2(long rounds);
 void	 sq_peak_int16_avx512(long rounds);
 void	 sq_peak_int8_avx512(long rounds);
+void	 sq_peak_int16_avx512vnni(long rounds);
 void	 sq_peak_int8_avx512vnni(long rounds);
 void	 sq_peak_int8_amx(long rounds);
 

@@ -1,7 +1,7 @@
 /*
  * What the products of integers can do at most, for peak.h: of 16 bits, two
  * added to a sum of 32; of bytes, two added to a sum of 16, or with VNNI four to
- * one of 32.  In assembly: a compiler would see that every round does the same.
+ * one of 32, at once.  In assembly: a compiler would see that every round does the same.
  */
 #include "kernels/x86/codes.h"
 #include "kernels/x86/peak.h"
@@ -25,6 +25,7 @@ name(long rounds)							\
 }
 
 #if defined(__AVX512VNNI__)
+PEAK(LEVEL(int16), "vpdpwssd %2, %2, %0")
 PEAK(LEVEL(int8), "vpdpbusd %2, %2, %0")
 #else
 PEAK(LEVEL(int16), "vpmaddwd %2, %2, %1\n\tvpaddd %1, %0, %0")
