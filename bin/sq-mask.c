@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/outfile.h"
 #include "calib/block.h"
 #include "prune/analyze.h"
 #include "prune/movement.h"
@@ -20,7 +21,7 @@ static const char usage[] =
     "[--sparsity RATIO] [--sweeps N]\n"
     "--analyze [-qv] [-j N] [-k LEVEL] [-M SIZE] [-m MODEL] [--csv] "
     "[--damp FRACTION] [--except GLOB]... [--only GLOB]... "
-    "[--sparsity RATIO]\n"
+    "[--plot FILE] [--sparsity RATIO]\n"
     "--permute [-qvz] [-j N] [-k LEVEL] [-m MODEL] "
     "[--criterion magnitude|wanda|sparsegpt] [--except GLOB]... "
     "[--only GLOB]... [--pattern N:M]";
@@ -28,7 +29,7 @@ static const char usage[] =
 enum {
 	OPT_ALLOCATE = SQ_OPT(0), OPT_ANALYZE, OPT_CRITERION, OPT_CSV,
 	OPT_DAMP, OPT_DROP, OPT_KEEP, OPT_ORDER, OPT_PATTERN, OPT_PERMUTE,
-	OPT_ROUNDS, OPT_SEQUENTIAL, OPT_SPARSITY, OPT_SWEEPS
+	OPT_PLOT, OPT_ROUNDS, OPT_SEQUENTIAL, OPT_SPARSITY, OPT_SWEEPS
 };
 
 static const struct option longopts[] = {
@@ -43,6 +44,7 @@ static const struct option longopts[] = {
 	{ "order", required_argument, NULL, OPT_ORDER },
 	{ "pattern", required_argument, NULL, OPT_PATTERN },
 	{ "permute", no_argument, NULL, OPT_PERMUTE },
+	{ "plot", required_argument, NULL, OPT_PLOT },
 	{ "rounds", required_argument, NULL, OPT_ROUNDS },
 	{ "sequential", no_argument, NULL, OPT_SEQUENTIAL },
 	{ "sparsity", required_argument, NULL, OPT_SPARSITY },
@@ -63,6 +65,7 @@ struct filter {
 	struct sq_movement movement;
 	struct sq_analysis analysis;
 	struct sq_permute permute;
+	const char *plot;		/* a file, or NULL */
 	int analyze, csv, by_sensitivity, drop, sequential, permutes;
 	double asked;			/* --sparsity, before the spread */
 	struct sq_sequential *seq;
@@ -281,12 +284,31 @@ open_table(void)
 }
 
 static void
+write_plot(struct filter *f)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *m = open_memstream(&text, &len);
+
+	if (m == NULL || sq_analysis_plot(&f->analysis, m, f->f.err) < 0)
+		sq_die(SQ_EDATA, "'%s': %s", f->plot, m == NULL ?
+		    "out of memory" : f->f.err);
+	if (fclose(m) != 0)
+		sq_die(SQ_EDATA, "out of memory");
+	if (sq_outfile_put(f->plot, text, len, f->f.err) < 0)
+		sq_die(SQ_EDATA, "%s", f->f.err);
+	free(text);
+}
+
+static void
 print_table(struct filter *f, FILE *out)
 {
 	if (sq_analysis_print(&f->analysis, out, f->csv, f->f.err) < 0)
 		sq_die(SQ_EDATA, "%s", f->f.err);
 	if (fclose(out) != 0)
 		sq_die(SQ_EDATA, "stdout: cannot be written");
+	if (f->plot != NULL)
+		write_plot(f);
 	sq_analysis_release(&f->analysis);
 }
 
@@ -332,6 +354,9 @@ option(struct filter *f, int c)
 	case OPT_PERMUTE:
 		f->permutes = 1;
 		break;
+	case OPT_PLOT:
+		f->plot = optarg;
+		break;
 	case OPT_ROUNDS:
 		f->movement.rounds = (int)sq_arg_long("--rounds", optarg, 1,
 		    1000);
@@ -368,6 +393,8 @@ check(struct filter *f)
 	    f->analyze || f->sequential))
 		sq_die(SQ_EUSAGE, "--permute: takes N:M by magnitude, wanda "
 		    "or sparsegpt, and nothing is masked");
+	if (f->plot != NULL && !f->analyze)
+		sq_die(SQ_EUSAGE, "--plot: of --analyze");
 	if (k->criterion == SQ_BY_MOVEMENT && f->sequential)
 		sq_die(SQ_EUSAGE, "--sequential: movement takes the whole "
 		    "model's gradient");

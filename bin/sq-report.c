@@ -99,9 +99,8 @@ write_file(const struct report *r, const struct sq_figures *f,
 {
 	char *text = NULL;
 	size_t len = 0;
-	int c;
 	FILE *m = open_memstream(&text, &len);
-	struct sq_outfile out;
+	char err[SQ_ERR];
 	int bad = m == NULL;
 
 	if (!bad && svg != NULL)
@@ -114,15 +113,8 @@ write_file(const struct report *r, const struct sq_figures *f,
 		sq_compare_csv(m, f);
 	if (bad || fclose(m) != 0)
 		sq_die(SQ_EDATA, "out of memory");
-	if (len > 0 && sq_outfile_open(&out, path) < 0)
-		sq_die(SQ_EDATA, "%s", out.err);
-	if (len > 0 && sq_write_full(out.fd, text, len) < 0) {
-		c = errno;
-		sq_outfile_abort(&out);
-		sq_die(SQ_EDATA, "'%s': %s", path, strerror(c));
-	}
-	if (len > 0 && sq_outfile_commit(&out) < 0)
-		sq_die(SQ_EDATA, "%s", out.err);
+	if (len > 0 && sq_outfile_put(path, text, len, err) < 0)
+		sq_die(SQ_EDATA, "%s", err);
 	free(text);
 }
 

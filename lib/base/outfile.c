@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <sys/stat.h>
 
+#include "base/io.h"
 #include "base/outfile.h"
 
 static void
@@ -278,4 +279,20 @@ sq_outfile_leave(struct sq_outfile *o)
 {
 	if (o->path != NULL)
 		release(o);
+}
+
+int
+sq_outfile_put(const char *path, const void *data, size_t len, char *err)
+{
+	struct sq_outfile out;
+	int c;
+
+	if (sq_outfile_open(&out, path) < 0)
+		return sq_fail(err, "%s", out.err);
+	if (sq_write_full(out.fd, data, len) < 0) {
+		c = errno;
+		sq_outfile_abort(&out);
+		return sq_fail(err, "'%s': %s", path, strerror(c));
+	}
+	return sq_outfile_commit(&out) < 0 ? sq_fail(err, "%s", out.err) : 0;
 }

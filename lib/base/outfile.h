@@ -7,6 +7,8 @@
 #ifndef SQ_BASE_OUTFILE_H
 #define SQ_BASE_OUTFILE_H
 
+#include <stddef.h>
+
 #include "base/err.h"
 
 struct sq_outfile {
@@ -39,5 +41,9 @@ void	 sq_outfile_abort(struct sq_outfile *o);
 
 /* Gives up, but OUT.part, a directory, stays for the next run. */
 void	 sq_outfile_leave(struct sq_outfile *o);
+
+/* All of a file at once: 0, or -1 with the reason. */
+int	 sq_outfile_put(const char *path, const void *data, size_t len,
+	    char *err);
 
 #endif

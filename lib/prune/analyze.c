@@ -6,6 +6,7 @@
 #include "calib/block.h"
 #include "formats/fmt_csv.h"
 #include "prune/analyze.h"
+#include "report/plot.h"
 #include "schema/engine.h"
 
 static const struct {
@@ -215,4 +216,45 @@ sq_analysis_print(const struct sq_analysis *a, FILE *out, int csv, char *err)
 	fputs("\nengines, and the patterns that they have kernels for:\n",
 	    out);
 	return print_engines(out, err);
+}
+
+/* ---- the plot ---- */
+
+int
+sq_analysis_plot(const struct sq_analysis *a, FILE *out, char *err)
+{
+	struct sq_point *point = calloc(a->n * SQ_PATTERNS + 1,
+	    sizeof(*point)), *top[SQ_PATTERNS] = { NULL }, *p = point;
+	const char *name[SQ_PATTERNS];
+	struct sq_plot plot = { .title = "Sensitivity to patterns",
+	    .x_name = "tensor", .y_name = a->with_stats ?
+	    "error of the output" : "error of the weights",
+	    .series = name, .nseries = SQ_PATTERNS, .point = point,
+	    .lines = 1, .x_whole = 1, .y_log = 1 };
+	size_t n;
+	int i;
+
+	if (point == NULL)
+		return sq_fail(err, "out of memory");
+	for (i = 0; i < SQ_PATTERNS; i++) {
+		name[i] = patterns[i].text;
+		for (n = 0; n < a->n; n++) {
+			if (!(a->row[n].error[i] > 0))
+				continue;	/* none, or not on this scale */
+			*p = (struct sq_point){ (double)(n + 1),
+			    a->row[n].error[i], (size_t)i, NULL };
+			if (top[i] == NULL || p->y > top[i]->y) {
+				if (top[i] != NULL)
+					top[i]->label = NULL;
+				top[i] = p;
+				p->label = a->row[n].name;
+			}
+			p++;
+		}
+	}
+	plot.n = (size_t)(p - point);
+	if (plot.n > 0)
+		sq_plot_svg(out, &plot, 1);
+	free(point);
+	return plot.n > 0 ? 0 : sq_fail(err, "no tensor to plot");
 }

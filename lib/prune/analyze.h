@@ -33,6 +33,10 @@ int	 sq_analysis_tensor(struct sq_analysis *, struct sq_filter *,
 /* The table, or CSV, and what each engine has kernels for. */
 int	 sq_analysis_print(const struct sq_analysis *, FILE *, int csv,
 	    char *err);
+
+/* The errors as a plot on a logarithmic scale: a line for each pattern, over
+ * the tensors in their order.  -1 when there is no memory, or no tensor. */
+int	 sq_analysis_plot(const struct sq_analysis *, FILE *, char *err);
 void	 sq_analysis_release(struct sq_analysis *);
 
 #endif

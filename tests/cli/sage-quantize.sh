@@ -64,7 +64,8 @@ grep -qx 'sparsity_pattern: .*2:4.*' got || fail "$(cat got)"
 grep -qx 'sparsity_ratio: 0.5' got
 sq-ls -v pruned/model.sqa >list
 grep -q '"criterion":"magnitude"' list || fail "$(cat list)"
-exits 0 sage infer prune analyze --model "$tiny" -q
+exits 0 sage infer prune analyze --model "$tiny" --plot plot.svg -q
+grep -q '^<svg .*Sensitivity' plot.svg
 grep -q '^mean' out
 grep -q '^cpu: .*2:4' out
 exits 1 sage infer prune --model "$tiny" --sparsity 0.3 --pattern 2:4 -q

@@ -103,6 +103,19 @@ awk -F , 'NR > 1 && !($4 >= $5 && $5 > 0) { exit 1 }
     $2 == "2:4" { a = $5 } $2 == "4:8" { b = $5 }
     END { exit !(NR == 8 && b < a) }' a.csv || fail "$(cat a.csv)"
 
+# as a plot: what is twice as much is as far above, wherever that is
+sq-mask -q --analyze --csv --plot p.svg --only '*layers.*_proj.weight' \
+    -m c.sq >a.csv
+points=$(grep -c '<circle class="p s[0-9]" .*<title>' p.svg)
+[ "$points" -eq $(($(wc -l <a.csv) - 1)) ] || fail "$points points"
+sed -n 's/.*class="p s[0-9]" cx="[0-9.]*" cy="\([0-9.]*\)".*, \([0-9.e-]*\)<.title>.*/\1 \2/p' \
+    p.svg | awk 'NR == 1 { y = $1; v = $2; next }
+    $2 / v > 2 || v / $2 > 2 { s = (y - $1) / log($2 / v);
+	if (!n++) first = s; d = s / first - 1; bad += d * d > .0025 }
+    END { exit bad > 0 || n == 0 }' || fail "$(cat p.svg)"
+exits 2 sq-mask --plot p.svg -m c.sq
+says 'sq-mask: --plot: of --analyze'
+
 # what is wrong
 exits 2 sq-mask --pattern 4:2 -m c.sq
 exits 2 sq-mask --sparsity 0.3 -m c.sq
