@@ -8,6 +8,8 @@
 #include "kernels/x86/sparse_step_nm.h"
 
 #define LINE	64			/* bytes */
+#define ALONE	64			/* windows that are made sooner than
+					   other threads begin */
 
 enum kind { RUNS, EIGHTS, FOURS };
 
@@ -82,7 +84,7 @@ sq_sp_step(struct sq_ctx *c, const struct sq_weight *w,
 {
 	struct job j = { .w = w, .x = x, .y = y,
 	    .bits = sq_grid_bits(w->grid) };
-	size_t threads = (size_t)sq_pool_threads(c->pool), wide = BL_WIDE;
+	size_t threads = (size_t)sq_pool_threads(c->pool), wide = BL_WIDE, i;
 	struct nm_how how;
 
 	if (!sq_sparse_matmul_allows(w, x, y))
@@ -108,7 +110,12 @@ sq_sp_step(struct sq_ctx *c, const struct sq_weight *w,
 	j.packed = j.scratch + threads * j.scratch_size;
 	if (threads * j.scratch_size + x->rows * j.token_bytes > c->work_size)
 		return SQ_UNSUP;
-	sq_pool_run(c->pool, do_pack, &j, (long)(x->rows * j.windows));
+	if (x->rows * j.windows > ALONE)
+		sq_pool_run(c->pool, do_pack, &j,
+		    (long)(x->rows * j.windows));
+	else
+		for (i = 0; i < x->rows * j.windows; i++)
+			do_pack(&j, (long)i, 0);
 	sq_slices_cut(&j.slices, kind(&j) == RUNS ? sq_nm_bands(w) :
 	    sq_blocks_down(w), threads, kind(&j) == RUNS ? NM_BANDS : 1);
 	sq_pool_run(c->pool, do_slices, &j, (long)j.slices.n);
