@@ -7,9 +7,8 @@
  *
  * The sums of a span, columns with one scale, are exact.  They go through
  * memory into sums of float32, which get the scale of their row at once and
- * that of their token in the end.  They leave the tiles while the next span's
- * products begin, since a tile that is stored too early holds up what follows,
- * and get their scales a span later: tiles and vectors work side by side.
+ * that of their token in the end.  That is done a span late, so that tiles and
+ * vectors work side by side.
  */
 #include "kernels/x86/int_vec.h"
 #include "kernels/x86/few.h"
@@ -20,8 +19,6 @@
 #define HALF	SQ_TILE_ROWS		/* rows of a panel, half of them */
 #define LEAST	SQ_MM_UNIT		/* columns of a span */
 #define DEEP	SQ_MM_COLUMNS		/* columns of a panel: all of most rows */
-#define NEAR	512			/* columns of a panel that are done with
-					   all tokens, from the first cache */
 #define SOON	2			/* steps that tiles are fetched ahead */
 #define PARTS	8			/* of a step: its instructions */
 #define SECOND	((size_t)DEEP * HALF)	/* bytes to the panel's second half */
@@ -37,19 +34,13 @@ struct span_sums {
 	_Alignas(64) int32_t s[2][2][HALF][VL];
 };
 
-/* Where the sums of a span go. */
+/* What waits for its scales. */
 struct late {
+	const struct span_sums *from;
 	const float *scale;
 	float *to;
+	size_t rows;
 	__mmask16 keep;			/* of what is there: all, or none */
-};
-
-/* What waits: sums that are in the tiles still, which will lie in sums[turn],
- * and those of the span before, which lie in the other ones. */
-struct waiting {
-	struct span_sums sums[2];
-	struct late in_tiles, in_memory;
-	size_t turn;
 };
 
 /* Where the next step's tiles lie: w of the panel's first half, x of the first
@@ -203,10 +194,9 @@ pack(const struct sq_mm_x *x, void *packed)
 /* n rows of a span's sums, from `row' of those of all halves: sums of float32
  * = or += the scale of the row times them. */
 SQ_INLINE void
-add_rows(const struct late *l, const struct span_sums *sums, size_t row,
-    const size_t n)
+add_rows(const struct late *l, size_t row, const size_t n)
 {
-	const int32_t *s = (const int32_t *)sums + row * VL;
+	const int32_t *s = (const int32_t *)l->from + row * VL;
 	const float *scale = l->scale + row % SQ_MM_PANEL;
 	float *to = l->to + row * VL;
 	size_t i;
@@ -218,12 +208,12 @@ add_rows(const struct late *l, const struct span_sums *sums, size_t row,
 }
 
 static void
-add_all(const struct late *l, const struct span_sums *sums, size_t rows)
+add_late(const struct late *l)
 {
 	size_t row;
 
-	for (row = 0; row < rows; row += HALF)
-		add_rows(l, sums, row, HALF);
+	for (row = 0; row < l->rows; row += HALF)
+		add_rows(l, row, HALF);
 }
 
 /* Part i of the tiles of a later step. */
@@ -244,83 +234,75 @@ fetch(const struct place *at, size_t i)
 }
 
 /* Part i of what goes on between the instructions of a step, as tiles.h
- * wants: rows of what waits, from `row' on, or fetches. */
+ * wants: rows of what is late, from `row' on, or fetches. */
 SQ_INLINE void
-between(const struct place *at, const struct waiting *w, size_t row, size_t i,
+between(const struct place *at, const struct late *l, size_t row, size_t i,
     const size_t rows)
 {
 	if (rows > 0)
-		add_rows(&w->in_memory, &w->sums[w->turn ^ 1], row + i * rows,
-		    rows);
+		add_rows(l, row + i * rows, rows);
 	else
 		fetch(at, i);
 	__asm__ volatile("" : : : "memory");
 }
 
-/* begin: of a span. */
-#define LEAVE(tile, to) do {						\
-	if (begin) {							\
-		_tile_stored(tile, to, SQ_TILE_BYTES);			\
-		_tile_zero(tile);					\
-	}								\
-} while (0)
-
 SQ_INLINE void
-step(struct place *at, struct waiting *w, size_t row, const size_t rows,
-    const int begin)
+step(struct place *at, const struct late *l, size_t row, const size_t rows)
 {
-	struct span_sums *t = &w->sums[w->turn];
-
 	_tile_loadd(6, at->x, SQ_TILE_BYTES);
-	between(at, w, row, 0, rows);
+	between(at, l, row, 0, rows);
 	_tile_loadd(4, at->w, SQ_TILE_BYTES);
-	LEAVE(0, t->s[0][0]);
-	between(at, w, row, 1, rows);
+	between(at, l, row, 1, rows);
 	_tile_dpbssd(0, 4, 6);
-	between(at, w, row, 2, rows);
+	between(at, l, row, 2, rows);
 	_tile_loadd(5, at->w + SECOND, SQ_TILE_BYTES);
-	LEAVE(2, t->s[0][1]);
-	between(at, w, row, 3, rows);
+	between(at, l, row, 3, rows);
 	_tile_dpbssd(2, 5, 6);
 	sq_tile_done(6);
-	between(at, w, row, 4, rows);
+	between(at, l, row, 4, rows);
 	_tile_loadd(7, at->x + at->next, SQ_TILE_BYTES);
-	LEAVE(1, t->s[1][0]);
-	between(at, w, row, 5, rows);
+	between(at, l, row, 5, rows);
 	_tile_dpbssd(1, 4, 7);
 	sq_tile_done(4);
-	LEAVE(3, t->s[1][1]);
-	between(at, w, row, 6, rows);
+	between(at, l, row, 6, rows);
 	_tile_dpbssd(3, 5, 7);
 	sq_tile_done(5);
 	sq_tile_done(7);
-	between(at, w, row, 7, rows);
+	between(at, l, row, 7, rows);
 	at->w += SQ_TILE_SIZE;
 	at->x += SQ_TILE_SIZE;
 }
 
-#undef LEAVE
-
-/* The steps of a span by two vectors, and what waits. */
+/* The steps of a span by two vectors, and what is late. */
 SQ_INLINE void
-two_vectors(struct place at, size_t steps, struct waiting *w)
+two_vectors(struct place at, size_t steps, const struct late *l,
+    struct span_sums *t)
 {
 	const size_t all = 2 * SQ_MM_PANEL;
 
+	_tile_zero(0);
+	_tile_zero(1);
+	_tile_zero(2);
+	_tile_zero(3);
 	if (steps == 1) {
-		step(&at, w, 0, all / PARTS, 1);
-		return;
+		step(&at, l, 0, all / PARTS);
+	} else {
+		step(&at, l, 0, all / 2 / PARTS);
+		step(&at, l, all / 2, all / 2 / PARTS);
+		for (; steps > 2; steps--)
+			step(&at, l, 0, 0);
 	}
-	step(&at, w, 0, all / 2 / PARTS, 1);
-	step(&at, w, all / 2, all / 2 / PARTS, 0);
-	for (; steps > 2; steps--)
-		step(&at, w, 0, 0, 0);
+	_tile_stored(0, t->s[0][0], SQ_TILE_BYTES);
+	_tile_stored(1, t->s[1][0], SQ_TILE_BYTES);
+	_tile_stored(2, t->s[0][1], SQ_TILE_BYTES);
+	_tile_stored(3, t->s[1][1], SQ_TILE_BYTES);
 }
 
-/* The same by one; nothing waits. */
 SQ_INLINE void
-one_vector(struct place at, size_t steps, struct span_sums *t)
+one_vector(struct place at, size_t steps, const struct late *l,
+    struct span_sums *t)
 {
+	add_late(l);
 	_tile_zero(0);
 	_tile_zero(2);
 	for (; steps > 0; steps--) {
@@ -337,66 +319,33 @@ one_vector(struct place at, size_t steps, struct span_sums *t)
 	}
 	_tile_stored(0, t->s[0][0], SQ_TILE_BYTES);
 	_tile_stored(2, t->s[0][1], SQ_TILE_BYTES);
-	__asm__ volatile("" : : : "memory");
 }
 
-/* The spans of the panel's columns c .. end-1 by nv vectors. */
+/* All spans of the panel by nv vectors; t: two, in turn. */
 SQ_INLINE void
-spans(const struct panel *p, const char *x, size_t c, size_t end, size_t next,
-    struct waiting *w, float *sums, int first, const int nv)
+spans(const struct panel *p, const char *x, size_t cols, size_t next,
+    struct span_sums *t, struct late *late, float *sums, int first,
+    const int nv)
 {
+	const float *scale = p->scale[0];
 	struct place at = { .next = next };
-	struct late l = { .to = sums };
-	size_t n, steps;
+	size_t c, n, steps;
+	struct span_sums *s;
 
-	for (; c < end; c += n) {
-		n = end - c < p->span ? end - c : p->span;
+	for (c = 0; c < cols; c += n, scale += SQ_MM_PANEL) {
+		n = cols - c < p->span ? cols - c : p->span;
 		steps = (n + WIDE - 1) / WIDE;
+		s = late->from == t ? t + 1 : t;
 		/* of less than a tile's columns, half a row or half the rows */
 		at.w = p->w[0][c / WIDE][0] + c % WIDE;
 		at.x = x + c * VL;
-		l.scale = p->scale[c / p->span];
-		l.keep = first && c == 0 ? 0 : 0xffff;
-		if (nv > 1) {
-			two_vectors(at, steps, w);
-			w->in_memory = w->in_tiles;
-			w->in_tiles = l;
-			w->turn ^= 1;
-		} else {
-			one_vector(at, steps, &w->sums[0]);
-			add_all(&l, &w->sums[0], SQ_MM_PANEL);
-		}
+		if (nv > 1)
+			two_vectors(at, steps, late, s);
+		else
+			one_vector(at, steps, late, s);
+		*late = (struct late){ s, scale, sums, (size_t)nv *
+		    SQ_MM_PANEL, first && c == 0 ? 0 : 0xffff };
 	}
-}
-
-/* Nothing: the sums of a panel that are 0. */
-static void
-begin_waiting(struct waiting *w, float *sums)
-{
-	static const float no_scale[SQ_MM_PANEL];
-	const struct late none = { no_scale, sums, 0xffff };
-
-	w->in_tiles = w->in_memory = none;
-	w->turn = 0;
-	memset(&w->sums[1], 0, sizeof(w->sums[1]));
-	_tile_zero(0);
-	_tile_zero(1);
-	_tile_zero(2);
-	_tile_zero(3);
-}
-
-static void
-end_waiting(struct waiting *w)
-{
-	struct span_sums *t = &w->sums[w->turn];
-
-	_tile_stored(0, t->s[0][0], SQ_TILE_BYTES);
-	_tile_stored(1, t->s[1][0], SQ_TILE_BYTES);
-	_tile_stored(2, t->s[0][1], SQ_TILE_BYTES);
-	_tile_stored(3, t->s[1][1], SQ_TILE_BYTES);
-	__asm__ volatile("" : : : "memory");
-	add_all(&w->in_memory, &w->sums[w->turn ^ 1], 2 * SQ_MM_PANEL);
-	add_all(&w->in_tiles, t, 2 * SQ_MM_PANEL);
 }
 
 /* Tiles of 32 columns, where a span has no more. */
@@ -414,30 +363,26 @@ static void
 tile(const void *panel, const void *packed, size_t rows, size_t cols,
     size_t nvec, float *sums, int first)
 {
-	const size_t next = cols * VL, all = SQ_MM_PANEL * VL;
+	const size_t next = cols * VL;
 	const struct panel *p = panel;
-	const size_t near = p->span > NEAR ? p->span : NEAR;
 	const char *x = packed;
-	struct waiting w;
-	size_t c, end, v;
+	static const struct span_sums none;
+	static const float no_scale[SQ_MM_PANEL];
+	struct span_sums t[2];
+	struct late late = { &none, no_scale, sums, 0, 0xffff };
+	size_t v;
 
 	(void)rows;
 	if (p->span < WIDE)
 		short_tiles();
-	if (nvec > 1)
-		begin_waiting(&w, sums);
-	for (c = 0; c < cols; c = end) {
-		end = cols - c < near ? cols : c + near;
-		for (v = 0; v + 1 < nvec; v += 2)
-			spans(p, x + v * next, c, end, next, &w, sums + v * all,
-			    first, 2);
+	for (v = 0; v + 1 < nvec; v += 2) {
+		spans(p, x, cols, next, t, &late, sums, first, 2);
+		x += 2 * next;
+		sums += 2 * SQ_MM_PANEL * VL;
 	}
-	if (nvec > 1)
-		end_waiting(&w);
-	v = nvec / 2 * 2;
 	if (v < nvec)
-		spans(p, x + v * next, 0, cols, next, &w, sums + v * all,
-		    first, 1);
+		spans(p, x, cols, next, t, &late, sums, first, 1);
+	add_late(&late);
 }
 
 static void
@@ -448,7 +393,7 @@ release(void)
 
 const struct sq_mm_level sq_mm_byte_amx = {
 	.lanes = VL, .size = 1, .whole = BLOCK,
-	.depth = DEEP, .block = 512, .at_once = 8, .order = order,
+	.depth = DEEP, .block = 512, .at_once = 2, .order = order,
 	.expand = expand, .pack = pack, .tile = tile, .scaled = finish_scaled,
 	.begin = sq_tiles_begin, .end = release
 };
