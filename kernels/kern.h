@@ -114,6 +114,18 @@ struct sq_weight {
 	const void *index;		/* and where their values belong */
 };
 
+/*
+ * A factor of `product': its values as they are, turned (its rows are the
+ * columns that are meant), or in panels (panels.h), whose rows and columns m
+ * has.
+ */
+enum sq_lay { SQ_AS_IS, SQ_TURNED, SQ_PANELS };
+
+struct sq_operand {
+	struct sq_mat m;
+	enum sq_lay lay;
+};
+
 /* How to quantize: see `quantize' in ops.def. */
 enum sq_scale_rule {
 	SQ_ABSMAX, SQ_MSE,

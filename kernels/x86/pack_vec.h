@@ -57,15 +57,6 @@ split(VF *v, size_t n)
 		v[i] = t[i];
 }
 
-SQ_INLINE VF
-round_bf16(VF a)
-{
-	uint16_t h[VL];
-
-	vf_put_bf16(h, a);
-	return vf_bf16(h);
-}
-
 /* A token's unit of columns from col, in order; 0 where x has none.  To bring
  * together every spread'th column is to split log2(spread) times. */
 SQ_INLINE void
@@ -82,7 +73,7 @@ x_unit(const struct sq_mm_x *x, const float *row, size_t col, VF *v)
 	for (i = 0; i < n; i++) {
 		v[i] = vf_load(p + i * VL);
 		if (x->round)
-			v[i] = round_bf16(v[i]);
+			v[i] = vf_round_bf16(v[i]);
 	}
 	for (i = x->order->spread; i > 1; i /= 2)
 		split(v, n);

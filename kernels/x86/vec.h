@@ -215,19 +215,46 @@ vf_bf16_pair_half(const uint16_t *p, VF *even, VF *odd)
 	    _mm512_set1_epi32((int)0xffff0000)));
 }
 
-/* To bf16, nearest, ties to even; NaN stays, quiet, as sq_f32_to_bf16. */
-SQ_INLINE void
-vf_put_bf16(uint16_t *p, VF a)
+/* Rounded to bf16, nearest, ties to even, in the upper halves; the lower ones
+ * are of no use.  NaN stays, quiet, as sq_f32_to_bf16. */
+SQ_INLINE VI
+vf_bf16_bits(VF a)
 {
 	VI u = _mm512_castps_si512(a), one = _mm512_set1_epi32(1);
 	VI odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), one);
 	VI r = _mm512_add_epi32(u, _mm512_add_epi32(odd,
 	    _mm512_set1_epi32(0x7fff)));
 
-	r = _mm512_mask_or_epi32(r, _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), u,
-	    _mm512_set1_epi32(0x400000));
-	_mm256_storeu_si256((void *)p,
-	    _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16)));
+	return _mm512_mask_or_epi32(r, _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q),
+	    u, _mm512_set1_epi32(0x400000));
+}
+
+SQ_INLINE void
+vf_put_bf16(uint16_t *p, VF a)
+{
+	_mm256_storeu_si256((void *)p, _mm512_cvtepi32_epi16(
+	    _mm512_srli_epi32(vf_bf16_bits(a), 16)));
+}
+
+/* The upper halves of both, that of a below. */
+SQ_INLINE VI
+vi_upper(VI a, VI b)
+{
+	return _mm512_or_si512(_mm512_srli_epi32(a, 16), _mm512_and_si512(b,
+	    _mm512_set1_epi32((int)0xffff0000)));
+}
+
+SQ_INLINE VF
+vf_round_bf16(VF a)
+{
+	return _mm512_castsi512_ps(_mm512_and_si512(vf_bf16_bits(a),
+	    _mm512_set1_epi32((int)0xffff0000)));
+}
+
+SQ_INLINE void
+vi_store(void *p, VI a)
+{
+	_mm512_storeu_si512(p, a);
 }
 
 /* To f16 likewise; NaN becomes the one that sq_f32_to_f16 gives. */
@@ -422,8 +449,8 @@ vf_bf16_pair(const uint16_t *p, VF *even, VF *odd)
 	    _mm256_set1_epi32((int)0xffff0000)));
 }
 
-SQ_INLINE void
-vf_put_bf16(uint16_t *p, VF a)
+SQ_INLINE VI
+vf_bf16_bits(VF a)
 {
 	VI u = _mm256_castps_si256(a), one = _mm256_set1_epi32(1);
 	VI odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), one);
@@ -431,11 +458,37 @@ vf_put_bf16(uint16_t *p, VF a)
 	    _mm256_set1_epi32(0x7fff)));
 	VI quiet = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
 
-	r = _mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(r),
+	return _mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(r),
 	    _mm256_castsi256_ps(quiet), _mm256_cmp_ps(a, a, _CMP_UNORD_Q)));
-	r = _mm256_srli_epi32(r, 16);
+}
+
+SQ_INLINE void
+vf_put_bf16(uint16_t *p, VF a)
+{
+	VI r = _mm256_srli_epi32(vf_bf16_bits(a), 16);
+
 	_mm_storeu_si128((void *)p, _mm_packus_epi32(
 	    _mm256_castsi256_si128(r), _mm256_extracti128_si256(r, 1)));
+}
+
+SQ_INLINE VI
+vi_upper(VI a, VI b)
+{
+	return _mm256_or_si256(_mm256_srli_epi32(a, 16), _mm256_and_si256(b,
+	    _mm256_set1_epi32((int)0xffff0000)));
+}
+
+SQ_INLINE VF
+vf_round_bf16(VF a)
+{
+	return _mm256_castsi256_ps(_mm256_and_si256(vf_bf16_bits(a),
+	    _mm256_set1_epi32((int)0xffff0000)));
+}
+
+SQ_INLINE void
+vi_store(void *p, VI a)
+{
+	_mm256_storeu_si256(p, a);
 }
 
 SQ_INLINE void

@@ -49,6 +49,8 @@ sq_init_avx2(struct sq_kern *k)
 	k->sparse_attention = sq_sparse_attention_avx2;
 	k->nll = sq_nll_avx2;
 	k->kl = sq_kl_avx2;
+	k->product = sq_product_avx2;
+	k->panels = sq_panels_avx2;
 	k->transpose = sq_transpose_avx2;
 	k->sum_rows = sq_sum_rows_avx2;
 	k->rmsnorm_backward = sq_rmsnorm_backward_avx2;
@@ -87,6 +89,8 @@ sq_init_avx512(struct sq_kern *k)
 	k->sparse_attention = sq_sparse_attention_avx512;
 	k->nll = sq_nll_avx512;
 	k->kl = sq_kl_avx512;
+	k->product = sq_product_avx512;
+	k->panels = sq_panels_avx512;
 	k->transpose = sq_transpose_avx512;
 	k->sum_rows = sq_sum_rows_avx512;
 	k->rmsnorm_backward = sq_rmsnorm_backward_avx512;
@@ -116,6 +120,7 @@ sq_init_avx512bf16(struct sq_kern *k)
 		return -1;
 	k->matmul = sq_matmul_avx512bf16;
 	k->sparse_matmul = sq_sparse_matmul_avx512bf16;
+	k->product = sq_product_avx512bf16;
 	k->attention = sq_attention_avx512bf16;
 	k->sparse_attention = sq_sparse_attention_avx512bf16;
 	k->attention_backward = sq_attention_backward_avx512bf16;
@@ -143,6 +148,7 @@ sq_init_amx(struct sq_kern *k)
 	k->matmul = sq_matmul_amx;
 	k->sparse_matmul = sq_sparse_matmul_amx;
 	k->matmul_int8 = sq_matmul_int8_amx;
+	k->product = sq_product_amx;
 	k->attention = sq_attention_amx;
 	k->sparse_attention = sq_sparse_attention_amx;
 	k->attention_backward = sq_attention_backward_amx;
