@@ -127,14 +127,6 @@ sq_keep_allows(const struct sq_attn_keep *keep, const struct sq_kv *kv,
 	return 1;
 }
 
-/* What sq_transpose allows. */
-static inline int
-sq_transpose_allows(const struct sq_mat *x, const struct sq_mat *y)
-{
-	return x->type == SQ_F32 && (y->type == SQ_F32 ||
-	    y->type == SQ_BF16) && x->rows == y->cols && x->cols == y->rows;
-}
-
 /* What sq_attention_backward allows. */
 static inline int
 sq_attn_grad_allows(const struct sq_attn *a, size_t kv_heads, size_t length,

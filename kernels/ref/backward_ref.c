@@ -1,12 +1,11 @@
 /*
- * The references of the gradients of operations on rows, and of transpose.
- * Sums are taken in float64, row after row, and rounded once.
+ * The references of the gradients of operations on rows.  Sums are taken in
+ * float64, row after row, and rounded once.
  */
 #include <math.h>
 
 #include "base/pool.h"
 #include "kernels/ref/ref.h"
-#include "kernels/ref/value.h"
 #include "kernels/rows.h"
 
 struct job {
@@ -15,30 +14,6 @@ struct job {
 	float *sum;
 	float eps, scale;
 };
-
-static void
-transpose_row(void *arg, long task, int thread)
-{
-	const struct job *j = arg;
-	const struct sq_mat *y = j->a;
-	size_t i, at = (size_t)task * y->stride;
-
-	(void)thread;
-	for (i = 0; i < y->cols; i++)
-		sq_value_put(y->p, y->type, at + i, sq_row(j->x, i)[task]);
-}
-
-int
-sq_transpose_ref(struct sq_ctx *c, const struct sq_mat *x,
-    const struct sq_mat *y)
-{
-	struct job j = { .x = x, .a = y };
-
-	if (!sq_transpose_allows(x, y))
-		return SQ_UNSUP;
-	sq_pool_run(c->pool, transpose_row, &j, (long)y->rows);
-	return 0;
-}
 
 static void
 sum_col(void *arg, long task, int thread)

@@ -10,6 +10,7 @@
 #include "kernels/x86/x86.h"
 
 #define FEW	2		/* tokens that wait for memory anyway */
+#define MANY	128		/* for which a weight is laid out whole */
 
 /* Rows that the weight does not have are computed from whatever lies in the
  * panel, and left out of y. */
@@ -46,6 +47,25 @@ sq_mm_amx(void)
 	return level;
 }
 
+static int
+is_dense(const struct sq_weight *w, const struct sq_mat *x,
+    const struct sq_mat *y)
+{
+	return sq_mm_allows(w, x, y) && w->grid == SQ_DENSE;
+}
+
+/* Bit for bit the same: in both, sums are taken in the order of the columns. */
+static int
+product(struct sq_ctx *c, const struct sq_weight *w, const struct sq_mat *x,
+    const struct sq_mat *y)
+{
+	const struct sq_operand a = { *x, SQ_AS_IS };
+	const struct sq_operand b = { { (void *)(uintptr_t)w->data, w->type,
+	    w->rows, w->cols, w->cols }, SQ_TURNED };
+
+	return sq_product_amx(c, &a, &b, SQ_PREC_BF16, 0, y);
+}
+
 int
 sq_matmul_amx(struct sq_ctx *c, const struct sq_weight *w,
     const struct sq_mat *x, enum sq_prec prec, const struct sq_mat *y)
@@ -54,6 +74,9 @@ sq_matmul_amx(struct sq_ctx *c, const struct sq_weight *w,
 	int steps = sq_mm_allows(w, x, y) && sq_few_allows(w);
 
 	level.few = steps ? SQ_FEW_TOKENS : FEW;
+	if (prec == SQ_PREC_BF16 && x->rows >= MANY && is_dense(w, x, y) &&
+	    !sq_mm_is_few(&level, c, x->rows))
+		return product(c, w, x, y);
 	if (prec == SQ_PREC_BF16 && !sq_mm_is_few(&level, c, x->rows)) {
 		level.few = 0;
 		return sq_mm_run(&level, c, w, x, prec, y);

@@ -8,8 +8,9 @@
 				    (__m512bh)(b))
 #define PRODUCT_PAIRS(a, b)	((__m512i)_mm512_cvtne2ps_pbh(b, a))
 #define PRODUCT_MIX(p)		_mm512_permutexvar_epi16(		\
-	_mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25,	\
-	9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0), p)
+	_mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26,	\
+	10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2,	\
+	17, 1, 16, 0), p)
 
 #include "kernels/x86/product_vec.h"
 #include "kernels/x86/x86.h"

@@ -1,57 +1,10 @@
 /*
- * transpose and the gradients of operations on rows; included after
- * rows_vec.h.  A sum over rows belongs to one task, which has some columns of
- * all rows: they are summed in runs of RUN, and the runs' sums are added.
+ * The gradients of operations on rows; included after rows_vec.h.  A sum over
+ * rows belongs to one task, which has some columns of all rows: they are summed
+ * in runs of RUN, and the runs' sums are added.
  */
-#include "kernels/x86/values.h"
-
-#define BLOCK	64		/* rows and columns of a transposed block */
 #define COLS	(4 * VL)	/* of a sum's task */
 #define RUN	64
-
-/* Rows i .. and columns k .. of x, up to VL of each, into y. */
-SQ_INLINE void
-transpose_tile(const struct job *j, size_t i, size_t k)
-{
-	const struct sq_mat *x = j->a, *y = j->y;
-	size_t rows = x->rows - i, cols = x->cols - k, t;
-	VF v[VL];
-
-	for (t = 0; t < VL; t++)
-		v[t] = t < rows ? vf_get(sq_row(x, i + t) + k, cols) :
-		    vf_zero();
-	vf_transpose(v);
-	for (t = 0; t < VL && t < cols; t++)
-		vf_give(y->p, y->type, (k + t) * y->stride + i, v[t], rows);
-}
-
-/* Block column `task' of x: rows of y. */
-static void
-do_transpose(void *arg, long task, int thread)
-{
-	const struct job *j = arg;
-	size_t k0 = (size_t)task * BLOCK, k1 = k0 + BLOCK, i, k;
-
-	(void)thread;
-	if (k1 > j->a->cols)
-		k1 = j->a->cols;
-	for (i = 0; i < j->a->rows; i += VL)
-		for (k = k0; k < k1; k += VL)
-			transpose_tile(j, i, k);
-}
-
-int
-LEVEL(transpose)(struct sq_ctx *c, const struct sq_mat *x,
-    const struct sq_mat *y)
-{
-	struct job j = { .a = x, .y = y };
-
-	if (!sq_transpose_allows(x, y))
-		return SQ_UNSUP;
-	sq_pool_run(c->pool, do_transpose, &j,
-	    (long)((x->cols + BLOCK - 1) / BLOCK));
-	return 0;
-}
 
 /* What row i adds to column k .. of a sum. */
 SQ_INLINE VF

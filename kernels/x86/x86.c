@@ -51,7 +51,6 @@ sq_init_avx2(struct sq_kern *k)
 	k->kl = sq_kl_avx2;
 	k->product = sq_product_avx2;
 	k->panels = sq_panels_avx2;
-	k->transpose = sq_transpose_avx2;
 	k->sum_rows = sq_sum_rows_avx2;
 	k->rmsnorm_backward = sq_rmsnorm_backward_avx2;
 	k->silu_mul_backward = sq_silu_mul_backward_avx2;
@@ -91,7 +90,6 @@ sq_init_avx512(struct sq_kern *k)
 	k->kl = sq_kl_avx512;
 	k->product = sq_product_avx512;
 	k->panels = sq_panels_avx512;
-	k->transpose = sq_transpose_avx512;
 	k->sum_rows = sq_sum_rows_avx512;
 	k->rmsnorm_backward = sq_rmsnorm_backward_avx512;
 	k->silu_mul_backward = sq_silu_mul_backward_avx512;

@@ -8,7 +8,7 @@
 #include "distill/distill_state.h"
 #include "distill/redraw.h"
 #include "distill/take.h"
-#include "model/head_back.h"
+#include "model/head.h"
 
 #define ROWS		512		/* of logits at a time, at most, */
 #define LOGITS		((size_t)64 << 20)	/* and as many bytes of each */
@@ -29,7 +29,7 @@ struct sq_distill_work {
 	float *dx, *dh;			/* [rows][dim] */
 	float *tl, *sl, *dl;		/* [slice][vocab] */
 	float *tlse, *slse, *kl, *nll;	/* [slice] */
-	struct sq_head_back head;
+	struct sq_head th, sh;		/* their heads */
 	uint32_t *ids;			/* [rows]: what is read now */
 	double kl_sum, nll_sum;
 	size_t held, learned;		/* samples; the first are held out */
@@ -56,7 +56,7 @@ slice_of(size_t vocab)
 
 uint64_t
 sq_distill_bytes(const struct sq_distill_config *c, const struct sq_config *t,
-    const struct sq_config *s, size_t length)
+    const struct sq_config *s, enum sq_prec prec, size_t length)
 {
 	uint64_t weights = s->layers * (s->dim * s->head_dim * 2 *
 	    (s->heads + s->kv_heads) + 3 * s->dim * s->ffn);
@@ -65,8 +65,9 @@ sq_distill_bytes(const struct sq_distill_config *c, const struct sq_config *t,
 	return (c->train == SQ_TRAIN_CODES ? sq_codes_bytes(weights) :
 	    16 * weights) + sq_backward_bytes(t, group, length) +
 	    sq_backward_bytes(s, group, length) + 4 * group * length *
-	    s->dim * (2 * s->layers + 3) + 4 * s->vocab *
-	    (3 * slice_of((size_t)s->vocab) + s->dim);
+	    s->dim * (2 * s->layers + 3) + 12 * s->vocab *
+	    slice_of((size_t)s->vocab) + 4 * s->vocab * s->dim +
+	    sq_head_bytes(t, prec, 0) + sq_head_bytes(s, prec, 1);
 }
 
 /* ---- the beginning ---- */
@@ -177,7 +178,8 @@ sq_distill_init(struct sq_distill *d, char *err)
 	    k->length, err) < 0 ||
 	    sq_backward_init(&k->s, d->student, d->ctx, d->prec, k->group,
 	    k->length, err) < 0 ||
-	    sq_head_back_init(&k->head, d->student, d->ctx, d->prec, err) < 0)
+	    sq_head_init(&k->th, d->teacher, d->ctx, d->prec, 0, err) < 0 ||
+	    sq_head_init(&k->sh, d->student, d->ctx, d->prec, 1, err) < 0)
 		return -1;
 	if (sq_distill_take(d, err) < 0)
 		return -1;
@@ -199,7 +201,8 @@ sq_distill_release(struct sq_distill *d)
 		free(k->tlse);
 		free(k->map);
 		free(k->order);
-		sq_head_back_release(&k->head);
+		sq_head_release(&k->th);
+		sq_head_release(&k->sh);
 		free(k->ids);
 		free(k);
 	}
@@ -267,8 +270,8 @@ logits(struct sq_distill *d, const uint32_t *next, size_t row, size_t n,
 	float cold = (float)(1 / temperature);
 	size_t i;
 
-	if (sq_forward_logits(&k->t.f, row, n, &t, err) < 0 ||
-	    sq_forward_logits(&k->s.f, row, n, &s, err) < 0)
+	if (sq_head_logits(&k->th, &k->t.f, row, n, &t, err) < 0 ||
+	    sq_head_logits(&k->sh, &k->s.f, row, n, &s, err) < 0)
 		return -1;
 	if (sq_nll(d->ctx, &s, next, k->nll, NULL) != 0)
 		return sq_no_kernel(err, SQ_OP_nll);
@@ -329,8 +332,7 @@ head_back(struct sq_distill *d, size_t row, size_t n, char *err)
 	    k->dim, n, k->dim);
 	struct sq_mat dx = mat(k->dx + row * k->dim, n, k->dim);
 
-	return sq_head_back_rows(&k->head, d->student, &g, &x, &h, &dx,
-	    d->norm_grad, err);
+	return sq_head_back(&k->sh, &g, &x, &h, &dx, d->norm_grad, err);
 }
 
 /* What comes after the last token of a sample is not known: it is left out. */
@@ -407,7 +409,7 @@ vary(struct sq_distill *d, size_t at, uint64_t round, char *err)
 
 	for (row = 0; row < all; row += n) {
 		t.rows = n = all - row < k->slice ? all - row : k->slice;
-		if (sq_forward_logits(&k->t.f, at + row, n, &t, err) < 0)
+		if (sq_head_logits(&k->th, &k->t.f, at + row, n, &t, err) < 0)
 			return -1;
 		if (sq_nll(d->ctx, &t, NULL, k->tlse, NULL) != 0)
 			return sq_no_kernel(err, SQ_OP_nll);

@@ -141,7 +141,7 @@ check_memory(struct sq_distill_run *r)
 	const struct sq_config *c = &r->filter->inv.config;
 	uint64_t need = FIXED + sq_distill_bytes(
 	    r->distill.config, &r->distill.teacher->config, c,
-	    (size_t)r->distill.length);
+	    r->distill.prec, (size_t)r->distill.length);
 	size_t i;
 
 	for (i = 0; i < r->n; i++)
@@ -226,7 +226,7 @@ write_own(struct sq_distill_run *r)
 	struct sq_own own = { .teacher = d->teacher, .ctx = d->ctx,
 	    .prec = d->prec, .text = &r->tokens, .length = (size_t)d->length,
 	    .progress = d->progress, .memory = sq_distill_bytes(d->config,
-	    &d->teacher->config, &r->filter->inv.config,
+	    &d->teacher->config, &r->filter->inv.config, d->prec,
 	    (size_t)d->length) };
 
 	if (d->config->own == 0)

@@ -121,7 +121,11 @@ static const struct bench_case cases[] = {
 	    WHOLE },
 	{ SQ_OP_attention_backward, "2048 tokens, 32/4 heads of 64, bf16",
 	    SQ_DENSE, 0, 2048, SQ_PREC_BF16, FLOPS, WHOLE },
-	{ SQ_OP_transpose, "2048x2048", SQ_DENSE, 0, 2048, SQ_PREC_F32, NONE,
+	{ SQ_OP_product, "gradient of 5632x2048, 512 rows, bf16", SQ_DENSE, 0,
+	    512, SQ_PREC_BF16, FLOPS, WHOLE },
+	{ SQ_OP_product, "gradient of 5632x2048, 512 rows, f32", SQ_DENSE, 0,
+	    512, SQ_PREC_F32, FLOPS, WHOLE },
+	{ SQ_OP_panels, "bf16 5632x2048", SQ_DENSE, 0, 0, SQ_PREC_BF16, NONE,
 	    WHOLE },
 	{ SQ_OP_rmsnorm_backward, "512x2048", SQ_DENSE, 0, 512, SQ_PREC_F32,
 	    NONE, WHOLE },
@@ -402,6 +406,27 @@ run_attention_backward(struct state *s, const struct bench_case *c)
 	return sq_attention_backward(&s->ctx, &a, KV_HEADS, c->m, &g);
 }
 
+/* Of a weight. */
+static int
+run_gradient(struct state *s, const struct bench_case *c)
+{
+	const struct sq_operand dy = { mat(s->x, c->m, OUT), SQ_TURNED };
+	const struct sq_operand x = { mat(s->z, c->m, IN), SQ_AS_IS };
+	struct sq_mat g = mat(s->y, OUT, IN);
+
+	return sq_product(&s->ctx, &dy, &x, c->prec, 1, &g);
+}
+
+static int
+run_panels(struct state *s)
+{
+	const struct sq_operand w = { { s->weights, SQ_BF16, OUT, IN, IN },
+	    SQ_TURNED };
+	struct sq_mat to = { s->y, SQ_BF16, IN, OUT, 0 };
+
+	return sq_panels(&s->ctx, &w, &to);
+}
+
 static int
 run_quantize(struct state *s, const struct bench_case *c)
 {
@@ -458,8 +483,10 @@ run_case(struct state *s, const struct bench_case *c)
 		return sq_moments(&s->ctx, &x, &mo);
 	case SQ_OP_attention_backward:
 		return run_attention_backward(s, c);
-	case SQ_OP_transpose:
-		return sq_transpose(&s->ctx, &x, &two);
+	case SQ_OP_product:
+		return run_gradient(s, c);
+	case SQ_OP_panels:
+		return run_panels(s);
 	case SQ_OP_rmsnorm_backward:
 		return sq_rmsnorm_backward(&s->ctx, &x, s->z, 1e-5f, &x, &two,
 		    NULL);
@@ -530,6 +557,10 @@ work(const struct bench_case *c)
 	case SQ_OP_moments:
 	case SQ_OP_sum_rows:
 		return 4 * m * IN;
+	case SQ_OP_product:
+		return 2 * m * OUT * IN;
+	case SQ_OP_panels:
+		return 4. * OUT * IN;
 	case SQ_OP_attention_backward:
 		return 5 * m * m * DIM * HEADS;
 	case SQ_OP_rmsnorm_backward:

@@ -1,11 +1,8 @@
 /*
  * The backward pass; see backward.h.
  *
- * Of y = x W^T:   dx = dy W         matmul with W transposed as the weight
- *                 dW = dy^T x       matmul of dy^T with x^T as the weight
- *
- * so that every product is the op matmul, at any level.  In bf16 what is
- * transposed for the place of the weight is rounded on the way.
+ * Of y = x W^T:   dx = dy W
+ *                 dW = dy^T x
  */
 #include <math.h>
 #include <stdlib.h>
@@ -42,16 +39,15 @@ most(size_t a, size_t b)
 
 /* Widths of a block's activations, and its greatest weight. */
 struct widths {
-	size_t dim, query, kv, ffn, widest, weight;
+	size_t dim, query, kv, ffn, weight;
 };
 
 static struct widths
 widths_of(const struct sq_config *c)
 {
 	struct widths w = { (size_t)c->dim, (size_t)(c->heads * c->head_dim),
-	    (size_t)(c->kv_heads * c->head_dim), (size_t)c->ffn, 0, 0 };
+	    (size_t)(c->kv_heads * c->head_dim), (size_t)c->ffn, 0 };
 
-	w.widest = most(most(w.dim, w.query), most(w.kv, w.ffn));
 	w.weight = w.dim * most(most(w.query, w.kv), w.ffn);
 	return w;
 }
@@ -59,8 +55,8 @@ widths_of(const struct sq_config *c)
 static size_t
 floats(const struct widths *w, size_t rows)
 {
-	return rows * (2 * w->dim + 2 * w->query + 2 * w->kv + w->ffn +
-	    2 * w->widest) + 3 * w->weight + 12 * 16;
+	return rows * (2 * w->dim + 2 * w->query + 2 * w->kv + w->ffn) +
+	    w->weight + 8 * 16;
 }
 
 uint64_t
@@ -97,12 +93,9 @@ set_memory(struct sq_backward *b, char *err)
 		b->dim[i] = carve(&p, rows * w.dim);
 		b->query[i] = carve(&p, rows * w.query);
 		b->kv[i] = carve(&p, rows * w.kv);
-		b->turned[i] = carve(&p, rows * w.widest);
 	}
 	b->ffn = carve(&p, rows * w.ffn);
-	for (i = 0; i < 3; i++)
-		b->weight[i] = carve(&p, w.weight);
-	b->turned_size = rows * w.widest;
+	b->weight = carve(&p, w.weight);
 	b->weight_size = w.weight;
 	return 0;
 }
@@ -196,7 +189,6 @@ sq_backward_forward(struct sq_backward *b, size_t layer, char *err)
 {
 	size_t i, n = b->f.x.rows / b->length;
 
-	b->turned_from = NULL;
 	for (i = 0; i < n; i++) {
 		sq_kvseq_clear(&b->seq[i]);
 		if (sq_kvseq_reserve(&b->seq[i], b->length, err) < 0)
@@ -213,79 +205,51 @@ mat(float *p, size_t rows, size_t cols)
 	return (struct sq_mat){ p, SQ_F32, rows, cols, cols };
 }
 
-/* The type of what takes the place of a weight. */
-static enum sq_dtype
-turned_type(const struct sq_backward *b)
-{
-	return b->f.prec == SQ_PREC_BF16 ? SQ_BF16 : SQ_F32;
-}
-
-static struct sq_weight
-dense(const void *p, enum sq_dtype type, size_t rows, size_t cols)
-{
-	return (struct sq_weight){ .grid = SQ_DENSE, .rows = rows,
-	    .cols = cols, .type = type, .data = p };
-}
-
-static int
-turn(struct sq_backward *b, const struct sq_mat *x, float *to,
-    enum sq_dtype type, char *err)
-{
-	struct sq_mat y = { to, type, x->cols, x->rows, x->rows };
-
-	return sq_transpose(b->f.ctx, x, &y) == 0 ? 0 :
-	    sq_no_kernel(err, SQ_OP_transpose);
-}
-
 /* g += dy^T x */
 static int
 weight_grad(struct sq_backward *b, const struct sq_mat *x,
     const struct sq_mat *dy, float *g, char *err)
 {
-	enum sq_dtype type = turned_type(b);
-	struct sq_weight w = dense(b->turned[0], type, x->cols, x->rows);
-	struct sq_mat dyt = mat(b->turned[1], dy->cols, dy->rows);
-	struct sq_mat part = mat(b->weight[2], dy->cols, x->cols);
+	const struct sq_operand left = { *dy, SQ_TURNED };
+	const struct sq_operand right = { *x, SQ_AS_IS };
 	struct sq_mat sum = mat(g, dy->cols, x->cols);
 
-	if (b->turned_from != x->p &&
-	    turn(b, x, b->turned[0], type, err) < 0)
-		return -1;
-	b->turned_from = x->p;
-	if (turn(b, dy, b->turned[1], SQ_F32, err) < 0)
-		return -1;
-	if (sq_matmul(b->f.ctx, &w, &dyt, b->f.prec, &part) != 0)
-		return sq_no_kernel(err, SQ_OP_matmul);
-	return sq_add(b->f.ctx, &part, &sum) == 0 ? 0 :
-	    sq_no_kernel(err, SQ_OP_add);
+	return sq_product(b->f.ctx, &left, &right, b->f.prec, 1, &sum) == 0 ?
+	    0 : sq_no_kernel(err, SQ_OP_product);
 }
 
-/* dx = dy W */
+/* dx = dy W, or with `add' dx += dy W */
 static int
 input_grad(struct sq_backward *b, const struct sq_weight *w,
-    const struct sq_mat *dy, const struct sq_mat *dx, char *err)
+    const struct sq_mat *dy, int add, const struct sq_mat *dx, char *err)
 {
-	enum sq_dtype type = turned_type(b);
-	struct sq_weight t = dense(b->weight[1], type, w->cols, w->rows);
-	struct sq_mat d = mat(b->weight[0], w->rows, w->cols);
+	const struct sq_operand left = { *dy, SQ_AS_IS };
+	struct sq_operand right = { mat(b->weight, w->rows, w->cols),
+	    SQ_AS_IS };
 
-	if (w->grid == SQ_DENSE && w->type == SQ_F32)
-		d.p = (void *)(uintptr_t)w->data;
-	else if (sq_dequantize(b->f.ctx, w, 0, &d) != 0)
+	if (w->grid == SQ_DENSE) {
+		right.m.p = (void *)(uintptr_t)w->data;
+		right.m.type = w->type;
+	} else if (sq_dequantize(b->f.ctx, w, 0, &right.m) != 0)
 		return sq_no_kernel(err, SQ_OP_dequantize);
-	if (turn(b, &d, b->weight[1], type, err) < 0)
-		return -1;
-	return sq_matmul(b->f.ctx, &t, dy, b->f.prec, dx) == 0 ? 0 :
-	    sq_no_kernel(err, SQ_OP_matmul);
+	return sq_product(b->f.ctx, &left, &right, b->f.prec, add, dx) == 0 ?
+	    0 : sq_no_kernel(err, SQ_OP_product);
 }
 
-/* Weights and activations that fit the buffers: a block's always do. */
+/* sq_backward_linear, or with `add' dx is added to. */
 static int
-fits(const struct sq_backward *b, const struct sq_weight *w,
-    const struct sq_mat *x)
+linear_back(struct sq_backward *b, const struct sq_linear *l,
+    const struct sq_mat *x, const struct sq_mat *dy, int add,
+    const struct sq_mat *dx, const struct sq_linear_grad *g, char *err)
 {
-	return w->rows * w->cols <= b->weight_size &&
-	    x->rows * most(w->rows, w->cols) <= b->turned_size;
+	if (l->w.rows * l->w.cols > b->weight_size)
+		return sq_fail(err, "a layer of %zu by %zu is too large for "
+		    "the backward pass", l->w.rows, l->w.cols);
+	if (g->bias != NULL && sq_sum_rows(b->f.ctx, dy, g->bias) != 0)
+		return sq_no_kernel(err, SQ_OP_sum_rows);
+	if (g->w != NULL && weight_grad(b, x, dy, g->w, err) < 0)
+		return -1;
+	return dx == NULL ? 0 : input_grad(b, &l->w, dy, add, dx, err);
 }
 
 int
@@ -293,28 +257,7 @@ sq_backward_linear(struct sq_backward *b, const struct sq_linear *l,
     const struct sq_mat *x, const struct sq_mat *dy, const struct sq_mat *dx,
     const struct sq_linear_grad *g, char *err)
 {
-	if (!fits(b, &l->w, x))
-		return sq_fail(err, "a layer of %zu by %zu is too large for "
-		    "the backward pass", l->w.rows, l->w.cols);
-	if (g->bias != NULL && sq_sum_rows(b->f.ctx, dy, g->bias) != 0)
-		return sq_no_kernel(err, SQ_OP_sum_rows);
-	if (g->w != NULL && weight_grad(b, x, dy, g->w, err) < 0)
-		return -1;
-	return dx == NULL ? 0 : input_grad(b, &l->w, dy, dx, err);
-}
-
-/* As sq_backward_linear, but dx is added to, by way of spare. */
-static int
-linear_more(struct sq_backward *b, const struct sq_linear *l,
-    const struct sq_mat *x, const struct sq_mat *dy, const struct sq_mat *dx,
-    const struct sq_mat *spare, const struct sq_linear_grad *g, char *err)
-{
-	if (sq_backward_linear(b, l, x, dy, dx == NULL ? NULL : spare, g,
-	    err) < 0)
-		return -1;
-	if (dx == NULL || sq_add(b->f.ctx, spare, dx) == 0)
-		return 0;
-	return sq_no_kernel(err, SQ_OP_add);
+	return linear_back(b, l, x, dy, 0, dx, g, err);
 }
 
 /* The gradient d of a norm's output becomes that of its input, x; out holds
@@ -350,7 +293,7 @@ ffn_back(struct sq_backward *b, size_t layer, const struct sq_mat *dx,
 		return sq_no_kernel(err, SQ_OP_silu_mul_backward);
 	if (sq_backward_linear(b, &l->gate, &h, &gate, &dh, &g->gate,
 	    err) < 0 ||
-	    linear_more(b, &l->up, &h, &up, &dh, &spare, &g->up, err) < 0 ||
+	    linear_back(b, &l->up, &h, &up, 1, &dh, &g->up, err) < 0 ||
 	    norm_back(b, &mid, l->ffn_norm, &dh, &spare, g->ffn_norm,
 	    err) < 0)
 		return -1;
@@ -429,8 +372,8 @@ attention_back(struct sq_backward *b, size_t layer, const struct sq_mat *dx,
 	    rotate_back(b, &a.dk, b->f.k_raw, l->k_norm, &a.k, g->k_norm,
 	    &dk, err) < 0 ||
 	    sq_backward_linear(b, &l->q, &h, dq, to, &g->q, err) < 0 ||
-	    linear_more(b, &l->k, &h, dk, to, &spare, &g->k, err) < 0 ||
-	    linear_more(b, &l->v, &h, &a.dv, to, &spare, &g->v, err) < 0)
+	    linear_back(b, &l->k, &h, dk, 1, to, &g->k, err) < 0 ||
+	    linear_back(b, &l->v, &h, &a.dv, 1, to, &g->v, err) < 0)
 		return -1;
 	if (!through)
 		return 0;
@@ -446,7 +389,6 @@ sq_backward_block(struct sq_backward *b, size_t layer,
     const struct sq_mat *dx, const struct sq_layer_grad *g, int through,
     char *err)
 {
-	b->turned_from = NULL;
 	if (ffn_back(b, layer, dx, g, err) < 0)
 		return -1;
 	return attention_back(b, layer, dx, g, through, err);

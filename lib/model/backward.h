@@ -38,10 +38,7 @@ struct sq_backward {
 	struct sq_feed *feed;
 	float *angles;			/* with the sines negated */
 	float *mem, *dim[2], *query[2], *kv[2], *ffn;
-	float *turned[2];		/* transposed activations */
-	size_t turned_size;		/* floats of each */
-	const float *turned_from;	/* what turned[0] is made from */
-	float *weight[3];		/* dense, transposed, its gradient */
+	float *weight;			/* dense, of one that is not */
 	size_t weight_size;
 };
 

@@ -9,7 +9,7 @@
 #include "calib/hidden.h"
 #include "formats/fmt_stats.h"
 #include "model/backward.h"
-#include "model/head_back.h"
+#include "model/head.h"
 #include "prune/mapped.h"
 #include "prune/movement.h"
 
@@ -330,25 +330,26 @@ forth(struct sq_movement_work *k, size_t layer)
 
 /* The loss of a sample, x in the forward pass, and its gradient by x. */
 static int
-loss(struct sq_movement_work *k, const struct sq_head_back *h, float *work,
+loss(struct sq_movement_work *k, const struct sq_head *h, float *work,
     const uint32_t *next, const struct sq_mat *dx)
 {
-	size_t vocab = h->vocab, all = dx->rows - 1, row, n, i;
+	size_t vocab = (size_t)k->model->config.vocab, dim = dx->cols;
+	size_t all = dx->rows - 1, row, n, i;
 	float *lse = work + 2 * ROWS * vocab, *nll = lse + ROWS;
 	float *spare = nll + ROWS;
 	struct sq_ctx *ctx = k->to->ctx;
 	struct sq_mat l, dl, s, x, d;
 
-	memset((float *)dx->p + all * h->dim, 0, h->dim * sizeof(float));
+	memset((float *)dx->p + all * dim, 0, dim * sizeof(float));
 	for (row = 0; row < all; row += n) {
 		n = all - row < ROWS ? all - row : ROWS;
 		l = mat(work, n, vocab);
 		dl = mat(work + ROWS * vocab, n, vocab);
-		s = mat(spare, n, h->dim);
-		x = mat((float *)k->back.f.x.p + row * h->dim, n, h->dim);
-		d = mat((float *)dx->p + row * h->dim, n, h->dim);
+		s = mat(spare, n, dim);
+		x = mat((float *)k->back.f.x.p + row * dim, n, dim);
+		d = mat((float *)dx->p + row * dim, n, dim);
 		memset(dl.p, 0, n * vocab * sizeof(float));
-		if (sq_forward_logits(&k->back.f, row, n, &l, k->f.err) < 0)
+		if (sq_head_logits(h, &k->back.f, row, n, &l, k->f.err) < 0)
 			return -1;
 		if (sq_nll(ctx, &l, next + row, nll, NULL) != 0 ||
 		    sq_nll(ctx, &l, NULL, lse, NULL) != 0 ||
@@ -358,8 +359,7 @@ loss(struct sq_movement_work *k, const struct sq_head_back *h, float *work,
 			((float *)dl.p)[i * vocab + next[row + i]] -= 1;
 			k->nll += (double)nll[i];
 		}
-		if (sq_head_back_rows(h, k->model, &dl, &x, &s, &d, NULL,
-		    k->f.err) < 0)
+		if (sq_head_back(h, &dl, &x, &s, &d, NULL, k->f.err) < 0)
 			return -1;
 	}
 	return 0;
@@ -373,7 +373,7 @@ head(struct sq_movement_work *k)
 	size_t bytes = length * dim * sizeof(float), layers;
 	size_t vocab = (size_t)k->model->config.vocab;
 	struct sq_mat dx = mat(NULL, length, dim);
-	struct sq_head_back h = { 0 };
+	struct sq_head h = { 0 };
 	float *work, *x;
 	int r;
 
@@ -386,8 +386,8 @@ head(struct sq_movement_work *k)
 	if (r == 0)
 		r = bind_role(k, SQ_NORM, 1);
 	if (r == 0)
-		r = sq_head_back_init(&h, k->model, k->to->ctx,
-		    k->back.f.prec, k->f.err);
+		r = sq_head_init(&h, k->model, k->to->ctx, k->back.f.prec, 1,
+		    k->f.err);
 	for (i = 0; r == 0 && i < k->count; i++) {
 		if ((x = entry(k, layers, i)) == NULL) {
 			r = -1;
@@ -404,7 +404,7 @@ head(struct sq_movement_work *k)
 	}
 	if (r == 0)
 		r = bind_role(k, k->model->config.tied ? SQ_EMBED : SQ_HEAD, 0);
-	sq_head_back_release(&h);
+	sq_head_release(&h);
 	free(dx.p);
 	free(work);
 	return r;

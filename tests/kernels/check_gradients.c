@@ -1,7 +1,6 @@
 /*
- * Checks of transpose and of the gradients of operations on rows: see
- * checkkern.h.  Magnitudes are the sums of the terms that the formulas of
- * ops.def add.
+ * Checks of the gradients of operations on rows: see checkkern.h.  Magnitudes
+ * are the sums of the terms that the formulas of ops.def add.
  */
 #include <math.h>
 #include <stdio.h>
@@ -45,50 +44,6 @@ form_done(struct checker *k, struct form *f)
 	free(f->mag);
 	free(f->mag2);
 	ck_done(k);
-}
-
-/* ---- transpose ---- */
-
-static void
-transpose(struct checker *k, const struct sq_kern *ref,
-    const struct sq_kern *new, size_t shape, enum ck_kind kind,
-    enum sq_dtype type)
-{
-	struct sq_mat a, b;
-	struct form f;
-	size_t n;
-	int r, s, t;
-
-	form_init(k, &f, shape, kind);
-	a = (struct sq_mat){ NULL, type, f.cols, f.rows, f.rows + f.pad };
-	n = ((a.rows - 1) * a.stride + a.cols) * sq_dtype_size(type);
-	a.p = ck_buf(k, n);
-	b = a;
-	b.p = ck_buf(k, n);
-	r = ref->transpose(ck_ref(k, ref), &f.x, &a);
-	ck_true(k, ck_get(a.p, type, a.stride * (f.cols - 1)) == ck_get(
-	    ck_row(&f.x, 0), SQ_F32, f.cols - 1) || type != SQ_F32,
-	    "%s: the last of the first row", f.what);
-	for (t = 0; t < CK_CTXS; t++) {
-		ck_clear(b.p, n);
-		s = new->transpose(ck_ctx(k, new, t), &f.x, &b);
-		if (ck_ret(k, r, s, "%s", f.what))
-			ck_same(k, a.p, b.p, n, "%s %s %d threads", f.what,
-			    sq_dtype_name(type), t + 1);
-	}
-	form_done(k, &f);
-}
-
-void
-check_transpose(struct checker *k, const struct sq_kern *ref,
-    const struct sq_kern *new)
-{
-	size_t i, kind;
-
-	for (i = 0; i < CK_SHAPES; i++)
-		for (kind = 0; kind < CK_KINDS; kind++)
-			transpose(k, ref, new, i, kind, (i + kind) % 2 ?
-			    SQ_F32 : SQ_BF16);
 }
 
 /* ---- sum_rows ---- */
