@@ -1,4 +1,4 @@
-/* The references of nll and kl: float64 throughout, rounded once. */
+/* The references of nll, kl and its gradient: float64 throughout, rounded once. */
 #include <math.h>
 
 #include "base/pool.h"
@@ -8,8 +8,9 @@
 struct job {
 	const struct sq_mat *a, *b;
 	const uint32_t *target;
-	float *out;
+	float *out, scale;
 	uint32_t *top;
+	const struct sq_mat *y;
 };
 
 /* The first of the greatest. */
@@ -56,7 +57,8 @@ int
 sq_nll_ref(struct sq_ctx *c, const struct sq_mat *logits,
     const uint32_t *target, float *nll, uint32_t *top)
 {
-	struct job j = { logits, NULL, target, nll, top };
+	struct job j = { .a = logits, .target = target, .out = nll,
+	    .top = top };
 
 	if (!sq_nll_allows(logits, target))
 		return SQ_UNSUP;
@@ -93,5 +95,34 @@ sq_kl_ref(struct sq_ctx *c, const struct sq_mat *ref, const struct sq_mat *x,
 	if (!sq_rows_alike(ref, x) || ref->cols == 0)
 		return SQ_UNSUP;
 	sq_pool_run(c->pool, kl_row, &j, (long)ref->rows);
+	return 0;
+}
+
+static void
+kl_back_row(void *arg, long task, int thread)
+{
+	const struct job *j = arg;
+	const float *r = sq_row(j->a, (size_t)task);
+	const float *x = sq_row(j->b, (size_t)task);
+	float *y = sq_row(j->y, (size_t)task);
+	size_t i, n = j->a->cols;
+	double lr = log_sum_exp(r, n), lx = log_sum_exp(x, n);
+
+	(void)thread;
+	for (i = 0; i < n; i++)
+		y[i] = (float)((double)j->scale * (exp(x[i] - lx) -
+		    exp(r[i] - lr)));
+}
+
+int
+sq_kl_backward_ref(struct sq_ctx *c, const struct sq_mat *ref,
+    const struct sq_mat *x, float scale, const struct sq_mat *dx)
+{
+	struct job j = { .a = ref, .b = x, .y = dx, .scale = scale };
+
+	if (!sq_rows_alike(ref, x) || !sq_rows_alike(ref, dx) ||
+	    ref->cols == 0)
+		return SQ_UNSUP;
+	sq_pool_run(c->pool, kl_back_row, &j, (long)ref->rows);
 	return 0;
 }

@@ -1,5 +1,5 @@
 /*
- * nll and kl over the vectors of vec.h; the file of a level defines LEVEL(op)
+ * nll, kl and its gradient over the vectors of vec.h; the file of a level defines LEVEL(op)
  * and includes this.  A row is read once: a chunk's maximum, then, while the
  * chunk is in the first-level cache, its sums, in float32 by lane and in
  * float64 from chunk to chunk.  When the maximum grows, the sums so far are
@@ -21,8 +21,9 @@ struct job {
 	size_t rows, step;
 	const struct sq_mat *a, *b;
 	const uint32_t *target;
-	float *out;
+	float *out, scale;
 	uint32_t *top;
+	const struct sq_mat *y;
 };
 
 static void
@@ -249,6 +250,37 @@ LEVEL(kl)(struct sq_ctx *c, const struct sq_mat *ref, const struct sq_mat *x,
 	struct job j = { .row = kl_row, .a = ref, .b = x, .out = kl };
 
 	if (!sq_rows_alike(ref, x) || ref->cols == 0)
+		return SQ_UNSUP;
+	return run(c, &j);
+}
+
+/* The row is in the second cache when it is read again. */
+static void
+kl_back_row(const struct job *j, size_t row)
+{
+	const float *r = sq_row(j->a, row), *x = sq_row(j->b, row);
+	float *y = sq_row(j->y, row);
+	size_t i, n = j->a->cols, top;
+	VF lr = vf_set1((float)log_sum_exp(r, n, &top));
+	VF lx = vf_set1((float)log_sum_exp(x, n, &top));
+	VF scale = vf_set1(j->scale), p, q;
+
+	for (i = 0; i < n; i += VL) {
+		p = vf_exp(vf_sub(vf_get(r + i, n - i), lr));
+		q = vf_exp(vf_sub(vf_get(x + i, n - i), lx));
+		vf_put(y + i, vf_mul(scale, vf_sub(q, p)), n - i);
+	}
+}
+
+int
+LEVEL(kl_backward)(struct sq_ctx *c, const struct sq_mat *ref,
+    const struct sq_mat *x, float scale, const struct sq_mat *dx)
+{
+	struct job j = { .row = kl_back_row, .a = ref, .b = x, .y = dx,
+	    .scale = scale };
+
+	if (!sq_rows_alike(ref, x) || !sq_rows_alike(ref, dx) ||
+	    ref->cols == 0)
 		return SQ_UNSUP;
 	return run(c, &j);
 }

@@ -89,9 +89,10 @@ do_lay(void *arg, long task, int thread)
 		lay_lines(r->lv, &r->b, t - r->a_tasks);
 }
 
-/* A line of a and the next one with a pair of panels, from word w on. */
+/* A line of a and the next one, of those up to `end', with a pair of panels,
+ * from word w on. */
 static void
-multiply(const struct run *r, size_t line, size_t panel, size_t w)
+multiply(const struct run *r, size_t line, size_t end, size_t panel, size_t w)
 {
 	size_t row = (r->a.first + line) * SQ_PR_LINE;
 	size_t col = (r->b.first + panel) * SQ_PR_LINE;
@@ -104,6 +105,7 @@ multiply(const struct run *r, size_t line, size_t panel, size_t w)
 	    .cols = least(2 * SQ_PR_LINE, r->y->cols - col),
 	    .add = r->add || w > 0 };
 
+	b.next = b.y + (line + 2 < end ? 2 * SQ_PR_LINE * b.stride : 0);
 	b.a = r->a.p + line * r->a.bytes + w * unit * (r->a.round ? 2 : 1);
 	b.b = r->b.p + panel * r->b.bytes + w * unit;
 	if (r->prec == SQ_PREC_BF16)
@@ -127,7 +129,7 @@ do_multiply(void *arg, long task, int thread)
 	for (w = 0; w < r->words; w += r->lv->deep)
 		for (j = from; j < to; j += 2)
 			for (i = first; i < end; i += 2)
-				multiply(r, i, j, w);
+				multiply(r, i, end, j, w);
 	if (r->lv->end != NULL)
 		r->lv->end();
 }

@@ -43,6 +43,8 @@ struct sq_pr_block {
 	size_t next_a, next_b;		/* bytes to the second one */
 	size_t words;
 	float *y;
+	const float *next;		/* y of the block that follows, or of
+					   this one */
 	size_t stride, rows, cols;
 	int add;
 };

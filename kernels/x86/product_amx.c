@@ -31,6 +31,16 @@ soon(const char *const from[4], size_t n)
 		_mm_prefetch(p + i * SQ_TILE_BYTES, _MM_HINT_T0);
 }
 
+/* Row i of the block that follows: it comes from memory. */
+static inline __attribute__((always_inline)) void
+soon_row(const struct sq_pr_block *k, size_t i)
+{
+	const float *p = k->next + i % (2 * SIDE) * k->stride;
+
+	__builtin_prefetch(p, 1);
+	__builtin_prefetch(p + SIDE, 1);
+}
+
 /* Two lines by two panels; y has all of them. */
 static void
 whole(const struct sq_pr_block *k, float *y, size_t stride)
@@ -62,6 +72,7 @@ whole(const struct sq_pr_block *k, float *y, size_t stride)
 		soon(at, 3);
 		_tile_dpbf16ps(2, 5, 6);
 		sq_tile_done(6);
+		soon_row(k, w / SIDE);
 		soon(at, 4);
 		_tile_loadd(7, at[2], SQ_TILE_BYTES);
 		soon(at, 5);

@@ -49,6 +49,7 @@ sq_init_avx2(struct sq_kern *k)
 	k->sparse_attention = sq_sparse_attention_avx2;
 	k->nll = sq_nll_avx2;
 	k->kl = sq_kl_avx2;
+	k->kl_backward = sq_kl_backward_avx2;
 	k->product = sq_product_avx2;
 	k->panels = sq_panels_avx2;
 	k->sum_rows = sq_sum_rows_avx2;
@@ -88,6 +89,7 @@ sq_init_avx512(struct sq_kern *k)
 	k->sparse_attention = sq_sparse_attention_avx512;
 	k->nll = sq_nll_avx512;
 	k->kl = sq_kl_avx512;
+	k->kl_backward = sq_kl_backward_avx512;
 	k->product = sq_product_avx512;
 	k->panels = sq_panels_avx512;
 	k->sum_rows = sq_sum_rows_avx512;

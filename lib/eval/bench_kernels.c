@@ -131,6 +131,8 @@ static const struct bench_case cases[] = {
 	    NONE, WHOLE },
 	{ SQ_OP_silu_mul_backward, "512x5632", SQ_DENSE, 0, 512, SQ_PREC_F32,
 	    NONE, WHOLE },
+	{ SQ_OP_kl_backward, "64x32000", SQ_DENSE, 0, 64, SQ_PREC_F32, NONE,
+	    WHOLE },
 	{ SQ_OP_softmax_add, "64x32000", SQ_DENSE, 0, 64, SQ_PREC_F32, NONE,
 	    WHOLE },
 	{ SQ_OP_sum_rows, "512x2048", SQ_DENSE, 0, 512, SQ_PREC_F32, NONE,
@@ -492,6 +494,8 @@ run_case(struct state *s, const struct bench_case *c)
 		    NULL);
 	case SQ_OP_silu_mul_backward:
 		return sq_silu_mul_backward(&s->ctx, &wide, &z, &z, &y, &y);
+	case SQ_OP_kl_backward:
+		return sq_kl_backward(&s->ctx, &lx, &lz, 1, &lz);
 	case SQ_OP_softmax_add:
 		return sq_softmax_add(&s->ctx, &lx, s->nll, 0, &lz);
 	case SQ_OP_sum_rows:
@@ -567,6 +571,7 @@ work(const struct bench_case *c)
 		return 12 * m * IN;
 	case SQ_OP_silu_mul_backward:
 		return 20 * m * OUT;
+	case SQ_OP_kl_backward:
 	case SQ_OP_softmax_add:
 		return 12 * m * VOCAB;
 	default:

@@ -1,4 +1,4 @@
-/* Checks of nll and kl: see checkkern.h. */
+/* Checks of nll, kl and its gradient: see checkkern.h. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -216,4 +216,67 @@ check_kl(struct checker *k, const struct sq_kern *ref,
 		}
 	}
 	ruled_out(k, ref, new);
+}
+
+/* Both softmaxes enter.  What float32 makes of a logit's difference from the
+ * log of the sum is allowed, and denormals are lost. */
+static void
+back_case(struct checker *k, const struct sq_kern *ref,
+    const struct sq_kern *new, const struct sq_mat *a,
+    const struct sq_mat *b, int place, const char *what)
+{
+	struct sq_mat want = ck_mat(k, a->rows, a->cols, 0), got, r, x;
+	double *mag = calloc(a->rows * a->cols, sizeof(*mag)), la, lb, p, q;
+	struct sq_mat first = { NULL, SQ_F32, 0, 0, 0 };
+	size_t i, j;
+	int s, t, u;
+
+	s = ref->kl_backward(ck_ref(k, ref), a, b, 0.5f, &want);
+	for (i = 0; i < a->rows; i++) {
+		la = log_sum_exp(ck_row(a, i), a->cols);
+		lb = log_sum_exp(ck_row(b, i), a->cols);
+		for (j = 0; j < a->cols; j++) {
+			p = ck_row(a, i)[j] - la;
+			q = ck_row(b, i)[j] - lb;
+			mag[i * a->cols + j] = 1e-30 + exp(p) * (1 + 0.02 *
+			    (fabs(p) + fabs(la))) + exp(q) * (1 + 0.02 *
+			    (fabs(q) + fabs(lb)));
+		}
+	}
+	for (t = 0; t < CK_CTXS; t++) {
+		r = ck_mat_copy(k, a);
+		x = ck_mat_copy(k, b);
+		got = place == 0 ? ck_mat(k, a->rows, a->cols, 0) :
+		    place == 1 ? r : x;
+		u = new->kl_backward(ck_ctx(k, new, t), &r, &x, 0.5f, &got);
+		if (!ck_ret(k, s, u, "%s", what))
+			continue;
+		ck_mat_pads(k, &got, what);
+		if (t == 0) {
+			ck_mat_close(k, &want, &got, mag, what);
+			first = got;
+		}
+		ck_same(k, first.p, got.p, ck_mat_bytes(&got), "%s %d threads",
+		    what, t + 1);
+	}
+	free(mag);
+}
+
+void
+check_kl_backward(struct checker *k, const struct sq_kern *ref,
+    const struct sq_kern *new)
+{
+	struct sq_mat a, b;
+	char what[120];
+	size_t i, kind;
+
+	for (i = 0; i < NCOLS; i++)
+		for (kind = 0; kind < CK_KINDS; kind++) {
+			a = logits(k, 5, cols[i], kind);
+			b = near(k, &a, kind % 2 ? 0.01 : 1, 0.5);
+			snprintf(what, sizeof(what), "%zu columns %s", cols[i],
+			    ck_kind_name(kind));
+			back_case(k, ref, new, &a, &b, (int)(i % 3), what);
+			ck_done(k);
+		}
 }
