@@ -69,6 +69,13 @@ say(void *arg, const struct sq_distill *d)
 	sq_note("step %ju of %ju: divergence %.6f, loss %.5f on samples that "
 	    "are not learned from", (uintmax_t)d->step,
 	    (uintmax_t)d->config->steps, d->kl, d->nll);
+	if (d->wrote > 0 && d->learned == 0)
+		sq_note("%.0f tokens a second written",
+		    (double)d->wrote / d->writing);
+	if (d->learned > 0)
+		sq_note("%.0f tokens a second learned, products at %.0f "
+		    "GFLOP/s", (double)d->learned / d->learning, 1e-9 *
+		    sq_distill_work_of(d) * (double)d->learned / d->learning);
 }
 
 static void

@@ -3,39 +3,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/pool.h"
 #include "base/rng.h"
-#include "distill/distill.h"
 #include "distill/distill_state.h"
+#include "distill/distill_work.h"
 #include "distill/redraw.h"
 #include "distill/take.h"
-#include "model/head.h"
 
 #define ROWS		512		/* of logits at a time, at most, */
 #define LOGITS		((size_t)64 << 20)	/* and as many bytes of each */
-#define PASS		2048		/* tokens, or one sample, at a time */
+#define PASS		1024		/* tokens, or one sample, at a time */
+#define HELD		((uint64_t)384 << 20)	/* bytes, see trail.h */
 #define HELD_OUT	16		/* one sample of so many, */
 #define ENOUGH		8		/* but not more of the teacher's own */
-
-struct sq_distill_work {
-	struct sq_backward t, s;	/* teacher, student: a pass each */
-	size_t group;			/* samples of a pass, at most, */
-	size_t rows;			/* and their tokens */
-	size_t slice;			/* rows of logits at a time */
-	size_t length, layers, dim, vocab;
-	float *entry;			/* [layers + 1][rows][dim] */
-	int64_t *map;			/* [layers]: teacher's layer, or -1 */
-	size_t mapped;
-	float *want;			/* [layers][rows][dim], as mapped */
-	float *dx, *dh;			/* [rows][dim] */
-	float *tl, *sl, *dl;		/* [slice][vocab] */
-	float *tlse, *slse, *kl, *nll;	/* [slice] */
-	struct sq_head th, sh;		/* their heads */
-	uint32_t *ids;			/* [rows]: what is read now */
-	double kl_sum, nll_sum;
-	size_t held, learned;		/* samples; the first are held out */
-	size_t *order;
-	uint64_t epoch;			/* that `order' is of */
-};
 
 /* As many samples of a step side by side as are worth it. */
 static size_t
@@ -54,19 +35,26 @@ slice_of(size_t vocab)
 	return n < 1 ? 1 : n < ROWS ? n : ROWS;
 }
 
+/* Whether hidden states are compared. */
+static int
+is_mapped(const struct sq_distill_config *c)
+{
+	return c->preset != SQ_RESPONSE || c->nlayers > 0;
+}
+
 uint64_t
 sq_distill_bytes(const struct sq_distill_config *c, const struct sq_config *t,
     const struct sq_config *s, enum sq_prec prec, size_t length)
 {
 	uint64_t weights = s->layers * (s->dim * s->head_dim * 2 *
 	    (s->heads + s->kv_heads) + 3 * s->dim * s->ffn);
-	size_t group = group_of(c, length);
+	size_t group = group_of(c, length), rows = group * length;
 
 	return (c->train == SQ_TRAIN_CODES ? sq_codes_bytes(weights) :
-	    16 * weights) + sq_backward_bytes(t, group, length) +
-	    sq_backward_bytes(s, group, length) + 4 * group * length *
-	    s->dim * (2 * s->layers + 3) + 12 * s->vocab *
-	    slice_of((size_t)s->vocab) + 4 * s->vocab * s->dim +
+	    16 * weights) + sq_backward_forth_bytes(t, group, length) +
+	    sq_backward_bytes(s, group, length) + sq_trail_bytes(s, rows,
+	    HELD) + 4 * rows * s->dim * (2 + (is_mapped(c) ? s->layers : 0)) +
+	    8 * s->vocab * slice_of((size_t)s->vocab) + 4 * s->vocab * s->dim +
 	    sq_head_bytes(t, prec, 0) + sq_head_bytes(s, prec, 1);
 }
 
@@ -81,7 +69,7 @@ set_map(struct sq_distill *d, struct sq_distill_work *k, char *err)
 
 	for (i = 0; i < k->layers; i++)
 		k->map[i] = -1;
-	if (c->preset == SQ_RESPONSE && c->nlayers == 0)
+	if (!is_mapped(c))
 		return 0;
 	if (d->teacher->config.dim != k->dim)
 		return sq_fail(err, "hidden states of %ju and of %zu channels "
@@ -104,27 +92,25 @@ set_map(struct sq_distill *d, struct sq_distill_work *k, char *err)
 }
 
 static int
-set_memory(struct sq_distill_work *k, char *err)
+set_memory(struct sq_distill_work *k, int mapped, char *err)
 {
 	size_t one = k->rows * k->dim, v = k->slice * k->vocab;
 
-	k->entry = malloc((k->layers + 1) * one * sizeof(float));
-	k->want = malloc(k->layers * one * sizeof(float));
+	k->want = malloc((mapped ? k->layers * one : 1) * sizeof(float));
 	k->dx = malloc(2 * one * sizeof(float));
-	k->tl = malloc(3 * v * sizeof(float));
-	k->tlse = malloc(4 * k->slice * sizeof(float));
+	k->tl = malloc(2 * v * sizeof(float));
+	k->lse = malloc(3 * k->slice * sizeof(float));
 	k->map = malloc(k->layers * sizeof(*k->map));
 	k->order = malloc(k->learned * sizeof(*k->order));
 	k->ids = malloc(k->rows * sizeof(*k->ids));
-	if (k->entry == NULL || k->want == NULL || k->dx == NULL ||
-	    k->tl == NULL || k->tlse == NULL || k->map == NULL ||
-	    k->order == NULL || k->ids == NULL)
+	k->sample = malloc(k->group * sizeof(*k->sample));
+	if (k->want == NULL || k->dx == NULL || k->tl == NULL ||
+	    k->lse == NULL || k->map == NULL || k->order == NULL ||
+	    k->ids == NULL || k->sample == NULL)
 		return sq_fail(err, "out of memory");
 	k->dh = k->dx + one;
 	k->sl = k->tl + v;
-	k->dl = k->sl + v;
-	k->slse = k->tlse + k->slice;
-	k->kl = k->slse + k->slice;
+	k->kl = k->lse + k->slice;
 	k->nll = k->kl + k->slice;
 	k->epoch = UINT64_MAX;
 	return 0;
@@ -145,11 +131,28 @@ set_samples(const struct sq_distill *d, struct sq_distill_work *k)
 	k->learned = n - k->held;
 }
 
-static const uint32_t *
-sample_at(const struct sq_distill *d, size_t i)
+/* What the teacher makes of a sample is the same each time, and some come
+ * again. */
+static int
+set_recall(struct sq_distill *d, struct sq_distill_work *k, char *err)
 {
-	return (d->own != NULL ? d->own : d->tokens->id) + i *
-	    d->work->length;
+	const struct sq_distill_config *c = d->config;
+
+	if (is_mapped(c) || c->redraw > 0 || c->steps * c->batch <= k->learned)
+		return 0;
+	return sq_recall_init(&k->recall, d->ctx->pool, k->held + k->learned,
+	    k->length * (size_t)d->teacher->config.dim, err);
+}
+
+/* Sample i is the one at place j of the next pass. */
+static void
+read_sample(struct sq_distill *d, size_t j, size_t i)
+{
+	struct sq_distill_work *k = d->work;
+
+	k->sample[j] = i;
+	memcpy(k->ids + j * k->length, (d->own != NULL ? d->own :
+	    d->tokens->id) + i * k->length, k->length * sizeof(*k->ids));
 }
 
 int
@@ -173,11 +176,13 @@ sq_distill_init(struct sq_distill *d, char *err)
 	k->vocab = (size_t)c->vocab;
 	k->slice = slice_of(k->vocab);
 	set_samples(d, k);
-	if (set_memory(k, err) < 0 || set_map(d, k, err) < 0 ||
-	    sq_backward_init(&k->t, d->teacher, d->ctx, d->prec, k->group,
+	if (set_memory(k, is_mapped(d->config), err) < 0 ||
+	    set_map(d, k, err) < 0 || set_recall(d, k, err) < 0 ||
+	    sq_backward_init_forth(&k->t, d->teacher, d->ctx, d->prec, k->group,
 	    k->length, err) < 0 ||
 	    sq_backward_init(&k->s, d->student, d->ctx, d->prec, k->group,
 	    k->length, err) < 0 ||
+	    sq_backward_hold(&k->s, HELD, err) < 0 ||
 	    sq_head_init(&k->th, d->teacher, d->ctx, d->prec, 0, err) < 0 ||
 	    sq_head_init(&k->sh, d->student, d->ctx, d->prec, 1, err) < 0)
 		return -1;
@@ -194,16 +199,17 @@ sq_distill_release(struct sq_distill *d)
 	if (k != NULL) {
 		sq_backward_release(&k->t);
 		sq_backward_release(&k->s);
-		free(k->entry);
 		free(k->want);
 		free(k->dx);
 		free(k->tl);
-		free(k->tlse);
+		free(k->lse);
 		free(k->map);
 		free(k->order);
 		sq_head_release(&k->th);
 		sq_head_release(&k->sh);
 		free(k->ids);
+		free(k->sample);
+		sq_recall_release(&k->recall);
 		free(k);
 	}
 	if (d->params.n > 0)
@@ -217,22 +223,53 @@ sq_distill_release(struct sq_distill *d)
 
 /* ---- a pass: n samples, in ids ---- */
 
+/* The teacher's states of sample i of a pass. */
+static float *
+taught(struct sq_distill *d, size_t i)
+{
+	struct sq_distill_work *k = d->work;
+
+	return (float *)k->t.f.x.p + i * k->length * k->t.f.x.cols;
+}
+
+/* 1 when all of them are known already. */
+static int
+recall(struct sq_distill *d, size_t n, char *err)
+{
+	struct sq_distill_work *k = d->work;
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (!sq_recall_knows(&k->recall, k->sample[i]))
+			return 0;
+	for (i = 0; i < n; i++)
+		if (sq_recall_get(&k->recall, k->sample[i], taught(d, i),
+		    err) < 0)
+			return -1;
+	return 1;
+}
+
 static int
 teach(struct sq_distill *d, size_t n, char *err)
 {
 	struct sq_distill_work *k = d->work;
 	size_t one = k->rows * k->dim, now = n * k->length * k->dim, l, s;
+	int r;
 
 	if (sq_backward_embed(&k->t, k->ids, n, err) < 0)
 		return -1;
+	if ((r = recall(d, n, err)) != 0)
+		return r < 0 ? -1 : 0;
 	for (l = 0; l < d->teacher->config.layers; l++) {
 		if (sq_backward_forward(&k->t, l, err) < 0)
 			return -1;
 		for (s = 0; s < k->layers; s++)
 			if (k->map[s] == (int64_t)l)
-				memcpy(k->want + s * one, k->t.f.x.p,
-				    now * sizeof(float));
+				sq_pool_copy(d->ctx->pool, k->want + s * one,
+				    k->t.f.x.p, now * sizeof(float));
 	}
+	for (s = 0; s < n; s++)
+		sq_recall_put(&k->recall, k->sample[s], taught(d, s));
 	return 0;
 }
 
@@ -240,16 +277,13 @@ static int
 answer(struct sq_distill *d, size_t n, char *err)
 {
 	struct sq_distill_work *k = d->work;
-	size_t one = k->rows * k->dim, now = n * k->length * k->dim, l;
+	size_t l;
 
 	if (sq_backward_embed(&k->s, k->ids, n, err) < 0)
 		return -1;
-	for (l = 0; l < k->layers; l++) {
-		memcpy(k->entry + l * one, k->s.f.x.p, now * sizeof(float));
+	for (l = 0; l < k->layers; l++)
 		if (sq_backward_forward(&k->s, l, err) < 0)
 			return -1;
-	}
-	memcpy(k->entry + l * one, k->s.f.x.p, now * sizeof(float));
 	return 0;
 }
 
@@ -259,138 +293,58 @@ mat(float *p, size_t rows, size_t cols)
 	return (struct sq_mat){ p, SQ_F32, rows, cols, cols };
 }
 
-/* Both models' logits of rows row .. row+n-1, at the temperature; their
- * divergence, and the text's loss, are added up. */
-static int
-logits(struct sq_distill *d, const uint32_t *next, size_t row, size_t n,
-    double temperature, char *err)
-{
-	struct sq_distill_work *k = d->work;
-	struct sq_mat t = mat(k->tl, n, k->vocab), s = mat(k->sl, n, k->vocab);
-	float cold = (float)(1 / temperature);
-	size_t i;
-
-	if (sq_head_logits(&k->th, &k->t.f, row, n, &t, err) < 0 ||
-	    sq_head_logits(&k->sh, &k->s.f, row, n, &s, err) < 0)
-		return -1;
-	if (sq_nll(d->ctx, &s, next, k->nll, NULL) != 0)
-		return sq_no_kernel(err, SQ_OP_nll);
-	for (i = 0; temperature != 1 && i < n * k->vocab; i++) {
-		k->tl[i] *= cold;
-		k->sl[i] *= cold;
-	}
-	if (sq_nll(d->ctx, &t, NULL, k->tlse, NULL) != 0 ||
-	    sq_nll(d->ctx, &s, NULL, k->slse, NULL) != 0)
-		return sq_no_kernel(err, SQ_OP_nll);
-	if (sq_kl(d->ctx, &t, &s, k->kl) != 0)
-		return sq_no_kernel(err, SQ_OP_kl);
-	for (i = 0; i < n; i++) {
-		k->kl_sum += (double)k->kl[i];
-		k->nll_sum += (double)k->nll[i];
-	}
-	return 0;
-}
-
-/* The gradient of the loss by these logits, in dl. */
-static int
-logits_grad(struct sq_distill *d, const uint32_t *next, size_t n,
-    double weight, char *err)
-{
-	const struct sq_distill_config *c = d->config;
-	struct sq_distill_work *k = d->work;
-	struct sq_mat t = mat(k->tl, n, k->vocab), s = mat(k->sl, n, k->vocab);
-	struct sq_mat g = mat(k->dl, n, k->vocab);
-	float by = (float)(weight * c->temperature);
-	float ce = (float)(weight * c->ce), warm = (float)c->temperature;
-	size_t i;
-
-	memset(k->dl, 0, n * k->vocab * sizeof(float));
-	if (sq_softmax_add(d->ctx, &s, k->slse, by, &g) != 0 ||
-	    sq_softmax_add(d->ctx, &t, k->tlse, -by, &g) != 0)
-		return sq_no_kernel(err, SQ_OP_softmax_add);
-	if (ce == 0)
-		return 0;
-	for (i = 0; i < n * k->vocab; i++)
-		k->sl[i] *= warm;
-	if (sq_nll(d->ctx, &s, NULL, k->slse, NULL) != 0)
-		return sq_no_kernel(err, SQ_OP_nll);
-	if (sq_softmax_add(d->ctx, &s, k->slse, ce, &g) != 0)
-		return sq_no_kernel(err, SQ_OP_softmax_add);
-	for (i = 0; i < n; i++)
-		k->dl[i * k->vocab + next[i]] -= ce;
-	return 0;
-}
-
-/* Through head and last norm: the gradient of rows row .. in dx. */
-static int
-head_back(struct sq_distill *d, size_t row, size_t n, char *err)
-{
-	struct sq_distill_work *k = d->work;
-	struct sq_mat g = mat(k->dl, n, k->vocab);
-	struct sq_mat h = mat(k->dh + row * k->dim, n, k->dim);
-	struct sq_mat x = mat(k->entry + (k->layers * k->rows + row) *
-	    k->dim, n, k->dim);
-	struct sq_mat dx = mat(k->dx + row * k->dim, n, k->dim);
-
-	return sq_head_back(&k->sh, &g, &x, &h, &dx, d->norm_grad, err);
-}
-
-/* What comes after the last token of a sample is not known: it is left out. */
-static int
-output(struct sq_distill *d, size_t at, int learn, double weight, char *err)
-{
-	struct sq_distill_work *k = d->work;
-	size_t row, n, last = at + k->length - 1;
-
-	memset(k->dx + last * k->dim, 0, k->dim * sizeof(float));
-	for (row = at; row < last; row += n) {
-		n = last - row < k->slice ? last - row : k->slice;
-		if (logits(d, k->ids + row + 1, row, n, learn ?
-		    d->config->temperature : 1, err) < 0)
-			return -1;
-		if (learn && (logits_grad(d, k->ids + row + 1, n, weight,
-		    err) < 0 || head_back(d, row, n, err) < 0))
-			return -1;
-	}
-	return 0;
-}
-
 /* dx += the gradient of |h - t|^2 / mean(t^2), weighted, token by token. */
-static void
-hidden_grad(struct sq_distill_work *k, size_t layer, size_t rows,
-    double weight)
-{
-	const float *h = k->entry + (layer + 1) * k->rows * k->dim;
-	const float *t = k->want + layer * k->rows * k->dim;
-	float *dx = k->dx, by;
-	size_t i, j;
-	double norm;
+struct hidden_job {
+	const float *h, *t;
+	float *dx;
+	size_t dim;
+	double weight;
+};
 
-	for (i = 0; i < rows; i++, h += k->dim, t += k->dim, dx += k->dim) {
-		for (norm = 0, j = 0; j < k->dim; j++)
-			norm += (double)t[j] * t[j];
-		if (norm == 0)
-			continue;
-		by = (float)(2 * weight / norm);
-		for (j = 0; j < k->dim; j++)
-			dx[j] += by * (h[j] - t[j]);
-	}
+static void
+hidden_row(void *arg, long row, int thread)
+{
+	const struct hidden_job *k = arg;
+	const float *h = k->h + (size_t)row * k->dim;
+	const float *t = k->t + (size_t)row * k->dim;
+	float *dx = k->dx + (size_t)row * k->dim, by;
+	double norm;
+	size_t j;
+
+	(void)thread;
+	for (norm = 0, j = 0; j < k->dim; j++)
+		norm += (double)t[j] * t[j];
+	if (norm == 0)
+		return;
+	by = (float)(2 * k->weight / norm);
+	for (j = 0; j < k->dim; j++)
+		dx[j] += by * (h[j] - t[j]);
+}
+
+/* Of what a layer gives. */
+static void
+hidden_grad(struct sq_distill *d, size_t layer, size_t rows, double weight)
+{
+	struct sq_distill_work *k = d->work;
+	struct hidden_job j = { k->s.f.x.p, k->want + layer * k->rows * k->dim,
+	    k->dx, k->dim, weight * d->config->hidden / (double)k->mapped };
+
+	if (layer + 1 < k->layers)
+		j.h = sq_trail_entry(&k->s.trail, layer + 1);
+	sq_pool_run(d->ctx->pool, hidden_row, &j, (long)rows);
 }
 
 static int
 back(struct sq_distill *d, size_t n, double weight, char *err)
 {
 	struct sq_distill_work *k = d->work;
-	size_t one = k->rows * k->dim, l = k->layers;
 	struct sq_mat dx = mat(k->dx, n * k->length, k->dim);
+	size_t l = k->layers;
 
 	while (l-- > 0) {
 		if (k->map[l] >= 0)
-			hidden_grad(k, l, dx.rows, weight *
-			    d->config->hidden / (double)k->mapped);
-		memcpy(k->s.f.x.p, k->entry + l * one, dx.rows * k->dim *
-		    sizeof(float));
-		if (sq_backward_forward(&k->s, l, err) < 0 ||
+			hidden_grad(d, l, dx.rows, weight);
+		if (sq_backward_return(&k->s, l, err) < 0 ||
 		    sq_backward_block(&k->s, l, &dx, &d->grad[l], 1, err) < 0)
 			return -1;
 	}
@@ -411,9 +365,9 @@ vary(struct sq_distill *d, size_t at, uint64_t round, char *err)
 		t.rows = n = all - row < k->slice ? all - row : k->slice;
 		if (sq_head_logits(&k->th, &k->t.f, at + row, n, &t, err) < 0)
 			return -1;
-		if (sq_nll(d->ctx, &t, NULL, k->tlse, NULL) != 0)
+		if (sq_nll(d->ctx, &t, NULL, k->lse, NULL) != 0)
 			return sq_no_kernel(err, SQ_OP_nll);
-		sq_redraw(&how, d->ctx->pool, &t, k->tlse, row,
+		sq_redraw(&how, d->ctx->pool, &t, k->lse, row,
 		    k->ids + at + row + 1);
 	}
 	return 0;
@@ -439,7 +393,7 @@ pass(struct sq_distill *d, size_t n, uint64_t round, double weight, char *err)
 	if (answer(d, n, err) < 0)
 		return -1;
 	for (i = 0; i < n; i++)
-		if (output(d, i * length, learn, weight, err) < 0)
+		if (sq_distill_loss(d, i * length, learn, weight, err) < 0)
 			return -1;
 	return learn ? back(d, n, weight, err) : 0;
 }
@@ -451,14 +405,14 @@ static int
 judge(struct sq_distill *d, char *err)
 {
 	struct sq_distill_work *k = d->work;
-	size_t i, now, n = k->held > 0 ? k->held : k->learned;
+	size_t i, j, now, n = k->held > 0 ? k->held : k->learned;
 	double tokens = (double)n * (double)(k->length - 1);
 
 	k->kl_sum = k->nll_sum = 0;
 	for (i = 0; i < n; i += now) {
 		now = n - i < k->group ? n - i : k->group;
-		memcpy(k->ids, sample_at(d, i), now * k->length *
-		    sizeof(*k->ids));
+		for (j = 0; j < now; j++)
+			read_sample(d, j, i + j);
 		if (pass(d, now, 0, 0, err) < 0)
 			return -1;
 	}
@@ -476,7 +430,7 @@ judge(struct sq_distill *d, char *err)
 
 /* The n-th sample that is learned from: all of them in an order of each round's
  * own, so that a run that goes on needs to know n alone. */
-static const uint32_t *
+static size_t
 draw(const struct sq_distill *d, uint64_t n)
 {
 	struct sq_distill_work *k = d->work;
@@ -489,7 +443,7 @@ draw(const struct sq_distill *d, uint64_t n)
 			k->order[i] = k->held + i;
 		sq_rng_shuffle(&rng, k->order, k->learned);
 	}
-	return sample_at(d, k->order[n % k->learned]);
+	return k->order[n % k->learned];
 }
 
 /* A warm-up, then half a cosine down to a tenth. */
@@ -502,6 +456,28 @@ rate(const struct sq_distill_config *c, uint64_t step)
 		return c->lr * (double)step / (double)(c->warmup + 1);
 	left = (double)(step - c->warmup) / (double)(c->steps - c->warmup + 1);
 	return c->lr * (0.55 + 0.45 * cos(M_PI * left));
+}
+
+/* Of the blocks, and of the head. */
+static double
+weights_of(const struct sq_config *c, int head)
+{
+	double block = (double)c->dim * (double)(2 * c->head_dim * (c->heads +
+	    c->kv_heads) + 3 * c->ffn);
+
+	return head ? (double)c->dim * (double)c->vocab :
+	    block * (double)c->layers;
+}
+
+double
+sq_distill_work_of(const struct sq_distill *d)
+{
+	const struct sq_config *t = &d->teacher->config;
+	const struct sq_config *s = &d->student->config;
+	int passes = d->config->redraw > 0 ? 2 : 1;
+
+	return 2 * passes * (weights_of(t, 0) + weights_of(t, 1)) +
+	    6 * weights_of(s, 0) + 4 * weights_of(s, 1);
 }
 
 static int
@@ -519,8 +495,7 @@ step(struct sq_distill *d, char *err)
 		now = c->batch - i < k->group ? (size_t)(c->batch - i) :
 		    k->group;
 		for (j = 0; j < now; j++)
-			memcpy(k->ids + j * k->length, draw(d, n + j),
-			    k->length * sizeof(*k->ids));
+			read_sample(d, j, draw(d, n + j));
 		if (pass(d, now, n + 1, weight, err) < 0)
 			return -1;
 		sq_progress_add(d->progress, now * k->length);
@@ -539,6 +514,7 @@ int
 sq_distill_run(struct sq_distill *d, char *err)
 {
 	const struct sq_distill_config *c = d->config;
+	double begin;
 
 	sq_progress_add(d->progress, d->step * c->batch * d->work->length);
 	if (judge(d, err) < 0)
@@ -547,8 +523,11 @@ sq_distill_run(struct sq_distill *d, char *err)
 	if (d->step == 0 && d->own != NULL && sq_distill_save(d, err) < 0)
 		return -1;
 	while (d->step < c->steps) {
+		begin = sq_now();
 		if (step(d, err) < 0)
 			return -1;
+		d->learning += sq_now() - begin;
+		d->learned += c->batch * d->work->length;
 		if (d->step % c->checkpoint != 0 && d->step != c->steps)
 			continue;
 		if (judge(d, err) < 0 || sq_distill_save(d, err) < 0)

@@ -9,9 +9,8 @@
  * and norms of the blocks and the last norm, or else the integers of the blocks
  * with their scales (codes.h), and norms and biases; the embedding and the head
  * stay.
- * Every block is passed once more on the way back, so that only what goes
- * into it is kept.  Samples of a step pass side by side, as many as make 2,048
- * tokens.
+ * Samples of a step pass side by side, as many as make 1,024 tokens, and what
+ * blocks leave behind is held (trail.h).
  */
 #ifndef SQ_DISTILL_DISTILL_H
 #define SQ_DISTILL_DISTILL_H
@@ -43,6 +42,8 @@ struct sq_distill {
 	uint64_t step;
 	double kl, nll;
 	double first;			/* kl at step 0 */
+	uint64_t learned, wrote;	/* tokens of this run, */
+	double learning, writing;	/* and seconds */
 	/* private */
 	struct sq_params params;
 	struct sq_codes codes;
@@ -55,6 +56,9 @@ struct sq_distill {
  * are bound from then on. */
 int	 sq_distill_init(struct sq_distill *, char *err);
 void	 sq_distill_release(struct sq_distill *);
+
+/* Operations of a token that is learned from, in products with weights. */
+double	 sq_distill_work_of(const struct sq_distill *);
 
 /* All steps that are left. */
 int	 sq_distill_run(struct sq_distill *, char *err);

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/floats.h"
 #include "calib/block.h"
 #include "calib/text.h"
@@ -228,6 +229,7 @@ write_own(struct sq_distill_run *r)
 	    .progress = d->progress, .memory = sq_distill_bytes(d->config,
 	    &d->teacher->config, &r->filter->inv.config, d->prec,
 	    (size_t)d->length) };
+	double begin;
 
 	if (d->config->own == 0)
 		return 0;
@@ -239,7 +241,12 @@ write_own(struct sq_distill_run *r)
 		sq_progress_add(d->progress, d->config->own * d->length);
 		return 0;
 	}
-	return sq_own_write(&own, d->own, (size_t)d->config->own, err);
+	begin = sq_now();
+	if (sq_own_write(&own, d->own, (size_t)d->config->own, err) < 0)
+		return -1;
+	d->writing = sq_now() - begin;
+	d->wrote = d->config->own * d->length;
+	return 0;
 }
 
 /* All tensors have come. */

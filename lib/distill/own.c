@@ -6,6 +6,7 @@
 #include "distill/own.h"
 #include "distill/redraw.h"
 #include "distill/writer.h"
+#include "model/head.h"
 
 #define LEAD	16			/* tokens of the text, at most */
 #define SEQS	128			/* samples side by side */
@@ -16,6 +17,7 @@ struct work {
 	size_t length, lead, vocab, seqs;
 	struct sq_writer writer;
 	struct sq_forward f;
+	struct sq_head head;
 	struct sq_kvcache cache;
 	struct sq_kvseq seq[SEQS];
 	struct sq_feed feed[SEQS];
@@ -58,7 +60,8 @@ open_work(struct work *k, size_t samples, char *err)
 		writer = &k->writer.model;
 		kv.k.grid = kv.v.grid = SQ_PAGE_INT8;
 	}
-	if (sq_forward_init(&k->f, writer, own->ctx, own->prec,
+	if (sq_head_init(&k->head, writer, own->ctx, own->prec, 0, err) < 0 ||
+	    sq_forward_init(&k->f, writer, own->ctx, own->prec,
 	    n * k->lead, err) < 0 ||
 	    sq_kvcache_init(&k->cache, &kv, own->ctx->kern->mem,
 	    (size_t)c->layers, n * tokens, err) < 0)
@@ -78,6 +81,7 @@ close_work(struct work *k)
 		sq_kvseq_release(&k->seq[i]);
 	sq_kvcache_release(&k->cache);
 	sq_forward_release(&k->f);
+	sq_head_release(&k->head);
 	sq_writer_release(&k->writer);
 	free(k->logits);
 }
@@ -105,11 +109,11 @@ draw(struct work *k, size_t n, size_t fed, uint64_t seed, char *err)
 		one = all;
 		one.p = k->logits + i * k->vocab;
 		one.rows = 1;
-		if (sq_forward_logits(&k->f, (i + 1) * fed - 1, 1, &one,
-		    err) < 0)
+		if (sq_head_logits(&k->head, &k->f, (i + 1) * fed - 1, 1,
+		    &one, err) < 0)
 			return -1;
 	}
-	if (fed == 1 && sq_forward_logits(&k->f, 0, n, &all, err) < 0)
+	if (fed == 1 && sq_head_logits(&k->head, &k->f, 0, n, &all, err) < 0)
 		return -1;
 	if (sq_nll(k->own->ctx, &all, NULL, k->lse, NULL) != 0)
 		return sq_no_kernel(err, SQ_OP_nll);

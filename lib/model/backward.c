@@ -69,6 +69,16 @@ sq_backward_bytes(const struct sq_config *c, size_t samples, size_t length)
 	    5 * w.kv + 3 * w.ffn));
 }
 
+uint64_t
+sq_backward_forth_bytes(const struct sq_config *c, size_t samples,
+    size_t length)
+{
+	struct widths w = widths_of(c);
+
+	return 4 * samples * length * (3 * w.dim + 2 * w.query + 4 * w.kv +
+	    2 * w.ffn);
+}
+
 static float *
 carve(float **mem, size_t n)
 {
@@ -117,7 +127,7 @@ set_angles(struct sq_backward *b, char *err)
 }
 
 int
-sq_backward_init(struct sq_backward *b, const struct sq_model *m,
+sq_backward_init_forth(struct sq_backward *b, const struct sq_model *m,
     struct sq_ctx *ctx, enum sq_prec prec, size_t samples, size_t length,
     char *err)
 {
@@ -130,12 +140,7 @@ sq_backward_init(struct sq_backward *b, const struct sq_model *m,
 	memset(b, 0, sizeof(*b));
 	b->samples = samples;
 	b->length = length;
-	if (c->experts > 0)
-		return sq_fail(err, "no backward pass for a mixture of "
-		    "experts");
 	if (sq_forward_init(&b->f, m, ctx, prec, samples * length, err) < 0 ||
-	    sq_forward_keep(&b->f, err) < 0 || set_memory(b, err) < 0 ||
-	    set_angles(b, err) < 0 ||
 	    sq_kvcache_init(&b->cache, &kv, &sq_mem_host, 1,
 	    samples * whole, err) < 0)
 		return -1;
@@ -151,6 +156,26 @@ sq_backward_init(struct sq_backward *b, const struct sq_model *m,
 	return 0;
 }
 
+int
+sq_backward_init(struct sq_backward *b, const struct sq_model *m,
+    struct sq_ctx *ctx, enum sq_prec prec, size_t samples, size_t length,
+    char *err)
+{
+	if (sq_backward_init_forth(b, m, ctx, prec, samples, length, err) < 0)
+		return -1;
+	if (m->config.experts > 0)
+		return sq_fail(err, "no backward pass for a mixture of "
+		    "experts");
+	return sq_forward_keep(&b->f, err) < 0 || set_memory(b, err) < 0 ? -1 :
+	    set_angles(b, err);
+}
+
+int
+sq_backward_hold(struct sq_backward *b, uint64_t most, char *err)
+{
+	return sq_trail_init(&b->trail, &b->f, most, err);
+}
+
 void
 sq_backward_release(struct sq_backward *b)
 {
@@ -162,6 +187,7 @@ sq_backward_release(struct sq_backward *b)
 	free(b->feed);
 	free(b->angles);
 	free(b->mem);
+	sq_trail_release(&b->trail);
 	sq_kvcache_release(&b->cache);
 	sq_forward_release(&b->f);
 	memset(b, 0, sizeof(*b));
@@ -184,8 +210,8 @@ sq_backward_embed(struct sq_backward *b, const uint32_t *ids, size_t n,
 	return r;
 }
 
-int
-sq_backward_forward(struct sq_backward *b, size_t layer, char *err)
+static int
+pass(struct sq_backward *b, size_t layer, char *err)
 {
 	size_t i, n = b->f.x.rows / b->length;
 
@@ -195,6 +221,22 @@ sq_backward_forward(struct sq_backward *b, size_t layer, char *err)
 			return -1;
 	}
 	return sq_forward_block(&b->f, layer, b->feed, n, err);
+}
+
+int
+sq_backward_forward(struct sq_backward *b, size_t layer, char *err)
+{
+	if (b->trail.layer != NULL)
+		sq_trail_forth(&b->trail, &b->f, layer);
+	return pass(b, layer, err);
+}
+
+int
+sq_backward_return(struct sq_backward *b, size_t layer, char *err)
+{
+	int r = sq_trail_back(&b->trail, &b->f, layer, b->f.x.rows, err);
+
+	return r == 0 ? pass(b, layer, err) : r < 0 ? -1 : 0;
 }
 
 /* ---- back ---- */

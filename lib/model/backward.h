@@ -9,7 +9,7 @@
 #ifndef SQ_MODEL_BACKWARD_H
 #define SQ_MODEL_BACKWARD_H
 
-#include "model/forward.h"
+#include "model/trail.h"
 
 /* Gradients are added to what is here; NULL: not wanted. */
 struct sq_linear_grad {
@@ -33,6 +33,7 @@ struct sq_backward {
 	struct sq_forward f;		/* f.x: input, output */
 	size_t samples, length;
 	/* private */
+	struct sq_trail trail;
 	struct sq_kvcache cache;
 	struct sq_kvseq *seq;		/* [samples] */
 	struct sq_feed *feed;
@@ -47,9 +48,20 @@ struct sq_backward {
 int	 sq_backward_init(struct sq_backward *, const struct sq_model *,
 	    struct sq_ctx *, enum sq_prec, size_t samples, size_t length,
 	    char *err);
+/* For the way forth alone. */
+int	 sq_backward_init_forth(struct sq_backward *, const struct sq_model *,
+	    struct sq_ctx *, enum sq_prec, size_t samples, size_t length,
+	    char *err);
 void	 sq_backward_release(struct sq_backward *);
 uint64_t sq_backward_bytes(const struct sq_config *, size_t samples,
 	    size_t length);
+uint64_t sq_backward_forth_bytes(const struct sq_config *, size_t samples,
+	    size_t length);
+
+/* Before any block is passed: from now on all can be returned to, most of them
+ * without being passed again, as far as `most' bytes hold what that takes
+ * (trail.h). */
+int	 sq_backward_hold(struct sq_backward *, uint64_t most, char *err);
 
 /* The token ids of whole sequences to f.x; n: sequences. */
 int	 sq_backward_embed(struct sq_backward *, const uint32_t *ids, size_t n,
@@ -57,6 +69,10 @@ int	 sq_backward_embed(struct sq_backward *, const uint32_t *ids, size_t n,
 
 /* Passes f.x through a block. */
 int	 sq_backward_forward(struct sq_backward *, size_t layer, char *err);
+
+/* A block that was passed since the last sq_backward_embed() becomes the one
+ * that was passed last; of blocks that were, the last one comes first. */
+int	 sq_backward_return(struct sq_backward *, size_t layer, char *err);
 
 /*
  * Back through the block that was passed last: dx is the gradient of its

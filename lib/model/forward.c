@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/pool.h"
 #include "model/experts.h"
 #include "model/forward.h"
 #include "model/rope.h"
@@ -256,10 +257,11 @@ tap(struct sq_forward *f, enum sq_role role, size_t layer,
 
 /* A copy of m, where it is kept. */
 static void
-keep(float *to, const struct sq_mat *m)
+keep(struct sq_forward *f, float *to, const struct sq_mat *m)
 {
 	if (to != NULL)
-		memcpy(to, m->p, m->rows * m->cols * sizeof(*to));
+		sq_pool_copy(f->ctx->pool, to, m->p, m->rows * m->cols *
+		    sizeof(*to));
 }
 
 /* Angles for the positions up to need. */
@@ -322,7 +324,7 @@ rotate(struct sq_forward *f, const float *weight, const struct sq_mat *x,
 	struct sq_mat heads = by_head(x, dim);
 
 	if (weight != NULL)
-		keep(raw, x);
+		keep(f, raw, x);
 	if (weight != NULL && norm(f, &heads, weight, &heads, err) < 0)
 		return -1;
 	if (sq_rope(f->ctx, f->angles, f->pos, dim, x) != 0)
@@ -390,7 +392,7 @@ attention_half(struct sq_forward *f, size_t layer, const struct sq_feed *feed,
 	struct sq_mat k = mat(f->k, rows, nkv), v = mat(f->v, rows, nkv);
 	struct sq_mat out = mat(f->out, rows, (size_t)c->dim);
 
-	keep(f->entry, &f->x);
+	keep(f, f->entry, &f->x);
 	if (norm(f, &f->x, l->attn_norm, &h, err) < 0 ||
 	    tap(f, SQ_Q, layer, &h, err) < 0 ||
 	    linear(f, &l->q, &h, &q, err) < 0 ||
@@ -487,7 +489,7 @@ ffn_half(struct sq_forward *f, size_t layer, char *err)
 	struct sq_mat act = mat(f->act, rows, (size_t)c->ffn);
 	struct sq_mat out = mat(f->out, rows, (size_t)c->dim);
 
-	keep(f->mid, &f->x);
+	keep(f, f->mid, &f->x);
 	if (sq_config_has_experts(c, layer))
 		return experts_half(f, layer, err);
 	if (norm(f, &f->x, l->ffn_norm, &h, err) < 0 ||

@@ -158,6 +158,69 @@ START_TEST(differences)
 }
 END_TEST
 
+/* The gradient of the first block's input, back through all, where blocks are
+ * held within that many bytes; d: its memory. */
+static void
+through_all(struct sq_model *m, struct sq_ctx *ctx, uint64_t most, float *d)
+{
+	size_t dim = (size_t)m->config.dim, n = SAMPLES * LENGTH * dim, i;
+	size_t layers = (size_t)m->config.layers, l;
+	struct sq_mat dx = { d, SQ_F32, SAMPLES * LENGTH, dim, dim };
+	struct sq_layer_grad none = { 0 };
+	uint32_t ids[SAMPLES * LENGTH];
+	struct sq_rng rng = { 3 };
+	struct sq_backward b;
+	char err[SQ_ERR];
+
+	for (i = 0; i < SAMPLES * LENGTH; i++)
+		ids[i] = (uint32_t)(sq_rng_next(&rng) % m->config.vocab);
+	ck_assert_msg(sq_backward_init(&b, m, ctx, SQ_PREC_BF16, SAMPLES,
+	    LENGTH, err) == 0, "%s", err);
+	ck_assert_msg(sq_backward_hold(&b, most, err) == 0, "%s", err);
+	ck_assert_msg(sq_backward_embed(&b, ids, SAMPLES, err) == 0, "%s",
+	    err);
+	for (l = 0; l < layers; l++)
+		ck_assert_msg(sq_backward_forward(&b, l, err) == 0, "%s", err);
+	for (i = 0; i < n; i++)
+		d[i] = ((float *)b.f.x.p)[i];
+	while (l-- > 0) {
+		ck_assert_msg(sq_backward_return(&b, l, err) == 0, "%s", err);
+		ck_assert_msg(sq_backward_block(&b, l, &dx, &none, 1, err) ==
+		    0, "%s", err);
+	}
+	sq_backward_release(&b);
+}
+
+/* To be held, or passed once more, is the same. */
+START_TEST(returns)
+{
+	struct sq_model *m;
+	struct sq_ctx ctx;
+	char path[256], err[SQ_ERR];
+	float *d[3];
+	uint64_t all;
+	size_t n, i;
+
+	snprintf(path, sizeof(path), "tests/data/tiny/%s", models[_i]);
+	ck_assert_msg((m = sq_model_open(path, err)) != NULL, "%s", err);
+	ck_assert(m->config.layers > 1);
+	ck_assert(sq_ctx_init(&ctx, sq_kern_find("auto", err), NULL) == 0);
+	n = (size_t)m->config.dim * SAMPLES * LENGTH * sizeof(float);
+	all = sq_trail_bytes(&m->config, SAMPLES * LENGTH, UINT64_MAX) -
+	    m->config.layers * n;
+	for (i = 0; i < 3; i++) {
+		d[i] = malloc(n);
+		through_all(m, &ctx, i * all / 2, d[i]);
+	}
+	ck_assert_mem_eq(d[0], d[1], n);
+	ck_assert_mem_eq(d[0], d[2], n);
+	for (i = 0; i < 3; i++)
+		free(d[i]);
+	sq_ctx_release(&ctx);
+	sq_model_free(m);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -167,6 +230,8 @@ main(void)
 	int failed;
 
 	tcase_add_loop_test(tc, differences, 0,
+	    (int)(sizeof(models) / sizeof(models[0])));
+	tcase_add_loop_test(tc, returns, 0,
 	    (int)(sizeof(models) / sizeof(models[0])));
 	tcase_set_timeout(tc, 60);
 	suite_add_tcase(s, tc);
