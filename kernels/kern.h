@@ -147,6 +147,15 @@ struct sq_qdst {
 	double *error;			/* [rows]: sum of (w - q(w))^2, or NULL */
 };
 
+/* What columns can do in SQ_PAIR_ROWS rows, [columns][SQ_PAIR_ROWS] each: how far
+ * one may go up or down, both at least 0, and what that costs alone; INFINITY
+ * where it may not. */
+#define SQ_PAIR_ROWS	16
+
+struct sq_moves {
+	const float *up, *down, *cost_up, *cost_down;
+};
+
 /* What `moments' adds to: all [cols] but hist, which has 256 counts in the bins
  * of sq-stream(5), STATS. */
 struct sq_moments {

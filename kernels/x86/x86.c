@@ -32,6 +32,7 @@ sq_init_avx2(struct sq_kern *k)
 	k->dequantize = sq_dequantize_avx2;
 	k->embed = sq_embed_avx2;
 	k->moments = sq_moments_avx2;
+	k->pair = sq_pair_avx2;
 	k->matmul = sq_matmul_avx2;
 	k->sparse_matmul = sq_sparse_matmul_avx2;
 	k->matmul_int8 = sq_matmul_int8_avx2;
@@ -72,6 +73,7 @@ sq_init_avx512(struct sq_kern *k)
 	k->dequantize = sq_dequantize_avx512;
 	k->embed = sq_embed_avx512;
 	k->moments = sq_moments_avx512;
+	k->pair = sq_pair_avx512;
 	k->matmul = sq_matmul_avx512;
 	k->sparse_matmul = sq_sparse_matmul_avx512;
 	k->matmul_int8 = sq_matmul_int8_avx512;
