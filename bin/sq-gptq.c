@@ -11,14 +11,16 @@ static const char usage[] =
     "[-p PROFILE] [--asym] [--budget BITS] [--damp FRACTION] [--drop-stats] "
     "[--except GLOB]... [--f32] [--fixed-scales] [--grid GRID] "
     "[--grids LIST] "
-    "[--mask PATTERN] [--no-sequential | --sequential] [--only GLOB]... "
+    "[--mask PATTERN] [--no-pairs] [--no-sequential | --sequential] "
+    "[--only GLOB]... "
     "[--order natural|act] [--scale absmax|mse|weighted] [--sparsity RATIO] "
     "[--state FILE] [--sweeps N] [--tune STEPS | --tune-blocks STEPS] "
     "[--tune-batch SAMPLES]";
 
 enum {
 	OPT_BUDGET = SQ_OPT(0), OPT_DAMP, OPT_DROP, OPT_F32,
-	OPT_FIXED, OPT_GRID, OPT_GRIDS, OPT_MASK, OPT_NOT, OPT_ORDER, OPT_SEQUENTIAL,
+	OPT_FIXED, OPT_GRID, OPT_GRIDS, OPT_MASK, OPT_NOT, OPT_ORDER,
+	OPT_PAIRS, OPT_SEQUENTIAL,
 	OPT_SPARSITY, OPT_STATE, OPT_SWEEPS, OPT_TUNE, OPT_BLOCKS,
 	OPT_BATCH
 };
@@ -35,6 +37,7 @@ static const struct option longopts[] = {
 	{ "grids", required_argument, NULL, OPT_GRIDS },
 	{ "mask", required_argument, NULL, OPT_MASK },
 	{ "order", required_argument, NULL, OPT_ORDER },
+	{ "no-pairs", no_argument, NULL, OPT_PAIRS },
 	{ "no-sequential", no_argument, NULL, OPT_NOT },
 	{ "sequential", no_argument, NULL, OPT_SEQUENTIAL },
 	{ "sparsity", required_argument, NULL, OPT_SPARSITY },
@@ -136,10 +139,11 @@ static json_t *
 options(const struct sq_gptq_run *g)
 {
 	const struct sq_gptq_layer *l = &g->layer;
-	json_t *o = json_pack("{s:f,s:f,s:b,s:b,s:s,s:b,s:i}",
+	json_t *o = json_pack("{s:f,s:f,s:b,s:b,s:s,s:b,s:b,s:i}",
 	    "budget", g->budget.bits, "damp", l->damp, "drop-stats", g->drop,
 	    "fixed-scales", !l->refit, "order", orders[l->order == SQ_ACT],
-	    "sequential", g->sequential != SQ_SEQ_NO, "sweeps", l->sweeps);
+	    "pairs", l->pairs, "sequential", g->sequential != SQ_SEQ_NO,
+	    "sweeps", l->sweeps);
 	char text[SQ_SPARSE_TEXT];
 
 	sq_rules_describe(&g->f.rules, o);
@@ -232,6 +236,9 @@ option(struct sq_gptq_run *g, int c)
 	case OPT_GRIDS:
 		grids = optarg;
 		break;
+	case OPT_PAIRS:
+		l->pairs = 0;
+		break;
 	case OPT_NOT:
 	case OPT_SEQUENTIAL:
 		g->sequential = c == OPT_NOT ? SQ_SEQ_NO : SQ_SEQ_YES;
@@ -268,7 +275,7 @@ int
 main(int argc, char *argv[])
 {
 	struct sq_gptq_run g = { .layer = { .order = SQ_ACT, .damp = 0.01,
-	    .sweeps = 4, .refit = 1, .sparsity = 0.5 },
+	    .sweeps = 4, .refit = 1, .pairs = 1, .sparsity = 0.5 },
 	    .f.rules.usual = { .grid = SQ_INT4, .scale = SQ_WEIGHTED, .symmetric = 1, .group_rows = 1,
 	    .group_cols = 128 },
 	    .tune = { .prec = SQ_PREC_BF16 } };

@@ -106,6 +106,13 @@ sq_factor_weight(const struct sq_factor *f, size_t i)
 	return d > 0 ? d : 1;
 }
 
+/* What is added to the diagonal, that channels be no freer than in GPTQ. */
+static inline float
+sq_factor_ridge(const struct sq_factor *f, size_t i)
+{
+	return sq_factor_weight(f, i) - f->diagonal[i];
+}
+
 /*
  * What an error of channel i costs: between what its diagonal says, nothing
  * being made good, and the pivot, where all channels that follow do what they

@@ -55,7 +55,8 @@ carve(char *p, size_t *used, size_t n)
 
 /* Lays a tile out at s->memory: the bytes that it takes. */
 static size_t
-lay_out(struct sq_gptq_tile *s, size_t n, size_t across, int masked, int exact)
+lay_out(struct sq_gptq_tile *s, size_t n, size_t across, int masked, int exact,
+    int pairs)
 {
 	size_t column = ROWS * sizeof(float), used = 0;
 	char *p = s->memory;
@@ -73,17 +74,27 @@ lay_out(struct sq_gptq_tile *s, size_t n, size_t across, int masked, int exact)
 	s->fit = carve(p, &used, B * column);
 	s->square = carve(p, &used, B * B * sizeof(float));
 	s->codes = carve(p, &used, B * ROWS);
+	s->all_g = pairs ? carve(p, &used, n * column) : NULL;
+	s->moves = pairs ? carve(p, &used, 4 * n * SQ_PAIR_ROWS *
+	    sizeof(float)) : NULL;
 	s->keep = masked ? carve(p, &used, n * ROWS) : NULL;
 	s->q = exact ? carve(p, &used, n * column) : NULL;
 	return used;
 }
 
 uint64_t
-sq_gptq_bytes(size_t n, size_t group_cols, int masked, int exact)
+sq_gptq_bytes(size_t n, size_t group_cols, int masked, int exact, int pairs)
 {
 	struct sq_gptq_tile s = { .memory = NULL };
 
-	return lay_out(&s, n, groups(n, group_cols), masked, exact);
+	return lay_out(&s, n, groups(n, group_cols), masked, exact, pairs);
+}
+
+uint64_t
+sq_gptq_shared(size_t n, int pairs)
+{
+	return pairs ? n * SQ_PARTNERS * (sizeof(uint32_t) + sizeof(float)) :
+	    0;
 }
 
 static int
@@ -103,22 +114,25 @@ sq_gptq_init(struct sq_gptq *g, int threads, char *err)
 {
 	size_t n = g->factor->n, across = groups(n, g->rule.group_cols), bytes;
 	struct sq_gptq_tile *s;
-	int i;
+	int i, pairs = g->pairs && g->sweeps > 0 && !is_exact(g);
 
 	g->error = g->rtn_error = g->norm = 0;
+	g->partner = NULL;
+	g->partner_h = NULL;
 	g->threads = threads;
 	g->tile = calloc((size_t)threads, sizeof(*g->tile));
 	for (i = 0; g->tile != NULL && i < threads; i++) {
 		s = &g->tile[i];
-		bytes = lay_out(s, n, across, has_mask(g), is_exact(g));
+		bytes = lay_out(s, n, across, has_mask(g), is_exact(g), pairs);
 		s->memory = aligned_alloc(64, bytes);
 		if (s->memory == NULL ||
 		    sq_ctx_init(&s->ctx, g->ctx->kern, NULL) < 0)
 			break;
 		s->ctx.fell = g->ctx->fell;
-		(void)lay_out(s, n, across, has_mask(g), is_exact(g));
+		(void)lay_out(s, n, across, has_mask(g), is_exact(g), pairs);
 	}
-	if (g->tile != NULL && i == threads)
+	if (g->tile != NULL && i == threads &&
+	    (!pairs || sq_gptq_find_partners(g) == 0))
 		return 0;
 	sq_gptq_release(g);
 	return sq_fail(err, "GPTQ of %zu columns: out of memory", n);
@@ -129,6 +143,10 @@ sq_gptq_release(struct sq_gptq *g)
 {
 	int i;
 
+	free(g->partner);
+	free(g->partner_h);
+	g->partner = NULL;
+	g->partner_h = NULL;
 	for (i = 0; g->tile != NULL && i < g->threads; i++) {
 		free(g->tile[i].memory);
 		sq_ctx_release(&g->tile[i].ctx);
@@ -766,8 +784,7 @@ do_panels(struct sq_gptq_work *k, double *error)
 	if (load(k, NULL) < 0)
 		return -1;
 	take_codes(k);
-	sq_gptq_refine(k, g->want_error ? error : NULL);
-	return 0;
+	return sq_gptq_refine(k, g->want_error ? error : NULL);
 }
 
 /* A weight of no grid. */

@@ -46,6 +46,7 @@ struct sq_gptq {
 	int sweeps;			/* over the codes, after rounding; they
 					   want the factor to keep H */
 	int refit;			/* the scales as well, in sweeps */
+	int pairs;			/* and then two codes at a time */
 	int masked;			/* q->mask is given */
 	struct sq_sparse choose;	/* or is chosen: runs that
 					   sq_gptq_chooses(), or any */
@@ -64,6 +65,8 @@ struct sq_gptq {
 	/* private */
 	int threads;
 	struct sq_gptq_tile *tile;	/* [threads] */
+	uint32_t *partner;		/* NULL: codes move one at a time */
+	float *partner_h;
 };
 
 /* Rows are taken in tiles of this many. */
@@ -74,8 +77,10 @@ int	 sq_gptq_init(struct sq_gptq *, int threads, char *err);
 void	 sq_gptq_release(struct sq_gptq *);
 
 /* Bytes that each thread takes for n columns in groups of group_cols; exact:
- * of no grid. */
-uint64_t sq_gptq_bytes(size_t n, size_t group_cols, int masked, int exact);
+ * of no grid.  And what all threads share. */
+uint64_t sq_gptq_bytes(size_t n, size_t group_cols, int masked, int exact,
+	    int pairs);
+uint64_t sq_gptq_shared(size_t n, int pairs);
 
 /* 1 when runs of that pattern can be chosen in rows of n columns. */
 int	 sq_gptq_chooses(const struct sq_sparse *, size_t n);

@@ -29,10 +29,13 @@ is_exact(const struct sq_gptq_layer *l)
 static uint64_t
 held(const struct sq_gptq_layer *l, uint64_t cols, int threads)
 {
+	int pairs = l->pairs && l->sweeps > 0 && !is_exact(l);
+
 	return LAPACK + sq_factor_bytes((size_t)cols, l->sweeps > 0) +
+	    sq_gptq_shared((size_t)cols, pairs) +
 	    (uint64_t)threads * (LAPACK_THREAD + sq_gptq_bytes((size_t)cols,
 	    (size_t)group_cols(l, cols), l->masked ||
-	    l->choose.kind != SQ_MASK_NONE, is_exact(l)));
+	    l->choose.kind != SQ_MASK_NONE, is_exact(l), pairs));
 }
 
 uint64_t
@@ -166,7 +169,7 @@ prepare(struct sq_gptq_layer *l, const struct sq_tensor *t, char *err)
 	l->gptq = (struct sq_gptq){ .ctx = l->ctx, .lapack = l->lapack,
 	    .factor = &l->factor, .order = l->order, .rule = rule,
 	    .sweeps = l->sweeps, .refit = l->refit && !is_exact(l),
-	    .want_error = l->want_error, .masked = l->masked,
+	    .pairs = l->pairs, .want_error = l->want_error, .masked = l->masked,
 	    .sparsity = l->sparsity, .plain = l->plain };
 	if (!l->masked)
 		l->gptq.choose = l->choose;

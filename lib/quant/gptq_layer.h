@@ -16,7 +16,7 @@ struct sq_gptq_layer {
 					   sq_gptq_matrix() alone */
 	enum sq_column_order order;
 	double damp;
-	int sweeps, refit;		/* as in gptq.h */
+	int sweeps, refit, pairs;	/* as in gptq.h */
 	struct sq_sparse choose;	/* the same, of tensors without a mask;
 					   swap, of all */
 	size_t run;			/* columns that SQ_ACT keeps together */

@@ -28,6 +28,9 @@ struct sq_gptq_tile {
 	uint8_t *keep;			/* [n], by column of the weight; NULL:
 					   no mask */
 	float *q;			/* [n], the same: values of no grid */
+	float *all_g;			/* [n]: E H of all columns; NULL: no
+					   pairs */
+	float *moves;			/* [4][n][SQ_PAIR_ROWS]: pairs.c */
 };
 
 /* One call of sq_gptq_rows(). */
@@ -73,11 +76,22 @@ int	 sq_gptq_search_super(const struct sq_gptq_work *, size_t b,
 	    const float *w);
 
 /*
- * Sweeps over the codes, and the scales between them, as g->sweeps and g->refit
- * say; x are the errors, columns as they are.  error: of what came out, or
- * NULL.
+ * Sweeps over the codes, and the scales between them, as g->sweeps, g->refit and
+ * g->pairs say; x are the errors, columns as they are.  error: of what came out, or
+ * NULL.  -1: no kernel.
  */
-void	 sq_gptq_refine(const struct sq_gptq_work *, double *error);
+int	 sq_gptq_refine(const struct sq_gptq_work *, double *error);
+
+/*
+ * Pairs of codes.  Each column's partners are the SQ_PARTNERS of those after it
+ * with which it goes most: found once for a factor, with what H has for them,
+ * in g->partner and partner_h.  -1: no memory.  Then they move, all_g being
+ * E H; -1: no kernel.
+ */
+#define SQ_PARTNERS	256
+
+int	 sq_gptq_find_partners(struct sq_gptq *);
+int	 sq_gptq_pairs(const struct sq_gptq_work *);
 
 /* The mask of the tile: as given, or nothing dropped; and as it has become. */
 void	 sq_gptq_mask_load(const struct sq_gptq_work *);

@@ -107,6 +107,25 @@ sort(struct sq_levels *v, int codes)
 	}
 }
 
+/* The codes next to each. */
+static void
+neighbours(struct sq_levels *v, int codes)
+{
+	int i, k;
+
+	for (i = 0; i < codes; i++) {
+		v->above[i] = v->below[i] = (uint8_t)i;
+		for (k = 0; k < codes; k++) {
+			if (v->number[k] > v->number[i] && (v->above[i] == i ||
+			    v->number[k] < v->number[v->above[i]]))
+				v->above[i] = (uint8_t)k;
+			if (v->number[k] < v->number[i] && (v->below[i] == i ||
+			    v->number[k] > v->number[v->below[i]]))
+				v->below[i] = (uint8_t)k;
+		}
+	}
+}
+
 void
 sq_levels_init(struct sq_levels *v, enum sq_grid g)
 {
@@ -135,6 +154,7 @@ sq_levels_init(struct sq_levels *v, enum sq_grid g)
 		default:
 			v->number[i] = (float)i;
 		}
+	neighbours(v, codes);
 	switch (g) {
 	case SQ_FP8_E4M3:
 		v->kind = SQ_E4M3;

@@ -24,6 +24,8 @@ struct sq_levels {
 	int super;			/* its scales have scales, */
 	int least, most;		/* and are integers from here to there */
 	float number[256];		/* of each code, zero point 0 */
+	uint8_t above[256], below[256];	/* the code of the next number, or the
+					   same where there is none */
 	/* SQ_TABLE: numbers in rising order, with their codes; number i is
 	 * the nearest to x when x is above the first i bounds and no more. */
 	int n;

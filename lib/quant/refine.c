@@ -13,7 +13,7 @@
  * is one product of all errors with H, and stays in memory while the unit is
  * passed PASSES times.  A pass goes down to 16 columns, which are done one by
  * one, with products in between, as in gptq.c.  Larger groups get their scales
- * after a sweep.
+ * after a sweep.  Then pairs of codes move (pairs.c).
  */
 #include <math.h>
 #include <string.h>
@@ -98,13 +98,6 @@ h_at(const struct sq_factor *f, size_t i, size_t c)
 	return sq_factor_h(f, c, p)[i - p * B];
 }
 
-/* What is added to the diagonal, that channels be no freer than in GPTQ. */
-static float
-ridge(const struct sq_factor *f, size_t c)
-{
-	return sq_factor_weight(f, c) - f->diagonal[c];
-}
-
 /* += its part of a product, for the columns of the unit. */
 static void
 add_ridge(const struct unit *u, const float *x)
@@ -113,7 +106,7 @@ add_ridge(const struct unit *u, const float *x)
 	float d, *g = u->g;
 
 	for (c = 0; c < n; c++, x += ROWS, g += ROWS) {
-		d = ridge(u->k->f, u->a + c);
+		d = sq_factor_ridge(u->k->f, u->a + c);
 		for (r = 0; r < ROWS; r++)
 			g[r] += d * x[r];
 	}
@@ -131,7 +124,7 @@ enter(struct unit *u)
 	for (i = 0; i < n; i++) {
 		for (c = 0; c < n; c++)
 			u->square[i * B + c] = h_at(f, u->a + i, u->a + c);
-		u->square[i * B + i] += ridge(f, u->a + i);
+		u->square[i * B + i] += sq_factor_ridge(f, u->a + i);
 	}
 	add_ridge(u, u->x + u->a * ROWS);
 }
@@ -621,6 +614,26 @@ pass_unit(struct unit *u)
 	}
 }
 
+/* Units that follow each other, of step columns but for the last. */
+static int
+next_unit(struct unit *u, size_t step)
+{
+	u->a = u->b;
+	u->b = least(u->a + step, u->k->f->n);
+	return u->a < u->k->f->n;
+}
+
+static int
+pass_pairs(struct unit *u, size_t step)
+{
+	for (u->b = 0; next_unit(u, step);) {
+		enter(u);
+		memcpy(u->k->s->all_g + u->a * ROWS, u->g, (u->b - u->a) *
+		    ROWS * sizeof(float));
+	}
+	return sq_gptq_pairs(u->k);
+}
+
 /* tr(E H E^T): the squares that the ridge adds are not the weight's fault. */
 static double
 form(struct unit *u, size_t step)
@@ -628,12 +641,11 @@ form(struct unit *u, size_t step)
 	double sum[ROWS] = { 0 }, all = 0, d, x;
 	size_t c, r;
 
-	for (u->a = 0; u->a < u->k->f->n; u->a = u->b) {
-		u->b = least(u->a + step, u->k->f->n);
+	for (u->b = 0; next_unit(u, step);) {
 		enter(u);
 		dot(sum, u->g, u->x + u->a * ROWS, u->b - u->a);
 		for (c = u->a; c < u->b; c++) {
-			d = ridge(u->k->f, c);
+			d = sq_factor_ridge(u->k->f, c);
 			for (r = 0; r < ROWS; r++) {
 				x = u->x[c * ROWS + r];
 				sum[r] -= d * x * x;
@@ -645,25 +657,26 @@ form(struct unit *u, size_t step)
 	return all;
 }
 
-void
+int
 sq_gptq_refine(const struct sq_gptq_work *k, double *error)
 {
 	const struct sq_gptq *g = k->j->g;
 	struct sq_gptq_tile *s = k->s;
-	size_t n = k->f->n, cols = g->rule.group_cols, i;
+	size_t cols = g->rule.group_cols, i;
 	size_t step = cols <= B ? B / cols * cols : B;
 	struct unit u = { .k = k, .x = s->x, .g = s->t, .before = s->saved_t,
 	    .moved = s->saved_x, .v = s->fit, .square = s->square };
 	int sweep;
 
 	for (sweep = 0; sweep < g->sweeps; sweep++) {
-		for (u.a = 0; u.a < n; u.a = u.b) {
-			u.b = least(u.a + step, n);
+		for (u.b = 0; next_unit(&u, step);)
 			pass_unit(&u);
-		}
 		for (i = 0; g->refit && cols > B && i < k->j->across; i++)
 			fit_large(&u, i);
+		if (g->partner != NULL && pass_pairs(&u, step) < 0)
+			return -1;
 	}
 	if (error != NULL)
 		*error = form(&u, step);
+	return 0;
 }

@@ -25,7 +25,7 @@ struct layer {
 	struct sq_qrule rule;
 	enum sq_column_order order;
 	double damp;
-	int sweeps, refit;
+	int sweeps, refit, pairs;
 	float *w, *h;
 };
 
@@ -156,7 +156,7 @@ solve(struct result *o, const struct layer *l, int threads, size_t split,
 	struct sq_ctx ctx;
 	struct sq_gptq g = { .ctx = &ctx, .lapack = la, .factor = &f,
 	    .order = l->order, .rule = l->rule, .sweeps = l->sweeps,
-	    .refit = l->refit, .want_error = want_error };
+	    .refit = l->refit, .pairs = l->pairs, .want_error = want_error };
 	size_t row, n;
 
 	result_init(o, l);

@@ -132,8 +132,8 @@ case_init(struct layer *l, int i)
 /* Every step leaves less error than the one before it, and says how much. */
 START_TEST(falls)
 {
-	static const struct { int sweeps, refit; } step[] = {
-		{ 0, 0 }, { 1, 0 }, { 6, 0 }, { 6, 1 }
+	static const struct { int sweeps, refit, pairs; } step[] = {
+		{ 0, 0, 0 }, { 1, 0, 0 }, { 6, 0, 0 }, { 6, 1, 0 }, { 6, 1, 1 }
 	};
 	double e, last = INFINITY, plain;
 	struct state a;
@@ -142,9 +142,10 @@ START_TEST(falls)
 	size_t i;
 
 	case_init(&l, _i);
-	for (i = 0; i < 4; i++) {
+	for (i = 0; i < sizeof(step) / sizeof(step[0]); i++) {
 		l.sweeps = step[i].sweeps;
 		l.refit = step[i].refit;
+		l.pairs = step[i].pairs;
 		e = solved(&l, &o);
 		/* groups of one weight have the best scale already */
 		if (cases[_i].group > 1)
