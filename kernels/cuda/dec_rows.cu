@@ -4,6 +4,8 @@
 
 #define THREADS	256
 #define MANY	256			/* rows: enough blocks for small ones */
+#define WIDE	4			/* loads of 16 bytes of a thread */
+#define WIDE_THREADS 512
 
 static __device__ float
 block_max(float v, float *part)
@@ -236,6 +238,62 @@ silu(struct dec_y gu, uint32_t n, struct dec_x x)
 	put_row<R>(v, n, blockIdx.x, x, shared, part);
 }
 
+/* Eight columns of 16 bytes, as f(gate, up). */
+static __device__ void
+silu_eight(uint4 g, uint4 u, float *v)
+{
+	const uint32_t a[4] = { g.x, g.y, g.z, g.w };
+	const uint32_t b[4] = { u.x, u.y, u.z, u.w };
+	float2 x, y;
+	int i;
+
+#pragma unroll
+	for (i = 0; i < 4; i++) {
+		x = two_of_bf16(a[i]);
+		y = two_of_bf16(b[i]);
+		v[2 * i] = silu_of(x.x, y.x);
+		v[2 * i + 1] = silu_of(x.y, y.y);
+	}
+}
+
+/* Of prompts, whose rows are bf16 as they stand: a block takes n times eight
+ * columns of a row, WIDE a thread, in loads of 16 bytes. */
+static __global__ void __launch_bounds__(WIDE_THREADS, 2)
+silu_wide(const uint4 *gu, uint32_t n, struct dec_x x)
+{
+	__shared__ float part[WIDE_THREADS / 16];
+	const uint4 *gate = gu + (size_t)blockIdx.x * 2 * n, *up = gate + n;
+	uint4 a[WIDE], b[WIDE];
+	float v[WIDE][8], most = 0, f;
+	uint32_t i, j, k;
+
+	let_next_start();
+	wait_for_others();
+#pragma unroll
+	for (i = 0, j = threadIdx.x; i < WIDE; i++, j += blockDim.x) {
+		a[i] = gate[min(j, n - 1)];
+		b[i] = up[min(j, n - 1)];
+	}
+#pragma unroll
+	for (i = 0; i < WIDE; i++) {
+		silu_eight(a[i], b[i], v[i]);
+#pragma unroll
+		for (k = 0; k < 8; k++)
+			most = fmaxf(most, fabsf(v[i][k]));
+	}
+	most = block_max(most, part);
+	f = most > 0 ? 448 / most : 0;
+	if (threadIdx.x == 0)
+		x.scale[blockIdx.x] = most / 448;
+#pragma unroll
+	for (i = 0, j = threadIdx.x; i < WIDE; i++, j += blockDim.x)
+		if (j < n)
+			((uint2 *)x.p)[(size_t)blockIdx.x * n + j] = make_uint2(
+			    four_e4m3(v[i][0] * f, v[i][1] * f, v[i][2] * f,
+			    v[i][3] * f), four_e4m3(v[i][4] * f, v[i][5] * f,
+			    v[i][6] * f, v[i][7] * f));
+}
+
 /* A block for 512 columns of a row, or what is left of them, into panels. */
 static __global__ void
 silu_panels(struct dec_y gu, size_t ffn, struct dec_x x)
@@ -269,10 +327,19 @@ dec_silu(gpu_stream s, struct dec_y gate_up, size_t n, size_t ffn,
     struct dec_x x)
 {
 	struct spread k = spread_of(n, ffn / 4);
+	size_t units = ffn / 8;
 
 	if (x.form == DEC_PANELS || x.form == DEC_BYTES) {
 		launch(silu_panels, dim3((unsigned)n, (unsigned)((ffn + 511) /
 		    512)), 128, 0, s, gate_up, ffn, x);
+		return;
+	}
+	if (x.form == DEC_E4M3 && n > MANY && gate_up.shares == 0 &&
+	    gate_up.row == NULL && ffn % 8 == 0 && units <= WIDE *
+	    WIDE_THREADS) {
+		launch(silu_wide, dim3((unsigned)n), (int)((units + WIDE - 1) /
+		    WIDE + 31) / 32 * 32, 0, s, (const uint4 *)gate_up.p,
+		    (uint32_t)units, x);
 		return;
 	}
 	SPREAD(silu, k, n, 0, s, gate_up, (uint32_t)(ffn / 4), x);
