@@ -103,6 +103,7 @@ row.w4-absmax = sq-gptq $q -p w4a16 --no-sequential --scale absmax
 row.w4-mse = sq-gptq $q -p w4a16 --no-sequential --scale mse
 row.w4-no-sweeps = sq-gptq $q -p w4a16 --no-sequential --sweeps 0
 row.w4-fixed-scales = sq-gptq $q -p w4a16 --no-sequential --fixed-scales
+row.w4-no-pairs = sq-gptq $q -p w4a16 --no-sequential --no-pairs
 row.w4-plain = sq-gptq $q -p w4a16 --no-sequential --scale mse --sweeps 0 --fixed-scales
 row.smooth-rtn = sq-smooth $q -p w4a16 --act none | sq-rtn $q -p w4a16
 row.smooth-w4 = sq-smooth $q -p w4a16 --act none | sq-gptq $q -p w4a16 --no-sequential
@@ -111,7 +112,8 @@ row.awq-rtn = sq-awq $q -p w4a16 | sq-rtn $q -p w4a16
 row.awq-w4 = sq-awq $q -p w4a16 | sq-gptq $q -p w4a16 --no-sequential
 row.rotate-rtn = sq-rotate $q | sq-rtn $q -p w4a16
 row.rotate-w4 = sq-rotate $q | sq-gptq $q -p w4a16 --no-sequential
-parts = w4-natural w4-absmax w4-mse w4-no-sweeps w4-fixed-scales w4-plain \
+parts = w4-natural w4-absmax w4-mse w4-no-sweeps w4-fixed-scales w4-no-pairs \
+	w4-plain \
 	smooth-rtn smooth-w4 free-rtn awq-rtn awq-w4 rotate-rtn rotate-w4
 
 # Activations too.

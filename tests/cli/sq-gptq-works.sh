@@ -49,7 +49,7 @@ for t in model.norm.weight model.embed_tokens.weight \
 	sq-cat g.sq $t | cmp - <(sq-cat m.sq $t)
 done
 sq-ls -v g.sq >list
-grep -qF '"options":{"asym":false,"budget":0.0,"damp":0.01,"drop-stats":false,"except":[],"fixed-scales":false,"grid":"int4","group":128,"only":[],"order":"act","scale":"weighted","sequential":false,"sweeps":4}' list
+grep -qF '"options":{"asym":false,"budget":0.0,"damp":0.01,"drop-stats":false,"except":[],"fixed-scales":false,"grid":"int4","group":128,"only":[],"order":"act","pairs":true,"scale":"weighted","sequential":false,"sweeps":4}' list
 
 # Each step has its effect, and leaves less error than the one before it.
 # errors OPTION...: the sum of all relative output errors.
@@ -60,7 +60,8 @@ errors() {
 }
 : >steps
 for o in "--scale mse --sweeps 0 --order natural" "--scale mse --sweeps 0" \
-    "--scale mse --sweeps 2 --fixed-scales" "--scale mse --sweeps 2" \
+    "--scale mse --sweeps 2 --fixed-scales --no-pairs" \
+    "--scale mse --sweeps 2 --no-pairs" "--scale mse --sweeps 2" \
     "--scale mse --sweeps 8"; do
 	errors $o >>steps
 done
