@@ -19,25 +19,13 @@
 #include <string.h>
 
 #include "base/half.h"
-#include "quant/gptq_tile.h"
+#include "quant/refine.h"
 
 #define ROWS	SQ_GPTQ_ROWS
 #define B	SQ_PANEL
 #define LANES	SQ_LANES
 #define LEAF	16
 #define PASSES	2
-
-/* The unit at work: columns a to b, of which all below count from a. */
-struct unit {
-	const struct sq_gptq_work *k;
-	size_t a, b;
-	float *x;			/* errors */
-	float *g;			/* G, as it is now */
-	float *before;			/* G, as it was before the pass */
-	float *moved;			/* x now less x then, in a pass */
-	float *v;			/* levels of a group */
-	float *square;			/* [B][B]: H here, damped */
-};
 
 static size_t
 least(size_t a, size_t b)
@@ -100,7 +88,7 @@ h_at(const struct sq_factor *f, size_t i, size_t c)
 
 /* += its part of a product, for the columns of the unit. */
 static void
-add_ridge(const struct unit *u, const float *x)
+add_ridge(const struct sq_refine_unit *u, const float *x)
 {
 	size_t c, r, n = u->b - u->a;
 	float d, *g = u->g;
@@ -114,7 +102,7 @@ add_ridge(const struct unit *u, const float *x)
 
 /* G of the unit, and H there. */
 static void
-enter(struct unit *u)
+enter(struct sq_refine_unit *u)
 {
 	const struct sq_factor *f = u->k->f;
 	size_t n = u->b - u->a, i, c;
@@ -133,7 +121,7 @@ enter(struct unit *u)
 
 /* One column of LANES rows, and by how much; 0 when nothing moved. */
 static int
-move_lanes(const struct unit *u, size_t c, size_t r, float d[LANES])
+move_lanes(const struct sq_refine_unit *u, size_t c, size_t r, float d[LANES])
 {
 	const struct sq_gptq_tile *s = u->k->s;
 	size_t at = (u->a + c) * ROWS + r;
@@ -172,7 +160,7 @@ move_lanes(const struct unit *u, size_t c, size_t r, float d[LANES])
 
 /* LANES rows of G of columns c to b, once column i has moved by d. */
 static void
-tell(const struct unit *u, size_t i, size_t c, size_t b, size_t r,
+tell(const struct sq_refine_unit *u, size_t i, size_t c, size_t b, size_t r,
     const float d[LANES])
 {
 	const float *square = u->square + i * B;
@@ -187,85 +175,8 @@ tell(const struct unit *u, size_t i, size_t c, size_t b, size_t r,
 	}
 }
 
-/* ---- masks ---- */
-
-/* The best exchange in columns a to b of LANES rows. */
-struct exchange {
-	float gain[LANES];
-	uint32_t in[LANES], out[LANES];	/* columns of the unit */
-};
-
-/*
- * What it is worth to drop column j and keep column i instead: dropping moves
- * the error there by q_j, which costs 2 q_j G_j + H_jj q_j^2, and keeping i,
- * with its best value, gains (G_i + H_ij q_j)^2 / H_ii.
- */
 static void
-weigh_exchange(const struct unit *u, size_t i, size_t j, size_t r,
-    struct exchange *e)
-{
-	const struct sq_gptq_tile *s = u->k->s;
-	const uint8_t *in = s->keep + (u->a + i) * ROWS + r;
-	const uint8_t *out = s->keep + (u->a + j) * ROWS + r;
-	const float *q = s->q + (u->a + j) * ROWS + r;
-	const float *gi = u->g + i * ROWS + r, *gj = u->g + j * ROWS + r;
-	float h = u->square[i * B + j], hj = u->square[j * B + j];
-	float one = 1 / u->square[i * B + i], t, gain;
-	size_t l;
-
-	for (l = 0; l < LANES; l++) {
-		t = gi[l] + h * q[l];
-		gain = t * t * one - q[l] * (2 * gj[l] + hj * q[l]);
-		gain = in[l] || !out[l] ? 0 : gain;
-		e->in[l] = gain > e->gain[l] ? (uint32_t)i : e->in[l];
-		e->out[l] = gain > e->gain[l] ? (uint32_t)j : e->out[l];
-		e->gain[l] = gain > e->gain[l] ? gain : e->gain[l];
-	}
-}
-
-/* Row r + l exchanges. */
-static void
-do_exchange(const struct unit *u, size_t i, size_t j, size_t b, size_t r,
-    size_t from)
-{
-	struct sq_gptq_tile *s = u->k->s;
-	size_t ai = (u->a + i) * ROWS + r, aj = (u->a + j) * ROWS + r, c;
-	float dj = s->q[aj], di;
-
-	di = -(u->g[i * ROWS + r] + u->square[i * B + j] * dj) /
-	    u->square[i * B + i];
-	s->keep[ai] = 1;
-	s->keep[aj] = 0;
-	s->q[ai] = -di;
-	s->q[aj] = 0;
-	s->x[ai] += di;
-	s->x[aj] += dj;
-	u->moved[i * ROWS + r] += di;
-	u->moved[j * ROWS + r] += dj;
-	for (c = from; c < b; c++)
-		u->g[c * ROWS + r] += u->square[i * B + c] * di +
-		    u->square[j * B + c] * dj;
-}
-
-/* The best exchange within columns a to end, LANES rows; G of columns up to b
- * follows. */
-static void
-exchange(const struct unit *u, size_t a, size_t end, size_t b, size_t r)
-{
-	struct exchange e = { .gain = { 0 } };
-	size_t i, j, l;
-
-	for (i = a; i < end; i++)
-		for (j = a; j < end; j++)
-			if (i != j)
-				weigh_exchange(u, i, j, r, &e);
-	for (l = 0; l < LANES; l++)
-		if (e.gain[l] > 0)
-			do_exchange(u, e.in[l], e.out[l], b, r + l, a);
-}
-
-static void
-leaf(const struct unit *u, size_t a, size_t b)
+leaf(const struct sq_refine_unit *u, size_t a, size_t b)
 {
 	const struct sq_sparse *swap = &u->k->j->g->swap;
 	size_t run = swap->kind == SQ_MASK_RUNS ? swap->m :
@@ -276,7 +187,8 @@ leaf(const struct unit *u, size_t a, size_t b)
 	for (r = 0; r < ROWS; r += LANES)
 		for (c = a; c < b; c++) {
 			if (run > 0 && (c - a) % run == 0)
-				exchange(u, c, least(b, c + run), b, r);
+				sq_refine_exchange(u, c, least(b, c + run), b,
+				    r);
 			if (move_lanes(u, c, r, d))
 				tell(u, c, c + 1, b, r, d);
 		}
@@ -285,7 +197,7 @@ leaf(const struct unit *u, size_t a, size_t b)
 /* Columns a to b of the unit: to those after them, the movement of the first
  * half is told by a product. */
 static void
-descend(const struct unit *u, size_t a, size_t b)
+descend(const struct sq_refine_unit *u, size_t a, size_t b)
 {
 	size_t half;
 
@@ -374,7 +286,7 @@ take_away(float *restrict a, const float *restrict step,
 /* v, n columns from a on, that the errors could take on: gv = v G, vv = v H v,
  * and v H stays in u->moved. */
 static void
-project(const struct unit *u, size_t a, size_t n, double gv[ROWS],
+project(const struct sq_refine_unit *u, size_t a, size_t n, double gv[ROWS],
     double vv[ROWS])
 {
 	size_t all = u->b - u->a;
@@ -390,7 +302,8 @@ project(const struct unit *u, size_t a, size_t n, double gv[ROWS],
 
 /* The errors take on step v less, and G follows. */
 static void
-follow(const struct unit *u, size_t a, size_t n, const float step[ROWS])
+follow(const struct sq_refine_unit *u, size_t a, size_t n,
+    const float step[ROWS])
 {
 	take_away(u->x + (u->a + a) * ROWS, step, u->v, n);
 	take_away(u->g, step, u->moved, u->b - u->a);
@@ -398,7 +311,7 @@ follow(const struct unit *u, size_t a, size_t n, const float step[ROWS])
 
 /* A group within the unit. */
 static void
-fit_group(const struct unit *u, size_t g)
+fit_group(const struct sq_refine_unit *u, size_t g)
 {
 	const struct sq_gptq_work *k = u->k;
 	size_t first = sq_gptq_first(k, g), n = sq_gptq_end(k, g) - first;
@@ -514,7 +427,7 @@ numbers(const struct sq_gptq_work *k, size_t g, int offsets, float *v)
 
 /* The codes of the unit's groups, then what a step is. */
 static void
-fit_super(const struct unit *u, int offsets)
+fit_super(const struct sq_refine_unit *u, int offsets)
 {
 	const struct sq_gptq_work *k = u->k;
 	size_t cols = k->j->g->rule.group_cols, g0 = u->a / cols, i, c, r;
@@ -547,7 +460,7 @@ fit_super(const struct unit *u, int offsets)
 
 /* A group of more columns than a unit: v G and v H v piece by piece. */
 static void
-fit_large(struct unit *u, size_t g)
+fit_large(struct sq_refine_unit *u, size_t g)
 {
 	const struct sq_gptq_work *k = u->k;
 	size_t first = sq_gptq_first(k, g), end = sq_gptq_end(k, g), i, n;
@@ -580,7 +493,7 @@ fit_large(struct unit *u, size_t g)
 
 /* The scales of a unit. */
 static void
-fit(const struct unit *u)
+fit(const struct sq_refine_unit *u)
 {
 	size_t cols = u->k->j->g->rule.group_cols, i;
 
@@ -595,7 +508,7 @@ fit(const struct unit *u)
 }
 
 static void
-pass_unit(struct unit *u)
+pass_unit(struct sq_refine_unit *u)
 {
 	const struct sq_gptq *g = u->k->j->g;
 	size_t n = u->b - u->a;
@@ -616,7 +529,7 @@ pass_unit(struct unit *u)
 
 /* Units that follow each other, of step columns but for the last. */
 static int
-next_unit(struct unit *u, size_t step)
+next_unit(struct sq_refine_unit *u, size_t step)
 {
 	u->a = u->b;
 	u->b = least(u->a + step, u->k->f->n);
@@ -624,7 +537,7 @@ next_unit(struct unit *u, size_t step)
 }
 
 static int
-pass_pairs(struct unit *u, size_t step)
+pass_pairs(struct sq_refine_unit *u, size_t step)
 {
 	for (u->b = 0; next_unit(u, step);) {
 		enter(u);
@@ -636,7 +549,7 @@ pass_pairs(struct unit *u, size_t step)
 
 /* tr(E H E^T): the squares that the ridge adds are not the weight's fault. */
 static double
-form(struct unit *u, size_t step)
+form(struct sq_refine_unit *u, size_t step)
 {
 	double sum[ROWS] = { 0 }, all = 0, d, x;
 	size_t c, r;
@@ -664,7 +577,7 @@ sq_gptq_refine(const struct sq_gptq_work *k, double *error)
 	struct sq_gptq_tile *s = k->s;
 	size_t cols = g->rule.group_cols, i;
 	size_t step = cols <= B ? B / cols * cols : B;
-	struct unit u = { .k = k, .x = s->x, .g = s->t, .before = s->saved_t,
+	struct sq_refine_unit u = { .k = k, .x = s->x, .g = s->t, .before = s->saved_t,
 	    .moved = s->saved_x, .v = s->fit, .square = s->square };
 	int sweep;
 
