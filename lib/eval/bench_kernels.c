@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/clock.h"
 #include "base/half.h"
@@ -249,7 +250,7 @@ state_init(struct state *s, const struct sq_bench_kernels *b,
 
 	memset(s, 0, sizeof(*s));
 	s->mem = mem;
-	s->weights = malloc(COLD);
+	s->weights = aligned_alloc((size_t)2 << 20, COLD);
 	s->scales = malloc((size_t)OUT * IN / 32 * 2);
 	s->x = aligned_alloc(64, X_COUNT * sizeof(float));
 	s->y = aligned_alloc(64, X_COUNT * sizeof(float));
@@ -271,6 +272,8 @@ state_init(struct state *s, const struct sq_bench_kernels *b,
 	    s->hist == NULL || s->sums == NULL || s->nll == NULL ||
 	    sq_ctx_init(&s->ctx, sq_kern_find("ref", err), b->pool) < 0)
 		return sq_fail(err, "out of memory");
+	/* in large pages, as an artifact is mapped */
+	(void)madvise(s->weights, COLD, MADV_HUGEPAGE);
 	fill(s);
 	if (take_all(s, err) < 0)
 		return -1;
