@@ -113,8 +113,8 @@ row.awq-w4 = sq-awq $q -p w4a16 | sq-gptq $q -p w4a16 --no-sequential
 row.rotate-rtn = sq-rotate $q | sq-rtn $q -p w4a16
 row.rotate-w4 = sq-rotate $q | sq-gptq $q -p w4a16 --no-sequential
 parts = w4-natural w4-absmax w4-mse w4-no-sweeps w4-fixed-scales w4-no-pairs \
-	w4-plain \
-	smooth-rtn smooth-w4 free-rtn awq-rtn awq-w4 rotate-rtn rotate-w4
+	w4-plain smooth-rtn smooth-w4 free-rtn awq-rtn awq-w4 rotate-rtn \
+	rotate-w4
 
 # Activations too.
 row.a8-int8 = sq-act $q int8

@@ -1,5 +1,5 @@
 /*
- * GPTQ, a tile of 256 rows at a time; see gptq.h.
+ * GPTQ, a tile of 128 rows at a time; see gptq.h.
  *
  * What the columns of a tile (gptq_tile.h) are while they are rounded:
  *

@@ -12,8 +12,8 @@
  * when their turn comes, from the weights as they are then: as the paper has
  * it.
  *
- * After that, sweeps (refine.c) change single codes, and the scales of groups,
- * wherever that makes the error less.
+ * After that, sweeps (refine.c) change single codes, the scales of groups, and
+ * pairs of codes (pairs.c), wherever that makes the error less.
  *
  * With a mask, the columns that a row drops become zero, and the others make
  * that good, too; a weight of no grid (SQ_DENSE) is not rounded, which is what

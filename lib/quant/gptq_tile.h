@@ -1,7 +1,7 @@
 /*
  * A tile of GPTQ at work: what gptq.c, search.c and refine.c share.
  *
- * A tile is 256 rows of a weight and belongs to one thread.  It lies transposed,
+ * A tile is 128 rows of a weight and belongs to one thread.  It lies transposed,
  * so that what happens to a column happens to all its rows at once: an array of
  * columns is [columns][SQ_GPTQ_ROWS].
  */

@@ -71,23 +71,22 @@ int
 sq_gptq_find_partners(struct sq_gptq *g)
 {
 	const struct sq_factor *f = g->factor;
-	float *row = malloc(f->n * sizeof(*row));
-	uint16_t *bin = malloc(f->n * sizeof(*bin));
+	float *row = malloc(f->n * (sizeof(*row) + sizeof(uint16_t)));
 	size_t i;
 
 	g->partner = malloc(f->n * MOST * sizeof(*g->partner));
 	g->partner_h = malloc(f->n * MOST * sizeof(*g->partner_h));
-	if (row != NULL && bin != NULL && g->partner != NULL &&
-	    g->partner_h != NULL)
-		for (i = 0; i < f->n; i++) {
-			read_row(f, i, row);
-			find(f, i, row, bin, g->partner + i * MOST,
-			    g->partner_h + i * MOST);
-		}
-	free(bin);
-	i = row != NULL && bin != NULL;
+	if (row == NULL || g->partner == NULL || g->partner_h == NULL) {
+		free(row);
+		return -1;
+	}
+	for (i = 0; i < f->n; i++) {
+		read_row(f, i, row);
+		find(f, i, row, (uint16_t *)(void *)(row + f->n), g->partner +
+		    i * MOST, g->partner_h + i * MOST);
+	}
 	free(row);
-	return i && g->partner != NULL && g->partner_h != NULL ? 0 : -1;
+	return 0;
 }
 
 /* ---- moves ---- */

@@ -100,21 +100,28 @@ add_ridge(const struct sq_refine_unit *u, const float *x)
 	}
 }
 
-/* G of the unit, and H there. */
+/* G of the unit. */
+static void
+gradient(struct sq_refine_unit *u)
+{
+	memset(u->g, 0, (u->b - u->a) * ROWS * sizeof(float));
+	product(u->k, u->x, 0, u->k->f->n, u->g, u->a, u->b);
+	add_ridge(u, u->x + u->a * ROWS);
+}
+
+/* That, and H there. */
 static void
 enter(struct sq_refine_unit *u)
 {
 	const struct sq_factor *f = u->k->f;
 	size_t n = u->b - u->a, i, c;
 
-	memset(u->g, 0, n * ROWS * sizeof(float));
-	product(u->k, u->x, 0, f->n, u->g, u->a, u->b);
+	gradient(u);
 	for (i = 0; i < n; i++) {
 		for (c = 0; c < n; c++)
 			u->square[i * B + c] = h_at(f, u->a + i, u->a + c);
 		u->square[i * B + i] += sq_factor_ridge(f, u->a + i);
 	}
-	add_ridge(u, u->x + u->a * ROWS);
 }
 
 /* ---- codes ---- */
@@ -469,7 +476,7 @@ fit_large(struct sq_refine_unit *u, size_t g)
 
 	for (u->a = first; u->a < end; u->a = u->b) {
 		u->b = least(end, u->a + B);
-		enter(u);
+		gradient(u);
 		levels(k, u->a, u->b - u->a, u->v);
 		dot(gv, u->g, u->v, u->b - u->a);
 		memset(u->g, 0, (u->b - u->a) * ROWS * sizeof(float));
@@ -540,7 +547,7 @@ static int
 pass_pairs(struct sq_refine_unit *u, size_t step)
 {
 	for (u->b = 0; next_unit(u, step);) {
-		enter(u);
+		gradient(u);
 		memcpy(u->k->s->all_g + u->a * ROWS, u->g, (u->b - u->a) *
 		    ROWS * sizeof(float));
 	}
@@ -555,7 +562,7 @@ form(struct sq_refine_unit *u, size_t step)
 	size_t c, r;
 
 	for (u->b = 0; next_unit(u, step);) {
-		enter(u);
+		gradient(u);
 		dot(sum, u->g, u->x + u->a * ROWS, u->b - u->a);
 		for (c = u->a; c < u->b; c++) {
 			d = sq_factor_ridge(u->k->f, c);
