@@ -31,19 +31,8 @@ pack_one(const struct job *j, size_t block, struct one *to)
 	int i;
 
 	cut_token(j, 0, block, &b);
-	if (j->bits == 4) {
-		vi_storeu(to->hi[0], _mm512_shuffle_i64x2(b.hi[0], b.hi[1],
-		    0x88));
-		vi_storeu(to->hi[1], _mm512_shuffle_i64x2(b.hi[0], b.hi[1],
-		    0xdd));
-		vi_storeu(to->lo[0], _mm512_shuffle_i64x2(b.lo[0], b.lo[1],
-		    0x88));
-		vi_storeu(to->lo[1], _mm512_shuffle_i64x2(b.lo[0], b.lo[1],
-		    0xdd));
-	} else {
-		memcpy(to->hi, b.hi, sizeof(to->hi));
-		memcpy(to->lo, b.lo, sizeof(to->lo));
-	}
+	put_block(j, b.hi, to->hi);
+	put_block(j, b.lo, to->lo);
 	for (i = 0; i < j->groups; i++) {
 		to->hi_start[i] = -mid * b.hi_sum[i];
 		to->lo_start[i] = -mid * b.lo_sum[i];

@@ -57,19 +57,8 @@ pack_alone(const struct job *j, size_t token, size_t block, struct alone *to)
 	int i;
 
 	cut_token(j, token, block, &b);
-	if (j->bits == 4) {
-		vi_storeu(to->hi[0], _mm512_shuffle_i64x2(b.hi[0], b.hi[1],
-		    0x88));
-		vi_storeu(to->hi[1], _mm512_shuffle_i64x2(b.hi[0], b.hi[1],
-		    0xdd));
-		vi_storeu(to->lo[0], _mm512_shuffle_i64x2(b.lo[0], b.lo[1],
-		    0x88));
-		vi_storeu(to->lo[1], _mm512_shuffle_i64x2(b.lo[0], b.lo[1],
-		    0xdd));
-	} else {
-		memcpy(to->hi, b.hi, sizeof(to->hi));
-		memcpy(to->lo, b.lo, sizeof(to->lo));
-	}
+	put_block(j, b.hi, to->hi);
+	put_block(j, b.lo, to->lo);
 	for (i = 0; i < j->groups; i++) {
 		sum = 256 * b.hi_sum[i] + b.lo_sum[i];
 		to->start[i] = -mid * sum;

@@ -119,4 +119,17 @@ cut_token(const struct job *j, size_t token, size_t block, struct bytes *to)
 		}
 }
 
+/* The bytes of a token that is multiplied alone: as the codes of a row lie, of
+ * which 4 bits have the even places of all columns in one vector. */
+static void
+put_block(const struct job *j, const VI from[2], int8_t to[2][VB])
+{
+	int odd;
+
+	for (odd = 0; odd < 2; odd++)
+		vi_storeu(to[odd], j->bits != 4 ? from[odd] : odd ?
+		    _mm512_shuffle_i64x2(from[0], from[1], 0xdd) :
+		    _mm512_shuffle_i64x2(from[0], from[1], 0x88));
+}
+
 #endif
