@@ -11,7 +11,7 @@
 #include "model/inventory.h"
 
 #define FIXED	((uint64_t)96 << 20)	/* the program and the kernels' space */
-#define CALM	((uint64_t)1 << 30)	/* nobody minds */
+#define CALM	((uint64_t)640 << 20)	/* nobody minds */
 
 struct calib {
 	struct sq_calibrate *o;
@@ -58,7 +58,9 @@ least_memory(const struct calib *k, uint64_t lane)
 /*
  * As many lanes as the ceiling allows; without one, as many as take no more
  * than the rest, or than CALM bytes.  Hidden states go to a file when they do
- * not fit beside one lane.  -1 when not even that fits.
+ * not fit beside one lane, or are many; without a ceiling they stay where a
+ * device computes, which a file would keep waiting.  -1 when not even that
+ * fits.
  */
 static int
 plan_memory(const struct calib *k, size_t *lanes, char *err)
@@ -72,14 +74,17 @@ plan_memory(const struct calib *k, size_t *lanes, char *err)
 	int spill;
 
 	all = 4 * k->tokens.count * k->inv.config.dim;
-	if (memory == 0)
-		memory = least + all + (least > CALM ? least : CALM);
+	spill = sq_hidden_spills(all, least, memory);
+	if (memory == 0) {
+		spill &= !k->o->ctx->kern->mem->device;
+		memory = least + (spill ? 0 : all) +
+		    (least > CALM ? least : CALM);
+	}
 	if (least > memory)
 		return sq_fail(err, "-M: needs at least %juM for this model "
 		    "and samples of %ju tokens",
 		    (uintmax_t)(least + 0xfffff) >> 20,
 		    (uintmax_t)k->tokens.length);
-	spill = least + all > memory;
 	more = (size_t)((memory - least - (spill ? 0 : all)) / lane);
 	*lanes = more < most - 1 ? more + 1 : most;
 	return spill;

@@ -13,6 +13,13 @@ sample_bytes(const struct sq_hidden *h)
 }
 
 int
+sq_hidden_spills(uint64_t bytes, uint64_t beside, uint64_t ceiling)
+{
+	return ceiling == 0 ? bytes > SQ_HIDDEN_CALM :
+	    beside + bytes > ceiling;
+}
+
+int
 sq_hidden_init(struct sq_hidden *h, size_t samples, size_t length, size_t dim,
     int spill, char *err)
 {

@@ -17,6 +17,13 @@ struct sq_hidden {
 	float *one;			/* a sample, when they are in a file */
 };
 
+/*
+ * Whether states of so many bytes go to a file: where they do not fit beside
+ * what else there is; without a ceiling (0), where they are many.
+ */
+#define SQ_HIDDEN_CALM	((uint64_t)128 << 20)
+int	 sq_hidden_spills(uint64_t bytes, uint64_t beside, uint64_t ceiling);
+
 /* spill: into a file in TMPDIR. */
 int	 sq_hidden_init(struct sq_hidden *, size_t samples, size_t length,
 	    size_t dim, int spill, char *err);

@@ -83,20 +83,18 @@ least_memory(const struct sq_sequential *s)
 	    sq_gptq_memory(s->o.layer, c->dim, wide, 4, 1);
 }
 
-/* 1 when the hidden states have to go to a file; -1 when not even that fits. */
+/* 1 when the hidden states go to a file; -1 when not even that fits. */
 static int
 plan_memory(const struct sq_sequential *s)
 {
 	uint64_t least = least_memory(s), most = s->o.layer->memory;
 
-	if (most == 0)
-		return 0;
-	if (least > most)
+	if (most != 0 && least > most)
 		return sq_fail(s->err, "-M: needs at least %juM for this "
 		    "model and samples of %ju tokens",
 		    (uintmax_t)(least + 0xfffff) >> 20,
 		    (uintmax_t)s->tokens.length);
-	return least + hidden_bytes(s) > most;
+	return sq_hidden_spills(hidden_bytes(s), least, most);
 }
 
 /* ---- the inputs ---- */

@@ -111,17 +111,14 @@ least_bytes(const struct sq_tune_run *r)
 static int
 plan(const struct sq_tune_run *r, char *err)
 {
-	uint64_t limit = r->layer->memory, all;
-	uint64_t need = least_bytes(r);
+	uint64_t limit = r->layer->memory, need = least_bytes(r);
 
-	if (limit == 0)
-		return 0;
-	if (need > limit)
+	if (limit != 0 && need > limit)
 		return sq_fail(err, "-M: needs at least %juM for this model "
 		    "and samples of %ju tokens", (uintmax_t)(need + 0xfffff)
 		    >> 20, (uintmax_t)r->tokens.length);
-	all = 2 * 4 * r->tokens.count * r->filter->inv.config.dim;
-	return need + all > limit;
+	return sq_hidden_spills(2 * 4 * r->tokens.count *
+	    r->filter->inv.config.dim, need, limit);
 }
 
 /* ---- the beginning of the stream ---- */

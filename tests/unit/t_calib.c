@@ -207,6 +207,15 @@ START_TEST(moments_of_a_block)
 }
 END_TEST
 
+START_TEST(hidden_that_fit)
+{
+	ck_assert_int_eq(sq_hidden_spills(100, 50, 150), 0);
+	ck_assert_int_eq(sq_hidden_spills(101, 50, 150), 1);
+	ck_assert_int_eq(sq_hidden_spills(SQ_HIDDEN_CALM, 1 << 30, 0), 0);
+	ck_assert_int_eq(sq_hidden_spills(SQ_HIDDEN_CALM + 1, 0, 0), 1);
+}
+END_TEST
+
 START_TEST(hidden_in_a_file)
 {
 	struct sq_hidden h;
@@ -240,6 +249,7 @@ main(void)
 	tcase_add_test(tc, pieces_make_the_same_h);
 	tcase_add_test(tc, a_sample_has_its_length);
 	tcase_add_test(tc, moments_of_a_block);
+	tcase_add_test(tc, hidden_that_fit);
 	tcase_add_loop_test(tc, hidden_in_a_file, 0, 2);
 	tcase_set_timeout(tc, 60);
 	suite_add_tcase(s, tc);
