@@ -379,6 +379,19 @@ attend(struct sq_forward *f, size_t layer, const struct sq_feed *feed,
 	return attend_all(f, &a, kv, n, q, y, err);
 }
 
+/* The end of a half: its last layer, of what was made of x, and x again. */
+static int
+leave(struct sq_forward *f, const struct sq_linear *l, const struct sq_mat *in,
+    char *err)
+{
+	struct sq_mat out = mat(f->out, in->rows, f->x.cols);
+
+	if (linear(f, l, in, &out, err) < 0)
+		return -1;
+	return sq_add(f->ctx, &out, &f->x) == 0 ? 0 :
+	    no_kernel(f, err, SQ_OP_add);
+}
+
 static int
 attention_half(struct sq_forward *f, size_t layer, const struct sq_feed *feed,
     size_t n, char *err)
@@ -390,7 +403,6 @@ attention_half(struct sq_forward *f, size_t layer, const struct sq_feed *feed,
 	struct sq_mat h = mat(f->normed, rows, (size_t)c->dim);
 	struct sq_mat q = mat(f->q, rows, nq), att = mat(f->att, rows, nq);
 	struct sq_mat k = mat(f->k, rows, nkv), v = mat(f->v, rows, nkv);
-	struct sq_mat out = mat(f->out, rows, (size_t)c->dim);
 
 	keep(f, f->entry, &f->x);
 	if (norm(f, &f->x, l->attn_norm, &h, err) < 0 ||
@@ -403,10 +415,9 @@ attention_half(struct sq_forward *f, size_t layer, const struct sq_feed *feed,
 	    tap(f, SQ_K, layer, &k, err) < 0 ||
 	    tap(f, SQ_V, layer, &v, err) < 0 ||
 	    attend(f, layer, feed, n, &q, &k, &v, &att, err) < 0 ||
-	    tap(f, SQ_O, layer, &att, err) < 0 ||
-	    linear(f, &l->o, &att, &out, err) < 0)
+	    tap(f, SQ_O, layer, &att, err) < 0)
 		return -1;
-	return sq_add(f->ctx, &out, &f->x) == 0 ? 0 : no_kernel(f, err, SQ_OP_add);
+	return leave(f, &l->o, &att, err);
 }
 
 /* The rows in x through one expert, back to where they are. */
@@ -487,7 +498,6 @@ ffn_half(struct sq_forward *f, size_t layer, char *err)
 	struct sq_mat gate = mat(f->gate, rows, (size_t)c->ffn);
 	struct sq_mat up = mat(f->up, rows, (size_t)c->ffn);
 	struct sq_mat act = mat(f->act, rows, (size_t)c->ffn);
-	struct sq_mat out = mat(f->out, rows, (size_t)c->dim);
 
 	keep(f, f->mid, &f->x);
 	if (sq_config_has_experts(c, layer))
@@ -499,10 +509,9 @@ ffn_half(struct sq_forward *f, size_t layer, char *err)
 		return -1;
 	if (sq_silu_mul(f->ctx, &gate, &up, &act) != 0)
 		return no_kernel(f, err, SQ_OP_silu_mul);
-	if (tap(f, SQ_DOWN, layer, &act, err) < 0 ||
-	    linear(f, &l->down, &act, &out, err) < 0)
+	if (tap(f, SQ_DOWN, layer, &act, err) < 0)
 		return -1;
-	return sq_add(f->ctx, &out, &f->x) == 0 ? 0 : no_kernel(f, err, SQ_OP_add);
+	return leave(f, &l->down, &act, err);
 }
 
 int
@@ -547,6 +556,16 @@ sq_forward_ffn(struct sq_forward *f, size_t layer, const struct sq_feed *feed,
 	(void)feed;
 	(void)n;
 	return ffn_half(f, layer, err);
+}
+
+int
+sq_forward_leave(struct sq_forward *f, enum sq_role role, size_t layer,
+    const struct sq_mat *in, char *err)
+{
+	const struct sq_layer *l = &f->model->layer[layer];
+
+	f->qx_of = NULL;
+	return leave(f, role == SQ_O ? &l->o : &l->down, in, err);
 }
 
 int

@@ -97,6 +97,11 @@ int	 sq_forward_attention(struct sq_forward *, size_t layer,
 int	 sq_forward_ffn(struct sq_forward *, size_t layer,
 	    const struct sq_feed *, size_t nfeeds, char *err);
 
+/* The end of a half alone: x passes it as it would have, had a tap just seen
+ * `in' as the input of that role, SQ_O or SQ_DOWN. */
+int	 sq_forward_leave(struct sq_forward *, enum sq_role, size_t layer,
+	    const struct sq_mat *in, char *err);
+
 /* All of it: embeds, passes every block, and moves the caches on.  x is then
  * what the final norm takes. */
 int	 sq_forward(struct sq_forward *, const struct sq_feed *,

@@ -7,6 +7,7 @@
 #include "calib/gram.h"
 #include "calib/pass.h"
 #include "model/weight.h"
+#include "quant/inputs.h"
 #include "quant/sequential.h"
 #include "quant/target.h"
 
@@ -40,6 +41,8 @@ struct sq_sequential {
 	size_t have;			/* tokens of it */
 	int inside;			/* it is that of a half's second layer */
 	int ahead;			/* the first model has passed the half */
+	struct sq_inputs inputs;	/* of the second model, there */
+	size_t sample;			/* that passes now */
 	struct sq_gram y, away;		/* Y, X - Y */
 	struct sums learn, held;
 	int stopped;			/* a tap stopped the pass */
@@ -76,7 +79,7 @@ least_memory(const struct sq_sequential *s)
 	    c->kv_heads) + 2 * c->ffn) + 16 * length * c->kv_heads *
 	    c->head_dim + 4 * length * c->dim;
 	sum = 4 * length * wide + 2 * sq_gram_bytes(wide, length, s->o.prec) +
-	    4 * (5 * wide * wide) + 4 * wide * c->dim;
+	    4 * (5 * wide * wide) + 4 * wide * c->dim + 4 * rows * wide;
 	if (s->o.block != NULL)
 		sum += s->o.memory(s->o.block_arg, &s->tokens);
 	return FIXED + 2 * block + 2 * lane + sum +
@@ -172,6 +175,7 @@ take_small(void *arg, enum sq_role role, size_t layer, const struct sq_mat *y)
 	each_row(s, y, less_row);
 	if (sq_gram_take(&s->away, &away, s->why) < 0)
 		return -1;
+	sq_inputs_put(&s->inputs, s->sample, s->have, y);
 	s->have += y->rows;
 	s->stopped = 1;
 	return -1;
@@ -211,14 +215,31 @@ pass(struct sq_sequential *s, struct side *side, size_t i, sq_pass_fn *fn,
 	    (size_t)s->block.layer, fn, keep, NULL };
 
 	s->have = 0;
+	s->sample = i;
 	s->why[0] = '\0';
 	if (sq_pass_sample(&p, i, s->err) == 0)
 		return 0;
 	return s->why[0] == '\0' ? -1 : sq_fail(s->err, "%s", s->why);
 }
 
+/* The end of a half, of inputs that were kept. */
+static int
+leave(struct sq_forward *f, size_t layer, const struct sq_feed *feed, size_t n,
+    char *err)
+{
+	struct sq_sequential *s = f->tap_arg;
+	struct sq_mat in;
+
+	(void)n;
+	if (sq_inputs_get(&s->inputs, s->sample, s->have, feed->n, &in,
+	    err) < 0)
+		return -1;
+	s->have += feed->n;
+	return sq_forward_leave(f, s->role, layer, &in, err);
+}
+
 /* A half of the block is done with: all samples of both models pass it, or
- * have done so. */
+ * have done so; the second one the end alone, where that is enough. */
 static int
 finish_half(struct sq_sequential *s, sq_pass_fn *fn)
 {
@@ -227,9 +248,11 @@ finish_half(struct sq_sequential *s, sq_pass_fn *fn)
 	s->whole.lane.f.tap = s->small.lane.f.tap = NULL;
 	for (i = 0; i < samples(s); i++)
 		if ((!s->ahead && pass(s, &s->whole, i, fn, 1) < 0) ||
-		    pass(s, &s->small, i, fn, 1) < 0)
+		    pass(s, &s->small, i, i < s->inputs.samples ? leave : fn,
+		    1) < 0)
 			return -1;
 	s->ahead = 0;
+	sq_inputs_clear(&s->inputs, 0);
 	return 0;
 }
 
@@ -291,6 +314,8 @@ gather(struct sq_sequential *s, int input)
 
 	s->role = role[input];
 	s->inside = input == SQ_IN_O || input == SQ_IN_DOWN;
+	sq_inputs_clear(&s->inputs, s->inside && (s->o.block == NULL ||
+	    input == SQ_IN_O) ? s->channels : 0);
 	s->whole.lane.f.tap = take_whole;
 	s->small.lane.f.tap = take_small;
 	for (i = 0; i < samples(s); i++)
@@ -557,6 +582,7 @@ sq_sequential_new(const struct sq_sequential_set *o)
 	s->o = *o;
 	s->err = o->filter->err;
 	s->whole.hidden.fd = s->small.hidden.fd = s->entry.fd = -1;
+	s->inputs.fd = -1;
 	return s;
 }
 
@@ -596,6 +622,7 @@ sq_sequential_tokens(struct sq_sequential *s)
 	if (side_init(s, &s->whole, spill) < 0 ||
 	    side_init(s, &s->small, spill) < 0)
 		return -1;
+	sq_inputs_open(&s->inputs, (size_t)s->tokens.length, SQ_LANE_ROWS);
 	return s->o.block == NULL ? 0 : sq_hidden_init(&s->entry, samples(s),
 	    (size_t)s->tokens.length, (size_t)f->inv.config.dim, spill,
 	    s->err);
@@ -677,6 +704,7 @@ sq_sequential_free(struct sq_sequential *s)
 	side_release(&s->whole);
 	side_release(&s->small);
 	sq_hidden_release(&s->entry);
+	sq_inputs_release(&s->inputs);
 	sq_tokens_release(&s->tokens);
 	free(s);
 }

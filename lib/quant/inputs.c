@@ -1,0 +1,89 @@
+/* The inputs of a layer, kept; see inputs.h. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "quant/inputs.h"
+
+#define MOST	((uint64_t)4 << 30)	/* of the file */
+
+/* Half of what the disk has left, since others write there too. */
+static uint64_t
+room_of(int fd)
+{
+	struct statvfs s;
+	uint64_t free;
+
+	if (fd < 0 || fstatvfs(fd, &s) < 0)
+		return 0;
+	free = (uint64_t)s.f_bavail * s.f_frsize / 2;
+	return free < MOST ? free : MOST;
+}
+
+void
+sq_inputs_open(struct sq_inputs *s, size_t length, size_t most)
+{
+	*s = (struct sq_inputs){ .length = length, .most = most,
+	    .fd = sq_temp_file(), .full = 1 };
+	s->room = room_of(s->fd);
+}
+
+void
+sq_inputs_release(struct sq_inputs *s)
+{
+	if (s->fd >= 0)
+		close(s->fd);
+	free(s->rows);
+	*s = (struct sq_inputs){ .fd = -1 };
+}
+
+void
+sq_inputs_clear(struct sq_inputs *s, size_t channels)
+{
+	s->samples = 0;
+	s->channels = channels;
+	free(s->rows);
+	s->rows = channels == 0 ? NULL :
+	    malloc(s->most * channels * sizeof(*s->rows));
+	s->full = s->fd < 0 || s->rows == NULL;
+}
+
+/* Where a token lies. */
+static uint64_t
+offset(const struct sq_inputs *s, size_t sample, size_t at)
+{
+	return ((uint64_t)sample * s->length + at) * s->channels *
+	    sizeof(float);
+}
+
+void
+sq_inputs_put(struct sq_inputs *s, size_t sample, size_t at,
+    const struct sq_mat *x)
+{
+	size_t n = x->rows * s->channels * sizeof(float);
+
+	if (s->full)
+		return;
+	if (x->stride != s->channels || offset(s, sample + 1, 0) > s->room ||
+	    sq_pwrite_full(s->fd, x->p, n, (off_t)offset(s, sample, at)) < 0) {
+		s->full = 1;
+		return;
+	}
+	if (at + x->rows == s->length)
+		s->samples = sample + 1;
+}
+
+int
+sq_inputs_get(struct sq_inputs *s, size_t sample, size_t at, size_t n,
+    struct sq_mat *x, char *err)
+{
+	size_t bytes = n * s->channels * sizeof(float);
+
+	if (sq_pread_full(s->fd, s->rows, bytes, (off_t)offset(s, sample,
+	    at)) != (ssize_t)bytes)
+		return sq_fail_errno(err, "inputs of a layer: temporary file");
+	*x = (struct sq_mat){ s->rows, SQ_F32, n, s->channels, s->channels };
+	return 0;
+}
