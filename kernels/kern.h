@@ -156,6 +156,24 @@ struct sq_moves {
 	const float *up, *down, *cost_up, *cost_down;
 };
 
+/*
+ * A weight that is being rounded to integers, whole rows of it; the arrays are
+ * F32 but for the codes, without gaps.  SQ_ROUND_COLS columns at most have a
+ * scale in common, or are rounded in one call.
+ */
+#define SQ_ROUND_COLS	128
+
+struct sq_rounding {
+	size_t rows, cols, group_cols;
+	int bits, symmetric;
+	const float *w;			/* [rows][cols] */
+	float *x;			/* the same: what codes leave of it */
+	uint8_t *codes;			/* the same, one in a byte */
+	float *scales;			/* [rows][groups]: values of F16 */
+	float *zeros;			/* the same: zero points, of symmetric
+					   grids 2^(bits-1) */
+};
+
 /* What `moments' adds to: all [cols] but hist, which has 256 counts in the bins
  * of sq-stream(5), STATS. */
 struct sq_moments {
