@@ -159,15 +159,19 @@ $(B)/lib/libsqk_cuda.so: $(CUDA_OBJ) $(B)/obj/lib/base/grid.o \
     $(B)/obj/lib/base/dtype.o
 	@mkdir -p $(@D)
 	$(NVCC) -shared -cudart shared -o $@ $^ \
-	    -Xlinker -rpath=$(CUDA_HOME)/lib64 -lcublas -lcublasLt
+	    -Xlinker -rpath=$(CUDA_HOME)/lib64 -lcublas -lcublasLt -lcusolver
 
 $(B)/obj/kernels/cuda/%.o: FINAL_CFLAGS += -isystem $(CUDA_HOME)/include \
     -fvisibility=hidden
 
+# What is to give the host's bits.
+NVCC_round = -fmad=false
+NVCC_hessian = -fmad=false
+
 $(B)/obj/%.cu.o: %.cu $(wildcard kernels/cuda/*.h) kernels/kern.h \
     kernels/ops.def Makefile
 	@mkdir -p $(@D)
-	$(NVCC) -std=c++17 -O3 -lineinfo \
+	$(NVCC) -std=c++17 -O3 -lineinfo $(NVCC_$(basename $(notdir $*))) \
 	    -gencode=arch=compute_$(CUDA_ARCH),code=sm_$(CUDA_ARCH) \
 	    -Xcompiler -fPIC,-fvisibility=hidden,-Wall -I. -Ilib -c -o $@ $<
 

@@ -1,6 +1,6 @@
 /*
- * One source for CUDA and HIP: what the runtime, the BLAS library and the
- * device code are called.  Device code includes it and knows no other names.
+ * One source for CUDA and HIP: what the runtime, the libraries and the device
+ * code are called.  Device code includes it and knows no other names.
  */
 #ifndef SQ_KERNELS_CUDA_COMPAT_H
 #define SQ_KERNELS_CUDA_COMPAT_H
@@ -10,6 +10,7 @@
 #include <hip/hip_bf16.h>
 #include <hip/hip_fp16.h>
 #include <hipblas/hipblas.h>
+#include <hipsolver/hipsolver.h>
 #define GPU(name)		hip##name
 #define GPU_BLAS(name)		hipblas##name
 #define GPU_BLAS_OK		HIPBLAS_STATUS_SUCCESS
@@ -19,10 +20,15 @@
 #define GPU_BLAS_ALGO		HIPBLAS_GEMM_DEFAULT
 #define GPU_R_32F		HIP_R_32F
 #define GPU_R_16BF		HIP_R_16BF
+#define GPU_SOLVER(name)	hipsolverDn##name
+#define GPU_SOLVER_OK		HIPSOLVER_STATUS_SUCCESS
+#define GPU_SOLVER_UPPER	HIPSOLVER_FILL_MODE_UPPER
 typedef hipblasHandle_t gpu_blas;
+typedef hipsolverDnHandle_t gpu_solver;
 #else
 #include <cuda_runtime.h>
 #include <cublas_v2.h>
+#include <cusolverDn.h>
 #define GPU(name)		cuda##name
 #define GPU_BLAS(name)		cublas##name
 #define GPU_BLAS_OK		CUBLAS_STATUS_SUCCESS
@@ -32,7 +38,11 @@ typedef hipblasHandle_t gpu_blas;
 #define GPU_BLAS_ALGO		CUBLAS_GEMM_DEFAULT
 #define GPU_R_32F		CUDA_R_32F
 #define GPU_R_16BF		CUDA_R_16BF
+#define GPU_SOLVER(name)	cusolverDn##name
+#define GPU_SOLVER_OK		CUSOLVER_STATUS_SUCCESS
+#define GPU_SOLVER_UPPER	CUBLAS_FILL_MODE_UPPER
 typedef cublasHandle_t gpu_blas;
+typedef cusolverDnHandle_t gpu_solver;
 #endif
 
 typedef GPU(Stream_t) gpu_stream;

@@ -9,6 +9,7 @@
 
 #include "base/grid.h"
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/solve.h"
 #include "kernels/quant.h"
 #include "kernels/rows.h"
 
@@ -783,5 +784,6 @@ sq_plugin_init(struct sq_kern *k, char *err)
 	k->nll = op_nll;
 	k->kl = op_kl;
 	k->moments = op_moments;
+	sqc_solve_init(k);
 	return 0;
 }
