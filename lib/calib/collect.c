@@ -275,10 +275,10 @@ take_input(struct sq_collect *k, struct sq_collect_input *in,
 		return sq_fail(k->err, "statistics: %s",
 		    k->ctx->kern->mem->error());
 	in->tokens += x->rows;
-	if ((x = on_host(k, x)) == NULL)
-		return -1;
 	if (k->full)
 		return sq_gram_take(&in->gram, x, k->err);
+	if ((x = on_host(k, x)) == NULL)
+		return -1;
 	add_squares(in->square, x);
 	return 0;
 }
@@ -394,6 +394,18 @@ sq_collect_piece(struct sq_collect *sum, const struct sq_collect *const *k,
 	for (i = 0; i < n; i++)
 		sample[i] = &k[i]->in[in - sum->in].gram;
 	return sq_gram_piece(in->gram.h, sample, n, piece, space, err);
+}
+
+int
+sq_collect_fetch(struct sq_collect *sum, struct sq_collect *k, char *err)
+{
+	int i;
+
+	for (i = 0; i < k->n; i++)
+		if (k->in[i].gram.far != NULL && sq_gram_fetch(&k->in[i].gram,
+		    sum->in[i].gram.h, err) < 0)
+			return -1;
+	return 0;
 }
 
 /* An expert that no token went to: everything is 0. */

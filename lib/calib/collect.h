@@ -70,6 +70,11 @@ int	 sq_collect_piece(struct sq_collect *sum,
 	    const struct sq_collect *const *, size_t n, size_t piece,
 	    const struct sq_gram_space *, char *err);
 
+/* The sum's H becomes what a device has made of all samples in k; nothing where
+ * there is no device. */
+int	 sq_collect_fetch(struct sq_collect *sum, struct sq_collect *k,
+	    char *err);
+
 /* All samples have: the statistics are what in[] and kv say. */
 void	 sq_collect_finish(struct sq_collect *);
 

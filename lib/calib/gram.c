@@ -74,8 +74,11 @@ sq_gram_init_sample(struct sq_gram *g, struct sq_ctx *ctx, size_t c,
 	g->channels = c;
 	g->length = length;
 	g->prec = prec;
-	g->x = malloc((size_t)sq_gram_x_bytes(c, length, prec));
-	return g->x != NULL ? 0 : no_memory(g, c, err);
+	if (ctx->kern->mem->device)
+		g->far = ctx->kern->mem->alloc(c * c * sizeof(*g->far));
+	else
+		g->x = malloc((size_t)sq_gram_x_bytes(c, length, prec));
+	return g->x != NULL || g->far != NULL ? 0 : no_memory(g, c, err);
 }
 
 int
@@ -123,6 +126,8 @@ sq_gram_space_release(struct sq_gram_space *p)
 void
 sq_gram_release(struct sq_gram *g)
 {
+	if (g->far != NULL)
+		g->ctx->kern->mem->free(g->far);
 	free(g->x);
 	free(g->h);
 	free(g->left);
@@ -207,6 +212,22 @@ take_block(void *arg, long task, int thread)
 	}
 }
 
+/* x^T x, where x is. */
+static int
+take_far(struct sq_gram *g, const struct sq_mat *x, char *err)
+{
+	struct sq_operand left = { *x, SQ_TURNED }, right = { *x, SQ_AS_IS };
+	struct sq_mat h = { g->far, SQ_F32, g->channels, g->channels,
+	    g->channels };
+
+	if (sq_product(g->ctx, &left, &right, g->prec, g->far_any, &h) != 0)
+		return sq_fail(err, "statistics: %s",
+		    g->ctx->kern->mem->error());
+	g->far_any = 1;
+	g->have += x->rows;
+	return 0;
+}
+
 int
 sq_gram_take(struct sq_gram *g, const struct sq_mat *x, char *err)
 {
@@ -214,6 +235,10 @@ sq_gram_take(struct sq_gram *g, const struct sq_mat *x, char *err)
 
 	if (x->rows > g->length - g->have || x->cols != g->channels)
 		return sq_fail(err, "a sample longer than it should be");
+	if (x->rows == 0)
+		return 0;
+	if (g->far != NULL)
+		return take_far(g, x, err);
 	sq_pool_run(g->ctx->pool, take_block, &t,
 	    (long)((g->channels + BLOCK - 1) / BLOCK));
 	g->have += x->rows;
@@ -225,7 +250,7 @@ sq_gram_pad(struct sq_gram *g)
 {
 	size_t size = sq_dtype_size(type_of(g->prec)), c;
 
-	for (c = 0; c < g->channels; c++)
+	for (c = 0; g->x != NULL && c < g->channels; c++)
 		memset((char *)g->x + (c * g->length + g->have) * size, 0,
 		    (g->length - g->have) * size);
 	g->have = g->length;
@@ -400,7 +425,7 @@ sq_gram_piece(float *h, const struct sq_gram *const *sample, size_t n,
 		piece -= across(c, row);
 	for (i = 0; i < n; i++) {
 		b.g = sample[i];
-		if (b.g->have == 0)
+		if (b.g->have == 0 || b.g->far != NULL)
 			continue;
 		if (whole(b.g, err) < 0)
 			return -1;
@@ -418,4 +443,34 @@ void
 sq_gram_end(struct sq_gram *g)
 {
 	g->have = 0;
+}
+
+/* ---- from a device ---- */
+
+int
+sq_gram_fetch(struct sq_gram *g, float *h, char *err)
+{
+	const struct sq_mem *mem = g->ctx->kern->mem;
+	size_t c = g->channels, row, n, i;
+	float *band;
+
+	if (!g->far_any)
+		return 0;
+	if ((band = malloc(BAND * c * sizeof(*band))) == NULL)
+		return sq_fail(err, "statistics of %zu channels: out of "
+		    "memory", c);
+	for (row = 0; row < c; row += n) {
+		n = c - row < BAND ? c - row : BAND;
+		if (mem->get(band, g->far + row * c, n * c *
+		    sizeof(*band)) < 0) {
+			free(band);
+			return sq_fail(err, "statistics: %s", mem->error());
+		}
+		for (i = 0; i < n; h += c - row - i, i++)
+			memcpy(h, band + i * c + row + i, (c - row - i) *
+			    sizeof(*h));
+	}
+	free(band);
+	g->far_any = 0;
+	return 0;
 }

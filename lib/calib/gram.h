@@ -4,6 +4,9 @@
  *
  * One sample is one addition to H, whatever the batch or the thread count, so
  * the statistics depend on the text alone.
+ *
+ * On a device a sample keeps no tokens: what comes is added to an H of its own,
+ * whole and in the device's memory, sample after sample, until sq_gram_fetch().
  */
 #ifndef SQ_CALIB_GRAM_H
 #define SQ_CALIB_GRAM_H
@@ -22,6 +25,8 @@ struct sq_gram {
 	enum sq_prec prec;
 	void *x;		/* [C][length]: the sample, BF16 or F32 */
 	float *h;		/* upper triangle of C x C, row by row */
+	float *far;		/* NULL, or C x C on the device */
+	int far_any;		/* there is something in it */
 	float *left, *tile;		/* scratch of sq_gram_add() */
 };
 
@@ -75,5 +80,9 @@ size_t	 sq_gram_pieces(size_t channels);
 int	 sq_gram_piece(float *h, const struct sq_gram *const *sample, size_t n,
 	    size_t piece, const struct sq_gram_space *, char *err);
 void	 sq_gram_end(struct sq_gram *);
+
+/* Of samples on a device, for which pieces do nothing: h becomes what all of
+ * them made, and the next ones begin anew. */
+int	 sq_gram_fetch(struct sq_gram *, float *h, char *err);
 
 #endif

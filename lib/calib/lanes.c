@@ -240,6 +240,8 @@ sq_lanes_block(struct sq_lanes *l, size_t layer, struct sq_progress *progress,
 			return -1;
 		sq_progress_add(progress, j.n * l->o.hidden->length);
 	}
+	if (sq_collect_fetch(&l->sum, &l->lane[0].collect, err) < 0)
+		return -1;
 	sq_collect_finish(&l->sum);
 	return 0;
 }

@@ -145,6 +145,48 @@ START_TEST(pieces_make_the_same_h)
 }
 END_TEST
 
+/* Memory that says it is a device's: samples make one H, which is then fetched,
+ * and anew. */
+START_TEST(device_makes_the_same_h)
+{
+	float *want = (fill_x(), gram(SQ_PREC_BF16, 1, LENGTH)), *h;
+	size_t n = sq_triangle(CHANNELS), i, turn;
+	struct sq_mat m = { x, SQ_F32, LENGTH, CHANNELS, CHANNELS };
+	char err[SQ_ERR];
+	struct sq_kern kern = *sq_kern_find("auto", err);
+	struct sq_mem mem = *kern.mem;
+	struct sq_gram g;
+	const struct sq_gram *sample = &g;
+	struct sq_gram_space space = { NULL, NULL, NULL };
+	struct sq_ctx ctx;
+
+	mem.device = 1;
+	kern.mem = &mem;
+	h = calloc(n, sizeof(*h));
+	ck_assert(sq_ctx_init(&ctx, &kern, NULL) == 0);
+	ck_assert(sq_gram_init_sample(&g, &ctx, CHANNELS, LENGTH, SQ_PREC_BF16,
+	    err) == 0);
+	for (turn = 0; turn < 4; turn++) {
+		ck_assert(sq_gram_take(&g, &m, err) == 0);
+		ck_assert(sq_gram_take(&g, &m, err) < 0);
+		ck_assert(sq_gram_piece(h, &sample, 1, 0, &space, err) ==
+		    0);
+		sq_gram_end(&g);
+		if (turn % 2 == 0)
+			continue;
+		ck_assert(sq_gram_fetch(&g, h, err) == 0);
+		for (i = 0; i < n; i++)
+			ck_assert_double_le(fabs(h[i] - want[i]),
+			    1e-5 * (fabs(want[i]) + LENGTH));
+		memset(h, 0, n * sizeof(*h));
+	}
+	sq_gram_release(&g);
+	sq_ctx_release(&ctx);
+	free(want);
+	free(h);
+}
+END_TEST
+
 START_TEST(a_sample_has_its_length)
 {
 	struct sq_gram g;
@@ -247,6 +289,7 @@ main(void)
 	tcase_add_loop_test(tc, h_is_the_sum, 0, 2);
 	tcase_add_test(tc, h_is_the_same_bits);
 	tcase_add_test(tc, pieces_make_the_same_h);
+	tcase_add_test(tc, device_makes_the_same_h);
 	tcase_add_test(tc, a_sample_has_its_length);
 	tcase_add_test(tc, moments_of_a_block);
 	tcase_add_test(tc, hidden_that_fit);
