@@ -271,6 +271,34 @@ begin_learning(struct sq_gptq_run *g)
 	sq_learn_begin(&learn, &g->f);
 }
 
+/* The kernels of the host's part: those of a device work in its memory. */
+static struct sq_ctx *
+open_host(struct sq_ctx *host, struct sq_ctx *ctx)
+{
+	const struct sq_kern *kern;
+	char err[SQ_ERR];
+
+	if (!ctx->kern->mem->device)
+		return ctx;
+	if ((kern = sq_kern_find("auto", err)) == NULL)
+		sq_die(SQ_EUSAGE, "%s", err);
+	if (sq_ctx_init(host, kern, ctx->pool) < 0)
+		sq_die(SQ_EDATA, "out of memory");
+	return host;
+}
+
+/* After the budget, which the host plans. */
+static void
+open_device(struct sq_gptq_layer *l, struct sq_ctx *ctx)
+{
+	if (!ctx->kern->mem->device)
+		return;
+	l->device.ctx = ctx;
+	sq_note("kernels: %s for integers in groups of up to %d, weighted "
+	    "scales, no mask, order act; the host for all else",
+	    ctx->kern->name, SQ_ROUND_COLS);
+}
+
 int
 main(int argc, char *argv[])
 {
@@ -280,7 +308,7 @@ main(int argc, char *argv[])
 	    .group_cols = 128 },
 	    .tune = { .prec = SQ_PREC_BF16 } };
 	struct sq_gptq_layer *l = &g.layer;
-	struct sq_ctx ctx;
+	struct sq_ctx ctx, host;
 	char err[SQ_ERR];
 	int c;
 
@@ -306,14 +334,14 @@ main(int argc, char *argv[])
 		g.sequential = SQ_SEQ_WHERE;
 	if (g.sequential == SQ_SEQ_YES && g.tune.tune.steps == 0 && g.state_path != NULL)
 		sq_die(SQ_EUSAGE, "--state does not go with --sequential");
-	if ((l->lapack = sq_lapack_open(ctx.kern->name, err)) == NULL)
+	l->ctx = open_host(&host, &ctx);
+	if ((l->lapack = sq_lapack_open(l->ctx->kern->name, err)) == NULL)
 		sq_die(SQ_EDATA, "%s", err);
 	l->progress = g.f.progress;
-	l->ctx = &ctx;
 	l->want_error = sq_tool.verbose;
 	l->memory = sq_tool.memory;
 	sq_note("kernels: quantize from level %s, OpenBLAS for %s",
-	    ctx.kern->from[SQ_OP_quantize], sq_lapack_kernels(l->lapack));
+	    l->ctx->kern->from[SQ_OP_quantize], sq_lapack_kernels(l->lapack));
 	g.seen = say_seen;
 	g.input = say_input;
 	g.made = say_made;
@@ -322,6 +350,7 @@ main(int argc, char *argv[])
 	g.tune.told = say_tuned;
 	if (sq_gptq_run_init(&g) < 0)
 		sq_die(SQ_EDATA, "%s", g.f.err);
+	open_device(l, &ctx);
 	described = options(&g);
 	sq_stage_run(&g.f, "sq-gptq", described, &ctx);
 	sq_gptq_run_release(&g);

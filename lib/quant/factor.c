@@ -283,13 +283,17 @@ permute(struct sq_factor *f, struct sq_pool *pool)
 	return 0;
 }
 
-static int
-by_activity(struct sq_factor *f, struct sq_pool *pool)
+int
+sq_factor_order(struct sq_factor *f, enum sq_column_order order)
 {
 	size_t i, run = f->run > 1 && f->n % f->run == 0 ? f->run : 1;
-	struct place *p = calloc(f->n / run, sizeof(*p));
+	struct place *p;
 
-	if (p == NULL)
+	for (i = 0; i < f->n; i++)
+		f->col[i] = (uint32_t)i;
+	if (order == SQ_NATURAL)
+		return 0;
+	if ((p = calloc(f->n / run, sizeof(*p))) == NULL)
 		return -1;
 	for (i = 0; i < f->n; i++) {
 		p[i / run].diagonal += *entry(f, i, i);
@@ -299,7 +303,7 @@ by_activity(struct sq_factor *f, struct sq_pool *pool)
 	for (i = 0; i < f->n; i++)
 		f->col[i] = p[i / run].col + (uint32_t)(i % run);
 	free(p);
-	return permute(f, pool);
+	return 0;
 }
 
 /* ---- factorization ---- */
@@ -482,15 +486,14 @@ factorize(struct job *j, struct sq_pool *pool, char *err)
 	return 0;
 }
 
-/* The mean of the diagonal, the channels that were never used; -1 when H
- * cannot be what it should. */
-static int
-look(struct sq_factor *f, double *mean, char *err)
+int
+sq_factor_look(struct sq_factor *f, double *mean, char *err)
 {
 	size_t i;
 	double sum = 0;
 	float d;
 
+	f->dead = 0;
 	for (i = 0; i < f->n; i++) {
 		d = *entry(f, i, i);
 		if (!(d >= 0 && d <= 3e38f))
@@ -547,16 +550,15 @@ sq_factor_make(struct sq_factor *f, const struct sq_lapack *la,
 	int r = -1;
 	size_t i;
 
-	if (look(f, &j.mean, err) < 0)
+	if (sq_factor_look(f, &j.mean, err) < 0)
 		return -1;
 	if (f->h != NULL)
 		keep(f);
-	for (i = 0; i < f->n; i++)
-		f->col[i] = (uint32_t)i;
 	j.block = aligned_alloc(64, B * B * sizeof(float));
 	j.spare = aligned_alloc(64, B * B * sizeof(float));
 	if (j.block == NULL || j.spare == NULL ||
-	    (order == SQ_ACT && by_activity(f, pool) < 0)) {
+	    sq_factor_order(f, order) < 0 ||
+	    (order == SQ_ACT && permute(f, pool) < 0)) {
 		sq_fail(err, "H of %zu channels: out of memory", f->n);
 		goto done;
 	}

@@ -84,6 +84,12 @@ int	 sq_factor_read(struct sq_factor *, int full, struct sq_in *in,
 int	 sq_factor_make(struct sq_factor *, const struct sq_lapack *,
 	    struct sq_pool *, enum sq_column_order, double damp, char *err);
 
+/* Its first steps, which leave H as it is: the diagonal, its mean, and the
+ * channels that were never used, -1 when H cannot be what it should; and the
+ * order, in col, -1: no memory. */
+int	 sq_factor_look(struct sq_factor *, double *mean, char *err);
+int	 sq_factor_order(struct sq_factor *, enum sq_column_order);
+
 /* Row i of panel j, of the factor and of H. */
 static inline float *
 sq_factor_at(const struct sq_factor *f, size_t i, size_t j)

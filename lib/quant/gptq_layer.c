@@ -83,15 +83,58 @@ sq_gptq_forget(struct sq_gptq_layer *l)
 {
 	sq_gptq_release(&l->gptq);
 	sq_factor_release(&l->factor);
-	l->seen = l->full = l->raw = 0;
+	sq_solver_release(&l->device);
+	l->seen = l->full = l->raw = l->host_raw = 0;
 }
 
 static int
 quantize_rows(void *arg, const struct sq_mat *w, const struct sq_qrule *rule,
     const struct sq_dst *dst, char *err)
 {
+	struct sq_gptq_layer *l = arg;
+
 	(void)rule;
-	return sq_gptq_rows(arg, w, dst, err);
+	return l->on_device ? sq_solver_rows(&l->device, &l->gptq, w, dst,
+	    err) : sq_gptq_rows(&l->gptq, w, dst, err);
+}
+
+static int
+host_factor(struct sq_gptq_layer *l, char *err)
+{
+	l->host_raw = 0;
+	return sq_factor_make(&l->factor, l->lapack, l->ctx->pool, l->order,
+	    l->damp, err);
+}
+
+/* Weights with a mask, or in another order, are the host's. */
+static int
+on_device(const struct sq_gptq_layer *l, const struct sq_qrule *rule)
+{
+	return sq_solver_knows(&l->device, rule, l->order, l->masked ||
+	    l->choose.kind != SQ_MASK_NONE);
+}
+
+/* The device's, if it may be wanted: H stays as it is for the host. */
+static int
+make_factor(struct sq_gptq_layer *l, char *err)
+{
+	static const struct sq_qrule any = { SQ_INT4, SQ_WEIGHTED, 1, 1, 1 };
+
+	l->raw = 0;
+	if (!on_device(l, &any))
+		return host_factor(l, err);
+	if (sq_solver_factor(&l->device, &l->factor, l->damp, l->pairs &&
+	    l->sweeps > 0, err) < 0)
+		return -1;
+	l->factor.damp = l->device.damp;
+	return 0;
+}
+
+static int
+fail_factor(const struct sq_gptq_layer *l, const char *why, char *err)
+{
+	return sq_fail(err, "the statistics of '%s': %s", l->stats.tensor[0],
+	    why);
 }
 
 int
@@ -99,12 +142,8 @@ sq_gptq_factor(struct sq_gptq_layer *l, char *err)
 {
 	char why[SQ_ERR];
 
-	if (l->raw && sq_factor_make(&l->factor, l->lapack, l->ctx->pool,
-	    l->order, l->damp, why) < 0)
-		return sq_fail(err, "the statistics of '%s': %s",
-		    l->stats.tensor[0], why);
-	l->raw = 0;
-	return 0;
+	return l->raw && make_factor(l, why) < 0 ? fail_factor(l, why, err) :
+	    0;
 }
 
 static int
@@ -137,6 +176,31 @@ sq_gptq_describe(const struct sq_gptq_layer *l, const struct sq_tensor *t,
 	sq_chunks_describe(&rule, &named, t->name, made);
 }
 
+static void
+set_options(struct sq_gptq_layer *l, const struct sq_qrule *rule)
+{
+	sq_gptq_release(&l->gptq);
+	l->gptq = (struct sq_gptq){ .ctx = l->ctx, .lapack = l->lapack,
+	    .factor = &l->factor, .order = l->order, .rule = *rule,
+	    .sweeps = l->sweeps, .refit = l->refit && !is_exact(l),
+	    .pairs = l->pairs, .want_error = l->want_error, .masked = l->masked,
+	    .sparsity = l->sparsity, .plain = l->plain };
+}
+
+/* Rows of a chunk: as many as make a device worth its while, or as memory
+ * allows. */
+#define DEVICE_ROWS	((size_t)16384)
+
+static void
+prepare_device(struct sq_gptq_layer *l, const struct sq_tensor *t,
+    const struct sq_qrule *rule)
+{
+	set_options(l, rule);
+	if (l->memory == 0)
+		l->chunks.step = DEVICE_ROWS;
+	l->chunks.per_row = t->dim[1];
+}
+
 /* The memory for the tiles of t: that of the tensor before, if it will do. */
 static int
 prepare(struct sq_gptq_layer *l, const struct sq_tensor *t, char *err)
@@ -156,21 +220,23 @@ prepare(struct sq_gptq_layer *l, const struct sq_tensor *t, char *err)
 	if ((threads = choose_threads(l, t, err)) < 0)
 		return -1;
 	whole_rule(l, t, &rule);
+	l->on_device = on_device(l, &rule);
+	if (!l->on_device && l->host_raw && host_factor(l, why) < 0)
+		return fail_factor(l, why, err);
 	l->chunks = (struct sq_chunks){ .rule = rule, .memory = l->memory,
 	    .taken = held(l, t->dim[1], threads), .step = SQ_GPTQ_ROWS,
-	    .quantize = quantize_rows, .arg = &l->gptq, .keep = l->keep,
+	    .quantize = quantize_rows, .arg = l, .keep = l->keep,
 	    .progress = l->progress };
+	if (l->on_device) {
+		prepare_device(l, t, &rule);
+		return 0;
+	}
 	l->gptq.error = l->gptq.rtn_error = l->gptq.norm = 0;
 	if (l->gptq.tile != NULL && l->gptq.threads == threads &&
 	    same_rule(&l->gptq.rule, &rule) && !is_exact(l) &&
 	    l->gptq.masked == l->masked)
 		return 0;
-	sq_gptq_release(&l->gptq);
-	l->gptq = (struct sq_gptq){ .ctx = l->ctx, .lapack = l->lapack,
-	    .factor = &l->factor, .order = l->order, .rule = rule,
-	    .sweeps = l->sweeps, .refit = l->refit && !is_exact(l),
-	    .pairs = l->pairs, .want_error = l->want_error, .masked = l->masked,
-	    .sparsity = l->sparsity, .plain = l->plain };
+	set_options(l, &rule);
 	if (!l->masked)
 		l->gptq.choose = l->choose;
 	if (sq_gptq_chooses(&l->swap, t->dim[1]))
@@ -214,7 +280,7 @@ sq_gptq_stats(struct sq_gptq_layer *l, struct sq_in *in, struct sq_out *out,
 	l->factor.run = l->run;
 	if (sq_factor_read(&l->factor, l->full, in, out, err) < 0)
 		return -1;
-	l->raw = 1;
+	l->raw = l->host_raw = 1;
 	return 0;
 }
 
@@ -269,8 +335,8 @@ sq_gptq_given(struct sq_gptq_layer *l, const float *h, size_t n, char *err)
 	l->factor.run = l->run;
 	for (i = 0; i < n; i++)
 		sq_factor_row(&l->factor, i, h + sq_triangle_at(n, i, i));
-	return sq_factor_make(&l->factor, l->lapack, l->ctx->pool, l->order,
-	    l->damp, err);
+	l->host_raw = 1;
+	return make_factor(l, err);
 }
 
 /* The mask of a record: as it was, found before, or chosen on the way. */
@@ -328,7 +394,7 @@ do_matrix(struct sq_gptq_layer *l, const struct sq_tensor *t, const float *w,
 	if (is_exact(l) && (q.values = malloc(m.rows * m.cols *
 	    sizeof(float))) == NULL)
 		return sq_fail(err, "tensor '%s': out of memory", t->name);
-	if (sq_gptq_rows(&l->gptq, &m, &q, why) < 0)
+	if (quantize_rows(l, &m, &l->gptq.rule, &q, why) < 0)
 		sq_fail(err, "tensor '%s': its weights %s", t->name, why);
 	else
 		r = q.values == NULL ? 0 : put_values(l, t, q.values, part[0],

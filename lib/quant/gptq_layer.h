@@ -7,6 +7,7 @@
 
 #include "quant/chunks.h"
 #include "quant/gptq.h"
+#include "quant/solver.h"
 
 struct sq_gptq_layer {
 	/* options */
@@ -31,6 +32,7 @@ struct sq_gptq_layer {
 	    struct sq_mask *, char *err);
 	void *find_arg;
 	int want_error;
+	struct sq_solver device;	/* ctx set: it does what it knows */
 	uint64_t memory;		/* bytes, of the process; 0: enough */
 	int keeps;			/* keep will be set */
 	unsigned char *keep;		/* NULL, or as in chunks.h */
@@ -39,7 +41,9 @@ struct sq_gptq_layer {
 	/* state: what the last STATS record said, and the factor made of it */
 	struct sq_stats stats;		/* without arrays */
 	int seen, full;			/* there was one; it has H */
-	int raw;			/* the factor is still to be made */
+	int raw;			/* the factor is still to be made, */
+	int host_raw;			/* that of the host, at least */
+	int on_device;			/* the tensor at hand */
 	int masked;			/* the tensor at hand has a mask */
 	struct sq_factor factor;
 	struct sq_gptq gptq;		/* results of the last tensor, too */
