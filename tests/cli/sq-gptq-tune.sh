@@ -9,12 +9,12 @@ sq-import two >m.sq
 sq-calibrate -q --length 64 --samples 8 -t "$root/tests/data/text/calib.txt" \
     <m.sq >c.sq
 tune() {
-	sq-gptq -q -b 3 -g 64 --sweeps 0 --drop-stats --tune 6 --tune-batch 2 \
+	sq-gptq -q -b 3 -g 64 --sweeps 0 --drop-stats --tune 16 --tune-batch 2 \
 	    "$@"
 }
 
 sq-gptq -q -b 3 -g 64 --sweeps 0 --drop-stats <c.sq >q.sq
-sq-distill -q --train codes --teacher two --steps 6 --batch 2 <q.sq >want.sq
+sq-distill -q --train codes --teacher two --steps 16 --batch 2 <q.sq >want.sq
 weights() {
 	sq-ls "$1" | awk '$2 ~ /int3/ { print $1 }' | while read -r t; do
 		sq-cat -p codes "$1" "$t"
@@ -31,9 +31,9 @@ tune -j 3 -z -m c.sq >z.sq
 cmp <(sq-ls z.sq | grep ' int3 ') <(sq-ls o.sq | grep ' int3 ')
 
 # Options that must count.
-tune --tune 2 <c.sq >short.sq
+tune --tune 8 <c.sq >short.sq
 for o in '--tune-batch 1' --f32; do
-	tune --tune 2 $o <c.sq >other.sq
+	tune --tune 8 $o <c.sq >other.sq
 	cmp -s short.sq other.sq && fail "$o changes nothing"
 done
 
