@@ -8,9 +8,20 @@
 #define SLACK		0.48f		/* as in tune_weight.h */
 
 uint64_t
-sq_codes_bytes(uint64_t weights)
+sq_codes_bytes(uint64_t weights, size_t threads)
 {
-	return sq_tune_weight_bytes(1, (size_t)weights, SMALLEST);
+	uint64_t places = weights * 3 * sizeof(float);
+	uint64_t most = SQ_TUNE_CALM + threads * SQ_TUNE_SPACE *
+	    sizeof(float);
+
+	return sq_tune_weight_rest(1, (size_t)weights, SMALLEST) +
+	    (places < most ? places : most);
+}
+
+void
+sq_codes_init(struct sq_codes *c)
+{
+	*c = (struct sq_codes){ .file.left = SQ_TUNE_CALM };
 }
 
 /* The parts of the payload, which is the caller's own. */
@@ -47,8 +58,8 @@ alike(const float *w, const float *q, size_t n)
 }
 
 static int
-begin(struct sq_tune_weight *t, struct sq_ctx *ctx, const struct sq_weight *w,
-    const struct sq_weight *like, char *err)
+begin(struct sq_tune_weight *t, struct sq_tune_file *file, struct sq_ctx *ctx,
+    const struct sq_weight *w, const struct sq_weight *like, char *err)
 {
 	struct sq_qrule rule = { .grid = w->grid, .symmetric = w->zeros ==
 	    NULL, .group_rows = 1, .group_cols = w->group_cols };
@@ -67,8 +78,8 @@ begin(struct sq_tune_weight *t, struct sq_ctx *ctx, const struct sq_weight *w,
 	    sq_dequantize(ctx, w, 0, &own) != 0)
 		r = sq_no_kernel(err, SQ_OP_dequantize);
 	else
-		r = sq_tune_weight_init(t, ctx->pool, alike(dense.p, own.p,
-		    n) ? &dense : &own, &rule, &q, SLACK, err);
+		r = sq_tune_weight_init(t, ctx->pool, file, alike(dense.p,
+		    own.p, n) ? &dense : &own, &rule, &q, SLACK, err);
 	free(dense.p);
 	if (r == 0)
 		sq_tune_weight_apply(t);
@@ -89,37 +100,38 @@ sq_codes_take(struct sq_codes *c, struct sq_ctx *ctx, struct sq_linear *l,
 	c->entry = e;
 	e += c->n;
 	*e = (struct sq_codes_entry){ .from = l->w };
-	if (begin(&e->weight, ctx, &l->w, like, err) < 0)
+	if (begin(&e->weight, &c->file, ctx, &l->w, like, err) < 0)
 		return -1;
 	c->n++;
 	l->w = (struct sq_weight){ .grid = SQ_DENSE, .type = SQ_F32,
 	    .rows = e->weight.rows, .cols = e->weight.cols,
 	    .data = e->weight.w };
 	g->w = e->weight.g;
-	return 0;
+	return sq_tune_file_check(&c->file, err);
 }
 
-void
-sq_codes_apply(struct sq_codes *c)
+int
+sq_codes_apply(struct sq_codes *c, char *err)
 {
 	size_t i;
 
 	for (i = 0; i < c->n; i++)
 		sq_tune_weight_apply(&c->entry[i].weight);
+	return sq_tune_file_check(&c->file, err);
 }
 
-void
-sq_codes_step(struct sq_codes *c, const struct sq_tune_rate *rate)
+int
+sq_codes_step(struct sq_codes *c, const struct sq_tune_rate *rate, char *err)
 {
 	size_t i;
 
 	for (i = 0; i < c->n; i++)
 		sq_tune_weight_step(&c->entry[i].weight, rate);
-	sq_codes_apply(c);
+	return sq_tune_file_check(&c->file, err);
 }
 
-void
-sq_codes_put(struct sq_codes *c)
+int
+sq_codes_put(struct sq_codes *c, char *err)
 {
 	struct sq_qdst q;
 	size_t i;
@@ -129,6 +141,7 @@ sq_codes_put(struct sq_codes *c)
 		sq_tune_weight_note(&c->entry[i].weight);
 		sq_tune_weight_noted(&c->entry[i].weight, &q);
 	}
+	return sq_tune_file_check(&c->file, err);
 }
 
 void
@@ -138,6 +151,7 @@ sq_codes_release(struct sq_codes *c)
 
 	for (i = 0; i < c->n; i++)
 		sq_tune_weight_release(&c->entry[i].weight);
+	sq_tune_file_release(&c->file);
 	free(c->entry);
 	memset(c, 0, sizeof(*c));
 }

@@ -17,7 +17,11 @@ struct sq_codes_entry {
 struct sq_codes {
 	struct sq_codes_entry *entry;
 	size_t n;
+	struct sq_tune_file file;
 };
+
+/* Their places are in memory as far as they take SQ_TUNE_CALM bytes. */
+void	 sq_codes_init(struct sq_codes *);
 
 /* A linear layer's weight, when it is of integers in groups of a row: it is
  * bound anew, and its gradient has a place.  Else nothing.  A code is the
@@ -27,15 +31,16 @@ int	 sq_codes_take(struct sq_codes *, struct sq_ctx *, struct sq_linear *,
 	    const struct sq_weight *like, struct sq_linear_grad *, char *err);
 
 /* What their state, set from elsewhere, stands for. */
-void	 sq_codes_apply(struct sq_codes *);
+int	 sq_codes_apply(struct sq_codes *, char *err);
 
 /* A step along the gradients, which become 0. */
-void	 sq_codes_step(struct sq_codes *, const struct sq_tune_rate *);
+int	 sq_codes_step(struct sq_codes *, const struct sq_tune_rate *,
+	    char *err);
 
 /* Codes and scales as they are now go where they came from. */
-void	 sq_codes_put(struct sq_codes *);
+int	 sq_codes_put(struct sq_codes *, char *err);
 
 void	 sq_codes_release(struct sq_codes *);
-uint64_t sq_codes_bytes(uint64_t weights);
+uint64_t sq_codes_bytes(uint64_t weights, size_t threads);
 
 #endif

@@ -44,13 +44,15 @@ is_mapped(const struct sq_distill_config *c)
 
 uint64_t
 sq_distill_bytes(const struct sq_distill_config *c, const struct sq_config *t,
-    const struct sq_config *s, enum sq_prec prec, size_t length)
+    const struct sq_config *s, enum sq_prec prec, size_t length,
+    size_t threads)
 {
 	uint64_t weights = s->layers * (s->dim * s->head_dim * 2 *
 	    (s->heads + s->kv_heads) + 3 * s->dim * s->ffn);
 	size_t group = group_of(c, length), rows = group * length;
 
-	return (c->train == SQ_TRAIN_CODES ? sq_codes_bytes(weights) :
+	return (c->train == SQ_TRAIN_CODES ? sq_codes_bytes(weights,
+	    threads) :
 	    16 * weights) + sq_backward_forth_bytes(t, group, length) +
 	    sq_backward_bytes(s, group, length) + sq_trail_bytes(s, rows,
 	    HELD) + 4 * rows * s->dim * (2 + (is_mapped(c) ? s->layers : 0)) +
@@ -161,6 +163,7 @@ sq_distill_init(struct sq_distill *d, char *err)
 	const struct sq_config *c = &d->student->config;
 	struct sq_distill_work *k = calloc(1, sizeof(*k));
 
+	sq_codes_init(&d->codes);
 	d->grad = calloc((size_t)c->layers, sizeof(*d->grad));
 	if ((d->work = k) == NULL || d->grad == NULL)
 		return sq_fail(err, "out of memory");
@@ -503,7 +506,8 @@ step(struct sq_distill *d, char *err)
 	d->step++;
 	codes = (struct sq_tune_rate){ (int)d->step, (float)c->place * left,
 	    (float)c->scale * left };
-	sq_codes_step(&d->codes, &codes);
+	if (sq_codes_step(&d->codes, &codes, err) < 0)
+		return -1;
 	sq_params_step(&d->params, d->ctx->pool, d->step, c->train ==
 	    SQ_TRAIN_CODES ? c->norm * (double)left : rate(c, d->step),
 	    c->weight_decay);

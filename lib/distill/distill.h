@@ -66,6 +66,7 @@ int	 sq_distill_run(struct sq_distill *, char *err);
 /* Bytes that it takes beside the two models. */
 uint64_t sq_distill_bytes(const struct sq_distill_config *,
 	    const struct sq_config *teacher,
-	    const struct sq_config *student, enum sq_prec, size_t length);
+	    const struct sq_config *student, enum sq_prec, size_t length,
+	    size_t threads);
 
 #endif

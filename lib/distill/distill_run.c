@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/floats.h"
+#include "base/pool.h"
 #include "calib/block.h"
 #include "calib/text.h"
 #include "distill/distill_run.h"
@@ -136,13 +137,20 @@ set_key(struct sq_distill_run *r)
 	XXH3_freeState(x);
 }
 
+static uint64_t
+work_bytes(const struct sq_distill_run *r)
+{
+	const struct sq_distill *d = &r->distill;
+
+	return sq_distill_bytes(d->config, &d->teacher->config,
+	    &r->filter->inv.config, d->prec, (size_t)d->length,
+	    (size_t)sq_pool_threads(d->ctx->pool));
+}
+
 static int
 check_memory(struct sq_distill_run *r)
 {
-	const struct sq_config *c = &r->filter->inv.config;
-	uint64_t need = FIXED + sq_distill_bytes(
-	    r->distill.config, &r->distill.teacher->config, c,
-	    r->distill.prec, (size_t)r->distill.length);
+	uint64_t need = FIXED + work_bytes(r);
 	size_t i;
 
 	for (i = 0; i < r->n; i++)
@@ -195,8 +203,9 @@ put_all(struct sq_distill_run *r)
 	unsigned char *p;
 	uint64_t n;
 
-	if (better(&r->distill))
-		sq_codes_put(&r->distill.codes);
+	if (better(&r->distill) &&
+	    sq_codes_put(&r->distill.codes, r->filter->err) < 0)
+		return -1;
 	for (h = r->held; h < r->held + r->n; h++) {
 		n = sq_tensor_count(&h->t);
 		p = h->payload + h->t.part[0].offset;
@@ -226,9 +235,7 @@ write_own(struct sq_distill_run *r)
 	char *err = r->filter->err;
 	struct sq_own own = { .teacher = d->teacher, .ctx = d->ctx,
 	    .prec = d->prec, .text = &r->tokens, .length = (size_t)d->length,
-	    .progress = d->progress, .memory = sq_distill_bytes(d->config,
-	    &d->teacher->config, &r->filter->inv.config, d->prec,
-	    (size_t)d->length) };
+	    .progress = d->progress, .memory = work_bytes(r) };
 	double begin;
 
 	if (d->config->own == 0)

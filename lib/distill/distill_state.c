@@ -8,7 +8,7 @@
 #include "base/outfile.h"
 #include "distill/distill_state.h"
 
-#define MAGIC	"sqdist3"
+#define MAGIC	"sqdist4"
 
 /* In the machine's own byte order; then for each parameter its values and
  * moments, the teacher's own text, for each weight of integers what it is
@@ -27,61 +27,62 @@ array(const struct sq_param *p, int i)
 	return i == 0 ? p->p : i == 1 ? p->m1 : p->m2;
 }
 
-/* All arrays by fn, which reads or writes them; h runs over them. */
-static int
-each(const struct sq_distill *d, int fd, XXH3_state_t *h,
-    int (*fn)(int fd, void *p, size_t n))
-{
-	const struct sq_tune_weight *w;
-	const struct sq_param *p;
-	size_t i, n;
-	int k;
+/* All arrays are read, or written; h runs over them. */
+struct walk {
+	int fd, set;
+	XXH3_state_t *h;
+};
 
-	for (i = 0; i < d->params.n; i++) {
-		p = &d->params.param[i];
-		for (k = 0; k < 3; k++) {
-			if (fn(fd, array(p, k), p->n * sizeof(float)) < 0)
-				return -1;
-			XXH3_128bits_update(h, array(p, k),
-			    p->n * sizeof(float));
-		}
-	}
-	if (d->own != NULL) {
-		n = d->config->own * d->length * sizeof(*d->own);
-		if (fn(fd, d->own, n) < 0)
-			return -1;
-		XXH3_128bits_update(h, d->own, n);
-	}
-	for (i = 0; i < d->codes.n; i++) {
-		w = &d->codes.entry[i].weight;
-		n = sq_tune_weight_state(w) * sizeof(float);
-		if (fn(fd, w->u, n) < 0)
-			return -1;
-		XXH3_128bits_update(h, w->u, n);
-	}
+static int
+piece(void *arg, void *p, size_t n)
+{
+	const struct walk *w = arg;
+
+	if (w->set ? sq_read_full(w->fd, p, n) != (ssize_t)n :
+	    sq_write_full(w->fd, p, n) < 0)
+		return -1;
+	XXH3_128bits_update(w->h, p, n);
 	return 0;
 }
 
 static int
-take(int fd, void *p, size_t n)
+floats(void *arg, float *p, size_t n)
 {
-	return sq_read_full(fd, p, n) == (ssize_t)n ? 0 : -1;
+	return piece(arg, p, n * sizeof(*p));
 }
 
 static int
-give(int fd, void *p, size_t n)
+each(const struct sq_distill *d, struct walk *w)
 {
-	return sq_write_full(fd, p, n);
+	const struct sq_param *p;
+	size_t i;
+	int k;
+
+	for (i = 0; i < d->params.n; i++) {
+		p = &d->params.param[i];
+		for (k = 0; k < 3; k++)
+			if (floats(w, array(p, k), p->n) < 0)
+				return -1;
+	}
+	if (d->own != NULL && piece(w, d->own, d->config->own * d->length *
+	    sizeof(*d->own)) < 0)
+		return -1;
+	for (i = 0; i < d->codes.n; i++)
+		if (sq_tune_weight_state(&d->codes.entry[i].weight, w->set,
+		    floats, w) < 0)
+			return -1;
+	return 0;
 }
 
 static int
 load(struct sq_distill *d, int fd, XXH3_state_t *x, char *err)
 {
 	const char *path = d->state_path;
+	struct walk w = { fd, 1, x };
 	XXH128_hash_t hash;
 	struct head h;
 
-	if (take(fd, &h, sizeof(h)) < 0 ||
+	if (sq_read_full(fd, &h, sizeof(h)) != (ssize_t)sizeof(h) ||
 	    memcmp(h.magic, MAGIC, sizeof(h.magic)) != 0)
 		return sq_fail(err, "%s: not a file of --state", path);
 	if (!XXH128_isEqual(h.key, d->key) || h.params != d->params.n ||
@@ -89,13 +90,13 @@ load(struct sq_distill *d, int fd, XXH3_state_t *x, char *err)
 		return sq_fail(err, "%s: is of another teacher, student, text "
 		    "or configuration", path);
 	XXH3_128bits_update(x, &h, sizeof(h));
-	if (each(d, fd, x, take) < 0 || take(fd, &hash, sizeof(hash)) < 0 ||
+	if (each(d, &w) < 0 ||
+	    sq_read_full(fd, &hash, sizeof(hash)) != (ssize_t)sizeof(hash) ||
 	    !XXH128_isEqual(hash, XXH3_128bits_digest(x)))
 		return sq_fail(err, "%s: is damaged", path);
 	d->step = h.step;
 	d->first = h.first;
-	sq_codes_apply(&d->codes);
-	return 0;
+	return sq_codes_apply(&d->codes, err);
 }
 
 int
@@ -127,13 +128,13 @@ save(const struct sq_distill *d, int fd, XXH3_state_t *x)
 	struct head h = { .magic = MAGIC, .step = d->step,
 	    .params = d->params.n, .codes = d->codes.n, .first = d->first,
 	    .key = d->key };
+	struct walk w = { fd, 0, x };
 	XXH128_hash_t hash;
 
-	XXH3_128bits_update(x, &h, sizeof(h));
-	if (give(fd, &h, sizeof(h)) < 0 || each(d, fd, x, give) < 0)
+	if (piece(&w, &h, sizeof(h)) < 0 || each(d, &w) < 0)
 		return -1;
 	hash = XXH3_128bits_digest(x);
-	return give(fd, &hash, sizeof(hash));
+	return sq_write_full(fd, &hash, sizeof(hash));
 }
 
 int

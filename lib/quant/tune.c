@@ -168,10 +168,8 @@ step(struct work *k, int number, char *err)
 			return -1;
 	}
 	for (w = 0; w < SQ_LINEARS; w++)
-		if (k->w[w] != NULL) {
+		if (k->w[w] != NULL)
 			sq_tune_weight_step(k->w[w], &rate);
-			sq_tune_weight_apply(k->w[w]);
-		}
 	return 0;
 }
 

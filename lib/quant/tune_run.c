@@ -311,8 +311,8 @@ init_weight(struct sq_tune_run *r, struct sq_tune_tensor *h,
 	struct sq_qdst q = places(h);
 
 	rule.group_cols = (size_t)h->made.group_cols;
-	return sq_tune_weight_init(&h->weight, r->layer->ctx->pool, w, &rule,
-	    &q, r->tune.slack, err);
+	return sq_tune_weight_init(&h->weight, r->layer->ctx->pool, NULL, w,
+	    &rule, &q, r->tune.slack, err);
 }
 
 /* As GPTQ leaves it or, without statistics, rounding. */

@@ -13,12 +13,19 @@
 #define TINY	1e-30f
 
 uint64_t
-sq_tune_weight_bytes(size_t rows, size_t cols, size_t group)
+sq_tune_weight_rest(size_t rows, size_t cols, size_t group)
 {
 	uint64_t n = (uint64_t)rows * cols;
 	uint64_t g = (uint64_t)rows * ((cols + group - 1) / group);
 
-	return n * (5 * sizeof(float) + 1) + g * (3 * sizeof(float) + 5);
+	return n * (2 * sizeof(float) + 1) + g * (3 * sizeof(float) + 5);
+}
+
+uint64_t
+sq_tune_weight_bytes(size_t rows, size_t cols, size_t group)
+{
+	return sq_tune_weight_rest(rows, cols, group) + (uint64_t)rows * cols *
+	    3 * sizeof(float);
 }
 
 /* A place within the codes, at most `slack' from its own. */
@@ -42,44 +49,48 @@ set_places(struct sq_tune_weight *t, const struct sq_mat *dense, float slack)
 {
 	size_t i, c, group;
 	uint8_t *code;
-	float s, f;
+	float s, f, *u;
 
-	for (i = 0; i < t->rows; i++)
+	for (i = 0; i < t->rows; i++) {
+		u = sq_tune_rows_get(&t->u, i, 1, 0);
 		for (c = 0; c < t->cols; c++) {
 			group = i * t->across + c / t->group;
 			s = sq_f16_to_f32(t->s0[group]);
 			code = t->best + i * t->cols + c;
 			f = ((const float *)dense->p)[i * dense->stride + c];
 			f = s != 0 ? f / s + zero_of(t, group) : (float)*code;
-			t->u[i * t->cols + c] = place(f, *code, slack);
+			u[c] = place(f, *code, slack);
 		}
+		sq_tune_rows_put(&t->u, i, 1, 0);
+	}
 }
 
 int
 sq_tune_weight_init(struct sq_tune_weight *t, struct sq_pool *pool,
-    const struct sq_mat *dense, const struct sq_qrule *rule,
-    const struct sq_qdst *q, float slack, char *err)
+    struct sq_tune_file *file, const struct sq_mat *dense,
+    const struct sq_qrule *rule, const struct sq_qdst *q, float slack,
+    char *err)
 {
 	size_t n = dense->rows * dense->cols, g, i, row;
+	char why[SQ_ERR] = "out of memory";
 
 	*t = (struct sq_tune_weight){ .rows = dense->rows,
 	    .cols = dense->cols, .group = rule->group_cols,
 	    .bits = sq_grid_bits(rule->grid), .pool = pool };
 	t->across = (t->cols + t->group - 1) / t->group;
 	g = t->rows * t->across;
-	t->mem = calloc(5 * n + 3 * g, sizeof(*t->mem));
+	t->mem = calloc(2 * n + 3 * g, sizeof(*t->mem));
 	t->s0 = malloc(2 * g * sizeof(*t->s0));
 	t->best = malloc(n + g);
-	if (t->mem == NULL || t->s0 == NULL || t->best == NULL) {
+	if (t->mem == NULL || t->s0 == NULL || t->best == NULL ||
+	    sq_tune_rows_init(&t->u, file, pool, t->rows, 3 * t->cols,
+	    why) < 0) {
 		sq_tune_weight_release(t);
-		return sq_fail(err, "out of memory");
+		return sq_fail(err, "%s", why);
 	}
 	t->w = t->mem;
 	t->g = t->w + n;
-	t->u = t->g + n;
-	t->u1 = t->u + n;
-	t->u2 = t->u1 + n;
-	t->a = t->u2 + n;
+	t->a = t->g + n;
 	t->a1 = t->a + g;
 	t->a2 = t->a1 + g;
 	t->best_s = t->s0 + g;
@@ -98,6 +109,7 @@ sq_tune_weight_init(struct sq_tune_weight *t, struct sq_pool *pool,
 void
 sq_tune_weight_release(struct sq_tune_weight *t)
 {
+	sq_tune_rows_release(&t->u);
 	free(t->mem);
 	free(t->s0);
 	free(t->best);
@@ -127,7 +139,35 @@ struct job {
 	struct sq_tune_weight *t;
 	const struct sq_tune_rate *rate;
 	float fix1, fix2;		/* of moments that began at 0 */
+	/* a row, by its number; u: its places and their moments */
+	void (*row)(const struct job *, size_t row, float *u);
+	int changes;			/* them */
 };
+
+/* Some rows. */
+static void
+do_rows(void *arg, long task, int thread)
+{
+	const struct job *j = arg;
+	const struct sq_tune_rows *r = &j->t->u;
+	size_t row = (size_t)task * r->some, i;
+	size_t n = r->rows - row < r->some ? r->rows - row : r->some;
+	float *u = sq_tune_rows_get(r, row, n, thread);
+
+	for (i = 0; i < n; i++)
+		j->row(j, row + i, u + i * r->one);
+	if (j->changes)
+		sq_tune_rows_put(r, row, n, thread);
+}
+
+static void
+each_row(struct job *j)
+{
+	const struct sq_tune_rows *r = &j->t->u;
+
+	sq_pool_run(j->t->pool, do_rows, j,
+	    (long)((r->rows + r->some - 1) / r->some));
+}
 
 /* The columns of a group: *n of them, from *c. */
 static void
@@ -138,37 +178,46 @@ columns(const struct sq_tune_weight *t, size_t g, size_t *c, size_t *n)
 }
 
 static void
-apply_row(void *arg, long row, int thread)
+apply_row(const struct job *j, size_t row, float *u)
 {
-	const struct job *j = arg;
 	struct sq_tune_weight *t = j->t;
-	size_t g, c, n, i, group, at;
-	float most = (float)((1 << t->bits) - 1), s, z;
+	size_t g, c, n, i, group;
+	float most = (float)((1 << t->bits) - 1), s, z, *w;
 
-	(void)thread;
+	w = t->w + row * t->cols;
 	for (g = 0; g < t->across; g++) {
-		group = (size_t)row * t->across + g;
+		group = row * t->across + g;
 		s = sq_f16_to_f32(scale_of(t, group));
 		z = zero_of(t, group);
 		columns(t, g, &c, &n);
-		at = (size_t)row * t->cols + c;
-		for (i = at; i < at + n; i++)
-			t->w[i] = s * (code_of(t->u[i], most) - z);
+		for (i = c; i < c + n; i++)
+			w[i] = s * (code_of(u[i], most) - z);
 	}
 }
 
 void
 sq_tune_weight_apply(struct sq_tune_weight *t)
 {
-	struct job j = { .t = t };
+	struct job j = { .t = t, .row = apply_row };
 
-	sq_pool_run(t->pool, apply_row, &j, (long)t->rows);
+	each_row(&j);
 }
 
-size_t
-sq_tune_weight_state(const struct sq_tune_weight *t)
+int
+sq_tune_weight_state(struct sq_tune_weight *t, int set,
+    int (*fn)(void *arg, float *p, size_t n), void *arg)
 {
-	return 3 * t->rows * (t->cols + t->across);
+	const struct sq_tune_rows *r = &t->u;
+	size_t row, n;
+
+	for (row = 0; row < r->rows; row += n) {
+		n = r->rows - row < r->some ? r->rows - row : r->some;
+		if (fn(arg, sq_tune_rows_get(r, row, n, 0), n * r->one) < 0)
+			return -1;
+		if (set)
+			sq_tune_rows_put(r, row, n, 0);
+	}
+	return fn(arg, t->a, 3 * t->rows * t->across);
 }
 
 /* What Adam makes of a gradient: about -1 .. 1. */
@@ -180,79 +229,85 @@ adam(const struct job *j, float g, float *m1, float *m2)
 	return *m1 * j->fix1 / (sqrtf(*m2 * j->fix2) + TINY);
 }
 
-float
-sq_tune_weight_by_scale(const struct sq_tune_weight *t, size_t group)
+/* u: the places of the group's row. */
+static float
+by_scale(const struct sq_tune_weight *t, size_t group, const float *u)
 {
 	float sum = 0, most = (float)((1 << t->bits) - 1);
 	float z = zero_of(t, group);
-	size_t c, n, i, at;
+	const float *g = t->g + group / t->across * t->cols;
+	size_t c, n, i;
 
 	columns(t, group % t->across, &c, &n);
-	at = group / t->across * t->cols + c;
-	for (i = at; i < at + n; i++)
-		sum += t->g[i] * (code_of(t->u[i], most) - z);
+	for (i = c; i < c + n; i++)
+		sum += g[i] * (code_of(u[i], most) - z);
 	return sum * sq_f16_to_f32(scale_of(t, group));
 }
 
-/* A group's places move. */
-static void
-step_group(const struct job *j, size_t at, size_t n, float s)
+float
+sq_tune_weight_by_scale(const struct sq_tune_weight *t, size_t group)
 {
-	struct sq_tune_weight *t = j->t;
-	float most = (float)((1 << t->bits) - 1), u, d;
+	return by_scale(t, group, sq_tune_rows_get(&t->u, group / t->across,
+	    1, 0));
+}
+
+/* A group's places move: n columns of a row, whose gradient is at g. */
+static void
+step_group(const struct job *j, float *u, float *g, size_t n, float s)
+{
+	const struct sq_tune_weight *t = j->t;
+	float *u1 = u + t->cols, *u2 = u1 + t->cols, to;
+	float most = (float)((1 << t->bits) - 1), d = most + 0.5f;
 	size_t i;
 
-	for (i = at; i < at + n; i++) {
-		u = t->u[i] - j->rate->place * adam(j, t->g[i] * s,
-		    &t->u1[i], &t->u2[i]);
+	for (i = 0; i < n; i++) {
+		to = u[i] - j->rate->place * adam(j, g[i] * s, &u1[i], &u2[i]);
 		/* past the ends nothing changes: it must find back */
-		d = most + 0.5f;
-		t->u[i] = u < -0.5f ? -0.5f : u > d ? d : u;
-		t->g[i] = 0;
+		u[i] = to < -0.5f ? -0.5f : to > d ? d : to;
+		g[i] = 0;
 	}
 }
 
 static void
-step_row(void *arg, long row, int thread)
+step_row(const struct job *j, size_t row, float *u)
 {
-	const struct job *j = arg;
 	struct sq_tune_weight *t = j->t;
 	size_t g, c, n, group;
 	float d;
 
-	(void)thread;
 	for (g = 0; g < t->across; g++) {
-		group = (size_t)row * t->across + g;
+		group = row * t->across + g;
 		columns(t, g, &c, &n);
-		d = sq_tune_weight_by_scale(t, group);
-		step_group(j, (size_t)row * t->cols + c, n,
+		d = by_scale(t, group, u);
+		step_group(j, u + c, t->g + row * t->cols + c, n,
 		    sq_f16_to_f32(scale_of(t, group)));
 		t->a[group] -= j->rate->scale * adam(j, d, &t->a1[group],
 		    &t->a2[group]);
 	}
+	apply_row(j, row, u);
 }
 
 void
 sq_tune_weight_step(struct sq_tune_weight *t, const struct sq_tune_rate *r)
 {
-	struct job j = { t, r,
-	    1 / (1 - powf(DECAY1, (float)r->step)),
-	    1 / (1 - powf(DECAY2, (float)r->step)) };
+	struct job j = { .t = t, .rate = r,
+	    .fix1 = 1 / (1 - powf(DECAY1, (float)r->step)),
+	    .fix2 = 1 / (1 - powf(DECAY2, (float)r->step)),
+	    .row = step_row, .changes = 1 };
 
-	sq_pool_run(t->pool, step_row, &j, (long)t->rows);
+	each_row(&j);
 }
 
 static void
-note_row(void *arg, long row, int thread)
+note_row(const struct job *j, size_t row, float *u)
 {
-	const struct job *j = arg;
 	struct sq_tune_weight *t = j->t;
 	float most = (float)((1 << t->bits) - 1);
-	size_t i, at = (size_t)row * t->cols, g = (size_t)row * t->across;
+	uint8_t *best = t->best + row * t->cols;
+	size_t i, g = row * t->across;
 
-	(void)thread;
-	for (i = at; i < at + t->cols; i++)
-		t->best[i] = (uint8_t)code_of(t->u[i], most);
+	for (i = 0; i < t->cols; i++)
+		best[i] = (uint8_t)code_of(u[i], most);
 	for (i = g; i < g + t->across; i++)
 		t->best_s[i] = scale_of(t, i);
 }
@@ -260,9 +315,9 @@ note_row(void *arg, long row, int thread)
 void
 sq_tune_weight_note(struct sq_tune_weight *t)
 {
-	struct job j = { .t = t };
+	struct job j = { .t = t, .row = note_row };
 
-	sq_pool_run(t->pool, note_row, &j, (long)t->rows);
+	each_row(&j);
 }
 
 void

@@ -18,6 +18,7 @@
 
 #include "base/err.h"
 #include "kernels/kern.h"
+#include "quant/tune_rows.h"
 
 struct sq_tune_weight {
 	size_t rows, cols, group, across;	/* columns, groups of a row */
@@ -25,7 +26,7 @@ struct sq_tune_weight {
 	float *w, *g;			/* [rows][cols]: weight, gradient */
 	/* private */
 	struct sq_pool *pool;
-	float *u, *u1, *u2;		/* [rows][cols]: place, its moments */
+	struct sq_tune_rows u;		/* of each [3][cols]: places, moments */
 	float *a, *a1, *a2;		/* [rows][across] */
 	uint16_t *s0, *best_s;
 	uint8_t *z, *best;		/* z NULL: symmetric */
@@ -38,30 +39,34 @@ struct sq_tune_rate {
 	float place, scale;
 };
 
-/* Bytes that one takes. */
+/* Bytes that one takes, with its places and without. */
 uint64_t sq_tune_weight_bytes(size_t rows, size_t cols, size_t group);
+uint64_t sq_tune_weight_rest(size_t rows, size_t cols, size_t group);
 
 /*
  * From the dense weight (F32, without gaps) and how it was quantized: u begins
- * where the weight lies, but within `slack' of its code.
+ * where the weight lies, but within `slack' of its code.  file: for places, or
+ * NULL; who gave it asks sq_tune_file_check().
  */
 int	 sq_tune_weight_init(struct sq_tune_weight *, struct sq_pool *,
-	    const struct sq_mat *dense, const struct sq_qrule *,
-	    const struct sq_qdst *, float slack, char *err);
+	    struct sq_tune_file *file, const struct sq_mat *dense,
+	    const struct sq_qrule *, const struct sq_qdst *, float slack,
+	    char *err);
 void	 sq_tune_weight_release(struct sq_tune_weight *);
 
 /* w from u and a. */
 void	 sq_tune_weight_apply(struct sq_tune_weight *);
 
-/* Floats from u on, all that steps change: to keep, and to set before
- * sq_tune_weight_apply(). */
-size_t	 sq_tune_weight_state(const struct sq_tune_weight *);
+/* All that steps change, piece by piece: fn reads it, or, where `set', sets
+ * it, before sq_tune_weight_apply().  -1 as soon as fn says so. */
+int	 sq_tune_weight_state(struct sq_tune_weight *, int set,
+	    int (*fn)(void *arg, float *p, size_t n), void *arg);
 
 /* What a change of ln s of a group (counted over all rows) does to the loss,
  * by g. */
 float	 sq_tune_weight_by_scale(const struct sq_tune_weight *, size_t group);
 
-/* A step along g, which becomes 0. */
+/* A step along g, which becomes 0; w follows. */
 void	 sq_tune_weight_step(struct sq_tune_weight *,
 	    const struct sq_tune_rate *);
 

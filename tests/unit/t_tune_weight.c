@@ -3,6 +3,7 @@
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/half.h"
 #include "base/pool.h"
@@ -34,7 +35,8 @@ by(size_t i)
 }
 
 static void
-make(struct sq_tune_weight *t, struct sq_pool *pool)
+make(struct sq_tune_weight *t, struct sq_pool *pool,
+    struct sq_tune_file *file)
 {
 	struct sq_qrule rule = { .grid = SQ_INT3, .symmetric = 1,
 	    .group_rows = 1, .group_cols = GROUP };
@@ -56,8 +58,8 @@ make(struct sq_tune_weight *t, struct sq_pool *pool)
 		}
 		sq_codes_pack(codes[i], COLS, BITS, packed[i]);
 	}
-	ck_assert_int_eq(sq_tune_weight_init(t, pool, &m, &rule, &q, 0.48f,
-	    err), 0);
+	ck_assert_int_eq(sq_tune_weight_init(t, pool, file, &m, &rule, &q,
+	    0.48f, err), 0);
 	sq_tune_weight_apply(t);
 }
 
@@ -104,7 +106,7 @@ START_TEST(begins_as_quantized)
 	struct sq_tune_weight t;
 	size_t i;
 
-	make(&t, pool);
+	make(&t, pool, NULL);
 	for (i = 0; i < ROWS * COLS; i++)
 		ck_assert(t.w[i] == sq_f16_to_f32(scales[i / COLS]
 		    [i % COLS / GROUP]) * ((float)codes[i / COLS][i % COLS] -
@@ -122,7 +124,7 @@ START_TEST(scale_gradient)
 	double d;
 	size_t g;
 
-	make(&t, pool);
+	make(&t, pool, NULL);
 	gradient(&t);
 	for (g = 0; g < ROWS * ACROSS; g++) {
 		d = (scaled(&t, g, exp(h)) - scaled(&t, g, exp(-h))) /
@@ -131,6 +133,37 @@ START_TEST(scale_gradient)
 		    g), d, 1e-5 * (1 + fabs(d)));
 	}
 	sq_tune_weight_release(&t);
+	sq_pool_free(pool);
+}
+END_TEST
+
+/* The same in a file, of which it has a few rows at a time. */
+START_TEST(steps_in_a_file)
+{
+	struct sq_pool *pool = sq_pool_new(2);
+	struct sq_tune_rate rate = { 0, 0.01f, 0.003f };
+	struct sq_tune_file file = { 0 };
+	struct sq_tune_weight t, f;
+	char err[SQ_ERR];
+
+	make(&t, pool, NULL);
+	make(&f, pool, &file);
+	ck_assert_ptr_null(f.u.mem);
+	f.u.some = 2;
+	for (rate.step = 1; rate.step <= 20; rate.step++) {
+		gradient(&t);
+		sq_tune_weight_step(&t, &rate);
+		gradient(&f);
+		sq_tune_weight_step(&f, &rate);
+	}
+	ck_assert_mem_eq(t.w, f.w, ROWS * COLS * sizeof(float));
+	ck_assert_int_eq(sq_tune_file_check(&file, err), 0);
+	ck_assert_int_eq(ftruncate(file.fd, 0), 0);
+	sq_tune_weight_apply(&f);
+	ck_assert_int_eq(sq_tune_file_check(&file, err), -1);
+	sq_tune_weight_release(&t);
+	sq_tune_weight_release(&f);
+	sq_tune_file_release(&file);
 	sq_pool_free(pool);
 }
 END_TEST
@@ -145,12 +178,11 @@ START_TEST(steps_learn)
 	double first;
 	size_t i, c, turned = 0;
 
-	make(&t, pool);
+	make(&t, pool, NULL);
 	first = loss(&t);
 	for (rate.step = 1; rate.step <= 60; rate.step++) {
 		gradient(&t);
 		sq_tune_weight_step(&t, &rate);
-		sq_tune_weight_apply(&t);
 	}
 	ck_assert_double_lt(loss(&t), 0.8 * first);
 	sq_tune_weight_note(&t);
@@ -179,6 +211,7 @@ main(void)
 
 	tcase_add_test(c, begins_as_quantized);
 	tcase_add_test(c, scale_gradient);
+	tcase_add_test(c, steps_in_a_file);
 	tcase_add_test(c, steps_learn);
 	suite_add_tcase(s, c);
 	r = srunner_create(s);
