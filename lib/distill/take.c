@@ -88,8 +88,9 @@ take_codes(struct sq_distill *d, size_t layer, char *err)
 	int i;
 
 	for (i = 0; i < SQ_LINEARS; i++)
-		if (sq_codes_take(&d->codes, d->ctx, sq_layer_linear(l, i),
-		    t == NULL ? NULL : &sq_layer_linear(t, i)->w,
+		if (sq_codes_take(&d->codes, d->ctx, layer,
+		    sq_layer_linear(l, i), t == NULL ? NULL :
+		    &sq_layer_linear(t, i)->w,
 		    sq_layer_linear_grad(&d->grad[layer], i), err) < 0)
 			return -1;
 	return 0;

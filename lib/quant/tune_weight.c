@@ -18,14 +18,14 @@ sq_tune_weight_rest(size_t rows, size_t cols, size_t group)
 	uint64_t n = (uint64_t)rows * cols;
 	uint64_t g = (uint64_t)rows * ((cols + group - 1) / group);
 
-	return n * (2 * sizeof(float) + 1) + g * (3 * sizeof(float) + 5);
+	return n * (sizeof(float) + 1) + g * (3 * sizeof(float) + 5);
 }
 
 uint64_t
 sq_tune_weight_bytes(size_t rows, size_t cols, size_t group)
 {
 	return sq_tune_weight_rest(rows, cols, group) + (uint64_t)rows * cols *
-	    3 * sizeof(float);
+	    4 * sizeof(float);
 }
 
 /* A place within the codes, at most `slack' from its own. */
@@ -71,7 +71,7 @@ sq_tune_weight_init(struct sq_tune_weight *t, struct sq_pool *pool,
     const struct sq_qrule *rule, const struct sq_qdst *q, float slack,
     char *err)
 {
-	size_t n = dense->rows * dense->cols, g, i, row;
+	size_t n = dense->rows * dense->cols, g, i, row, held;
 	char why[SQ_ERR] = "out of memory";
 
 	*t = (struct sq_tune_weight){ .rows = dense->rows,
@@ -79,7 +79,8 @@ sq_tune_weight_init(struct sq_tune_weight *t, struct sq_pool *pool,
 	    .bits = sq_grid_bits(rule->grid), .pool = pool };
 	t->across = (t->cols + t->group - 1) / t->group;
 	g = t->rows * t->across;
-	t->mem = calloc(2 * n + 3 * g, sizeof(*t->mem));
+	held = file == NULL ? n : 0;
+	t->mem = calloc(held + n + 3 * g, sizeof(*t->mem));
 	t->s0 = malloc(2 * g * sizeof(*t->s0));
 	t->best = malloc(n + g);
 	if (t->mem == NULL || t->s0 == NULL || t->best == NULL ||
@@ -88,8 +89,8 @@ sq_tune_weight_init(struct sq_tune_weight *t, struct sq_pool *pool,
 		sq_tune_weight_release(t);
 		return sq_fail(err, "%s", why);
 	}
-	t->w = t->mem;
-	t->g = t->w + n;
+	t->w = held > 0 ? t->mem : NULL;
+	t->g = t->mem + held;
 	t->a = t->g + n;
 	t->a1 = t->a + g;
 	t->a2 = t->a1 + g;
@@ -195,10 +196,34 @@ apply_row(const struct job *j, size_t row, float *u)
 	}
 }
 
+static void
+note_row(const struct job *j, size_t row, float *u)
+{
+	struct sq_tune_weight *t = j->t;
+	float most = (float)((1 << t->bits) - 1);
+	uint8_t *best = t->best + row * t->cols;
+	size_t i, g = row * t->across;
+
+	for (i = 0; i < t->cols; i++)
+		best[i] = (uint8_t)code_of(u[i], most);
+	for (i = g; i < g + t->across; i++)
+		t->best_s[i] = scale_of(t, i);
+}
+
+/* What a row stands for now, where that is held. */
+static void
+follow_row(const struct job *j, size_t row, float *u)
+{
+	if (j->t->w != NULL)
+		apply_row(j, row, u);
+	else
+		note_row(j, row, u);
+}
+
 void
 sq_tune_weight_apply(struct sq_tune_weight *t)
 {
-	struct job j = { .t = t, .row = apply_row };
+	struct job j = { .t = t, .row = follow_row };
 
 	each_row(&j);
 }
@@ -284,7 +309,7 @@ step_row(const struct job *j, size_t row, float *u)
 		t->a[group] -= j->rate->scale * adam(j, d, &t->a1[group],
 		    &t->a2[group]);
 	}
-	apply_row(j, row, u);
+	follow_row(j, row, u);
 }
 
 void
@@ -298,26 +323,58 @@ sq_tune_weight_step(struct sq_tune_weight *t, const struct sq_tune_rate *r)
 	each_row(&j);
 }
 
-static void
-note_row(const struct job *j, size_t row, float *u)
-{
-	struct sq_tune_weight *t = j->t;
-	float most = (float)((1 << t->bits) - 1);
-	uint8_t *best = t->best + row * t->cols;
-	size_t i, g = row * t->across;
-
-	for (i = 0; i < t->cols; i++)
-		best[i] = (uint8_t)code_of(u[i], most);
-	for (i = g; i < g + t->across; i++)
-		t->best_s[i] = scale_of(t, i);
-}
-
 void
 sq_tune_weight_note(struct sq_tune_weight *t)
 {
 	struct job j = { .t = t, .row = note_row };
 
 	each_row(&j);
+}
+
+struct values {
+	const struct sq_tune_weight *t;
+	float *w;
+};
+
+/* n codes: 16 at a time as vectors. */
+static void
+values_of(const uint8_t *code, size_t n, float s, float z, float *w)
+{
+	float some[16];
+	size_t i = 0;
+	int k;
+
+	for (; i + 16 <= n; i += 16) {
+		for (k = 0; k < 16; k++)
+			some[k] = s * ((float)code[i + k] - z);
+		memcpy(w + i, some, sizeof(some));
+	}
+	for (; i < n; i++)
+		w[i] = s * ((float)code[i] - z);
+}
+
+static void
+values_row(void *arg, long row, int thread)
+{
+	const struct values *v = arg;
+	const struct sq_tune_weight *t = v->t;
+	size_t g, c, n, group, at = (size_t)row * t->cols;
+
+	(void)thread;
+	for (g = 0; g < t->across; g++) {
+		group = (size_t)row * t->across + g;
+		columns(t, g, &c, &n);
+		values_of(t->best + at + c, n, sq_f16_to_f32(t->best_s[group]),
+		    zero_of(t, group), v->w + at + c);
+	}
+}
+
+void
+sq_tune_weight_values(const struct sq_tune_weight *t, float *w)
+{
+	struct values v = { t, w };
+
+	sq_pool_run(t->pool, values_row, &v, (long)t->rows);
 }
 
 void

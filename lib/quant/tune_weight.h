@@ -23,7 +23,8 @@
 struct sq_tune_weight {
 	size_t rows, cols, group, across;	/* columns, groups of a row */
 	int bits;
-	float *w, *g;			/* [rows][cols]: weight, gradient */
+	float *w, *g;			/* [rows][cols]: weight (NULL: as
+					   noted), gradient */
 	/* private */
 	struct sq_pool *pool;
 	struct sq_tune_rows u;		/* of each [3][cols]: places, moments */
@@ -39,20 +40,24 @@ struct sq_tune_rate {
 	float place, scale;
 };
 
-/* Bytes that one takes, with its places and without. */
+/* Bytes that one takes, with w and its places, and without. */
 uint64_t sq_tune_weight_bytes(size_t rows, size_t cols, size_t group);
 uint64_t sq_tune_weight_rest(size_t rows, size_t cols, size_t group);
 
 /*
  * From the dense weight (F32, without gaps) and how it was quantized: u begins
- * where the weight lies, but within `slack' of its code.  file: for places, or
- * NULL; who gave it asks sq_tune_file_check().
+ * where the weight lies, but within `slack' of its code.  file: NULL, or for
+ * places: who gave it asks sq_tune_file_check(), there is no w, and all that
+ * would change it notes what it is.
  */
 int	 sq_tune_weight_init(struct sq_tune_weight *, struct sq_pool *,
 	    struct sq_tune_file *file, const struct sq_mat *dense,
 	    const struct sq_qrule *, const struct sq_qdst *, float slack,
 	    char *err);
 void	 sq_tune_weight_release(struct sq_tune_weight *);
+
+/* What was noted last, as weights: [rows][cols]. */
+void	 sq_tune_weight_values(const struct sq_tune_weight *, float *w);
 
 /* w from u and a. */
 void	 sq_tune_weight_apply(struct sq_tune_weight *);
