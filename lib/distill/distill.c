@@ -14,7 +14,6 @@
 #define ROWS		512		/* of logits at a time, at most, */
 #define LOGITS		((size_t)64 << 20)	/* and as many bytes of each */
 #define PASS		1024		/* tokens, or one sample, at a time */
-#define HELD		((uint64_t)384 << 20)	/* bytes, see trail.h */
 #define HELD_OUT	16		/* one sample of so many, */
 #define ENOUGH		8		/* but not more of the teacher's own */
 
@@ -45,7 +44,7 @@ is_mapped(const struct sq_distill_config *c)
 uint64_t
 sq_distill_bytes(const struct sq_distill_config *c, const struct sq_config *t,
     const struct sq_config *s, enum sq_prec prec, size_t length,
-    size_t threads)
+    size_t threads, uint64_t hold)
 {
 	uint64_t weights = s->layers * (s->dim * s->head_dim * 2 *
 	    (s->heads + s->kv_heads) + 3 * s->dim * s->ffn);
@@ -55,7 +54,7 @@ sq_distill_bytes(const struct sq_distill_config *c, const struct sq_config *t,
 	    s->layers, threads) :
 	    16 * weights) + sq_backward_forth_bytes(t, group, length) +
 	    sq_backward_bytes(s, group, length) + sq_trail_bytes(s, rows,
-	    HELD) + 4 * rows * s->dim * (2 + (is_mapped(c) ? s->layers : 0)) +
+	    hold) + 4 * rows * s->dim * (2 + (is_mapped(c) ? s->layers : 0)) +
 	    8 * s->vocab * slice_of((size_t)s->vocab) + 4 * s->vocab * s->dim +
 	    sq_head_bytes(t, prec, 0) + sq_head_bytes(s, prec, 1);
 }
@@ -185,7 +184,7 @@ sq_distill_init(struct sq_distill *d, char *err)
 	    k->length, err) < 0 ||
 	    sq_backward_init(&k->s, d->student, d->ctx, d->prec, k->group,
 	    k->length, err) < 0 ||
-	    sq_backward_hold(&k->s, HELD, err) < 0 ||
+	    sq_backward_hold(&k->s, d->hold, err) < 0 ||
 	    sq_head_init(&k->th, d->teacher, d->ctx, d->prec, 0, err) < 0 ||
 	    sq_head_init(&k->sh, d->student, d->ctx, d->prec, 1, err) < 0)
 		return -1;

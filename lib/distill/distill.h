@@ -33,6 +33,8 @@ struct sq_distill {
 					   text, or of own */
 	uint32_t *own;			/* [config->own][length], or NULL:
 					   in place of the text */
+	uint64_t hold;			/* bytes for what blocks leave behind,
+					   see trail.h */
 	struct sq_progress *progress;		/* tokens */
 	const char *state_path;			/* NULL: none */
 	XXH128_hash_t key;			/* of all that counts */
@@ -52,6 +54,8 @@ struct sq_distill {
 	struct sq_distill_work *work;
 };
 
+#define SQ_DISTILL_HOLD	((uint64_t)384 << 20)	/* where nobody minds */
+
 /* Options are set.  The student's dense weights move into params, where they
  * are bound from then on. */
 int	 sq_distill_init(struct sq_distill *, char *err);
@@ -67,6 +71,6 @@ int	 sq_distill_run(struct sq_distill *, char *err);
 uint64_t sq_distill_bytes(const struct sq_distill_config *,
 	    const struct sq_config *teacher,
 	    const struct sq_config *student, enum sq_prec, size_t length,
-	    size_t threads);
+	    size_t threads, uint64_t hold);
 
 #endif

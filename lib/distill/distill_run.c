@@ -138,26 +138,34 @@ set_key(struct sq_distill_run *r)
 }
 
 static uint64_t
-work_bytes(const struct sq_distill_run *r)
+work_bytes(const struct sq_distill_run *r, uint64_t hold)
 {
 	const struct sq_distill *d = &r->distill;
 
 	return sq_distill_bytes(d->config, &d->teacher->config,
 	    &r->filter->inv.config, d->prec, (size_t)d->length,
-	    (size_t)sq_pool_threads(d->ctx->pool));
+	    (size_t)sq_pool_threads(d->ctx->pool), hold);
 }
 
+/* What there is beside the rest is for what blocks leave behind, which else is
+ * computed twice. */
 static int
-check_memory(struct sq_distill_run *r)
+plan_memory(struct sq_distill_run *r)
 {
-	uint64_t need = FIXED + work_bytes(r);
+	uint64_t need = FIXED + work_bytes(r, 0);
 	size_t i;
 
 	for (i = 0; i < r->n; i++)
 		need += r->held[i].t.length;
-	return r->memory == 0 || r->memory >= need ? 0 :
-	    sq_fail(r->filter->err, "-M: needs at least %juM",
-	    (uintmax_t)(need + 0xfffff) >> 20);
+	r->distill.hold = SQ_DISTILL_HOLD;
+	if (r->memory == 0)
+		return 0;
+	if (r->memory < need)
+		return sq_fail(r->filter->err, "-M: needs at least %juM",
+		    (uintmax_t)(need + 0xfffff) >> 20);
+	if (r->memory - need < SQ_DISTILL_HOLD)
+		r->distill.hold = r->memory - need;
+	return 0;
 }
 
 static const float *
@@ -235,7 +243,7 @@ write_own(struct sq_distill_run *r)
 	char *err = r->filter->err;
 	struct sq_own own = { .teacher = d->teacher, .ctx = d->ctx,
 	    .prec = d->prec, .text = &r->tokens, .length = (size_t)d->length,
-	    .progress = d->progress, .memory = work_bytes(r) };
+	    .progress = d->progress, .memory = work_bytes(r, d->hold) };
 	double begin;
 
 	if (d->config->own == 0)
@@ -271,7 +279,7 @@ finish(struct sq_distill_run *r)
 	d->length = r->tokens.length;
 	if (d->config->own > 0 && d->length > d->config->own_length)
 		d->length = d->config->own_length;
-	if (check_memory(r) < 0 || bind(r) < 0)
+	if (plan_memory(r) < 0 || bind(r) < 0)
 		return -1;
 	set_key(r);
 	d->tokens = &r->tokens;

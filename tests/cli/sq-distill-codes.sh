@@ -22,6 +22,11 @@ learn() {
 learn -v -j 1 <q.sq >want.sq 2>v
 learn -j 3 -m q.sq | cmp - want.sq
 
+# With as little memory as it says, blocks are passed twice.
+exits 1 learn -M 100M -m q.sq
+least=$(sed 's/.*at least \([0-9]*M\).*/\1/' err)
+learn -M "$least" -m q.sq | cmp - want.sq
+
 # At steps 0, 4 and 8: the divergence falls by a twentieth at least.
 divergence_falls .95 v
 
