@@ -16,8 +16,17 @@
 
 #if defined(__CUDACC__) || defined(__HIPCC__)
 #define SQ_ANYWHERE	static inline __host__ __device__
+#define SQ_ALONE	__restrict__
 #else
 #define SQ_ANYWHERE	static inline
+#define SQ_ALONE	restrict
+#endif
+
+/* Loads in flight. */
+#if defined(__CUDA_ARCH__) || defined(__HIP_DEVICE_COMPILE__)
+#define SQ_UNROLLED	_Pragma("unroll 8")
+#else
+#define SQ_UNROLLED
 #endif
 
 /* Adding and taking away this rounds to an integer, ties to even. */
@@ -33,7 +42,8 @@
 
 /* One row. */
 struct sq_round_row {
-	size_t group_cols;
+	uint32_t group_cols;
+	int shift;			/* it is 2^shift, or this is -1 */
 	float top;			/* the greatest code */
 	const float *w;
 	float *x;
@@ -58,7 +68,11 @@ sq_round_row(const struct sq_rounding *s, size_t r)
 	struct sq_round_row a;
 	size_t at = r * s->cols, g = r * sq_round_groups(s);
 
-	a.group_cols = s->group_cols;
+	a.group_cols = (uint32_t)s->group_cols;
+	for (a.shift = 0; a.group_cols >> a.shift > 1; a.shift++)
+		;
+	if (a.group_cols != 1u << a.shift)
+		a.shift = -1;
 	a.top = (float)((1 << s->bits) - 1);
 	a.w = s->w + at;
 	a.x = s->x + at;
@@ -68,14 +82,22 @@ sq_round_row(const struct sq_rounding *s, size_t r)
 	return a;
 }
 
+SQ_ANYWHERE uint32_t
+sq_round_group_of(const struct sq_round_row *a, size_t c)
+{
+	return a->shift >= 0 ? (uint32_t)c >> a->shift :
+	    (uint32_t)c / a->group_cols;
+}
+
 SQ_ANYWHERE struct sq_round_group
 sq_round_group(const struct sq_round_row *a, size_t c)
 {
+	uint32_t i = sq_round_group_of(a, c);
 	struct sq_round_group g;
 
 	g.top = a->top;
-	g.scale = a->scales[c / a->group_cols];
-	g.zero = a->zeros[c / a->group_cols];
+	g.scale = a->scales[i];
+	g.zero = a->zeros[i];
 	return g;
 }
 
@@ -254,41 +276,58 @@ sq_round_column(const struct sq_round_row *a, size_t c, float t)
 	return x;
 }
 
+/* t += m x, n of them. */
+SQ_ANYWHERE void
+sq_round_tell(float *SQ_ALONE t, size_t step, const float *SQ_ALONE m,
+    float x, size_t n)
+{
+	size_t k;
+
+	SQ_UNROLLED
+	for (k = 0; k < n; k++)
+		t[k * step] += m[k] * x;
+}
+
 /* round_columns of a row: t is used up. */
 SQ_ANYWHERE void
 sq_round_columns_row(const struct sq_round_row *a, const uint32_t *col,
     size_t n, float *t, size_t step, const float *m, size_t stride, float *e)
 {
-	size_t i, k;
+	size_t i;
 	float x;
 
 	for (i = 0; i < n; i++, m += stride) {
 		e[i] = x = sq_round_column(a, col[i], t[i * step]);
-		for (k = i + 1; k < n; k++)
-			t[k * step] += m[k] * x;
+		sq_round_tell(t + (i + 1) * step, step, m + i + 1, x,
+		    n - 1 - i);
 	}
 }
 
-/* y = v H, four columns at a time: n of them, of which v has m, the first
+/* y = v H, SQ_ABREAST columns at a time: n of them, of which v has m, the first
  * being `from'. */
+#define SQ_ABREAST	8
+
 SQ_ANYWHERE void
-sq_move_project(const float *h, size_t stride, size_t n, size_t from,
-    const float *v, size_t m, float *y, size_t step)
+sq_move_project(const float *SQ_ALONE h, size_t stride, size_t n, size_t from,
+    const float *SQ_ALONE v, size_t m, float *SQ_ALONE y, size_t step)
 {
-	size_t k, i, j;
+	size_t k, i;
+	int j;
 
-	for (k = 0; k < n; k += 4) {
-		float sum[4] = { 0, 0, 0, 0 };
-		const float *row[4];
+	for (k = 0; k < n; k += SQ_ABREAST) {
+		float sum[SQ_ABREAST] = { 0 };
+		const float *row[SQ_ABREAST];
 
-		for (j = 0; j < 4; j++)
-			row[j] = h + (k + j < n ? k + j : n - 1) * stride +
-			    from;
+		for (j = 0; j < SQ_ABREAST; j++)
+			row[j] = h + (k + (size_t)j < n ? k + (size_t)j :
+			    n - 1) * stride + from;
+		SQ_UNROLLED
 		for (i = 0; i < m; i++)
-			for (j = 0; j < 4; j++)
+			for (j = 0; j < SQ_ABREAST; j++)
 				sum[j] += v[i * step] * row[j][i];
-		for (j = 0; j < 4 && k + j < n; j++)
-			y[(k + j) * step] = sum[j];
+		for (j = 0; j < SQ_ABREAST; j++)
+			if (k + (size_t)j < n)
+				y[(k + (size_t)j) * step] = sum[j];
 	}
 }
 
@@ -320,6 +359,7 @@ sq_move_scale(const struct sq_round_row *a, size_t first, size_t from,
 	a->scales[c / a->group_cols] = to;
 	for (i = 0; i < m; i++)
 		a->x[c + i] -= by * v[i * step];
+	SQ_UNROLLED
 	for (i = 0; i < n; i++)
 		g[i * step] -= by * y[i * step];
 }
@@ -330,7 +370,7 @@ sq_move_codes(const struct sq_round_row *a, size_t first, const float *h,
     size_t stride, size_t n, float *g, size_t step)
 {
 	struct sq_round_group group;
-	size_t i, k;
+	size_t i;
 	float now, d;
 	uint8_t u;
 
@@ -343,8 +383,7 @@ sq_move_codes(const struct sq_round_row *a, size_t first, const float *h,
 			continue;
 		a->codes[first + i] = u;
 		a->x[first + i] += d;
-		for (k = 0; k < n; k++)
-			g[k * step] += h[k] * d;
+		sq_round_tell(g, step, h, d, n);
 	}
 }
 
@@ -365,35 +404,23 @@ sq_move_columns_row(const struct sq_round_row *a, size_t first,
 
 /* ---- pairs ---- */
 
-/* What a column can do: how far it may go up or down, to the next level, and
- * what that costs alone. */
+/* What a column can do: go up or down by `way', to the next level, and what that
+ * costs alone; INFINITY where there is none. */
 struct sq_pair_reach {
-	float way[2], cost[2];
+	float way, cost[2];
 };
 
-/* From code u to the one that is `by' more, or 0 where there is none. */
-SQ_ANYWHERE float
-sq_pair_away(struct sq_round_group g, uint8_t u, int by)
-{
-	int to = u + by;
-
-	if (to < 0 || to > (int)g.top)
-		return 0;
-	return sq_round_worth(g, (uint8_t)to) - sq_round_worth(g, u);
-}
-
+/* A scale may be negative: then codes go the other way. */
 SQ_ANYWHERE struct sq_pair_reach
-sq_pair_reach(struct sq_round_group group, uint8_t u, float g, float h)
+sq_pair_reach(float top, float scale, uint8_t u, float g, float h)
 {
-	float a = sq_pair_away(group, u, 1), b = sq_pair_away(group, u, -1);
 	struct sq_pair_reach r;
+	int more = u < top && scale != 0, less = u > 0 && scale != 0;
 
-	/* a scale may be negative */
-	r.way[0] = a > 0 ? a : b > 0 ? b : 0;
-	r.way[1] = a < 0 ? -a : b < 0 ? -b : 0;
-	r.cost[0] = r.way[0] > 0 ? r.way[0] * (r.way[0] * h - 2 * g) :
+	r.way = fabsf(scale);
+	r.cost[0] = (scale > 0 ? more : less) ? r.way * (r.way * h - 2 * g) :
 	    INFINITY;
-	r.cost[1] = r.way[1] > 0 ? r.way[1] * (r.way[1] * h + 2 * g) :
+	r.cost[1] = (scale > 0 ? less : more) ? r.way * (r.way * h + 2 * g) :
 	    INFINITY;
 	return r;
 }
@@ -403,22 +430,19 @@ SQ_ANYWHERE float
 sq_pair_cost(const struct sq_pair_reach *i, const struct sq_pair_reach *with,
     float h, int down)
 {
-	int other = h > 0 ? !down : down;
+	float cost = (h > 0) == down ? with->cost[0] : with->cost[1];
 
-	return i->cost[down] + with->cost[other] -
-	    2 * fabsf(h) * i->way[down] * with->way[other];
+	return i->cost[down] + cost - 2 * fabsf(h) * i->way * with->way;
 }
 
 /* Code u goes up, or down: how much more it is worth. */
 SQ_ANYWHERE float
 sq_pair_move(struct sq_round_group g, uint8_t *u, int down)
 {
-	float d = sq_pair_away(g, *u, 1);
-	int by = (down ? d < 0 : d > 0) ? 1 : -1;
+	uint8_t to = (uint8_t)(*u + ((g.scale > 0) == down ? -1 : 1));
+	float d = sq_round_worth(g, to) - sq_round_worth(g, *u);
 
-	if (by < 0)
-		d = sq_pair_away(g, *u, -1);
-	*u = (uint8_t)(*u + by);
+	*u = to;
 	return d;
 }
 

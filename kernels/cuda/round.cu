@@ -130,6 +130,7 @@ sqc_move_columns(gpu_stream st, struct sq_rounding s, size_t first,
 /* ---- pairs ---- */
 
 #define MOST_SHARED	((size_t)220 << 10)
+#define PAIRS	128			/* threads of a block */
 
 static __global__ void
 diagonal_of(struct sq_mat h, float *diagonal)
@@ -151,21 +152,21 @@ struct pair_row {
 static __device__ struct sq_pair_reach
 reach(const struct pair_row &p, size_t i)
 {
-	return sq_pair_reach(sq_round_group(&p.a, i), p.codes[i], p.g[i],
-	    p.diagonal[i]);
+	return sq_pair_reach(p.a.top, p.a.scales[sq_round_group_of(&p.a, i)],
+	    p.codes[i], p.g[i], p.diagonal[i]);
 }
 
 /* The least cost of all threads, of equal ones the least `best', to all. */
 static __device__ void
 block_least(float *cost, unsigned *best)
 {
-	__shared__ float costs[SQC_THREADS];
-	__shared__ unsigned bests[SQC_THREADS];
+	__shared__ float costs[PAIRS];
+	__shared__ unsigned bests[PAIRS];
 	unsigned i = threadIdx.x, d;
 
 	costs[i] = *cost;
 	bests[i] = *best;
-	for (d = SQC_THREADS / 2; d > 0; d /= 2) {
+	for (d = PAIRS / 2; d > 0; d /= 2) {
 		__syncthreads();
 		if (i < d && (costs[i + d] < costs[i] ||
 		    (costs[i + d] == costs[i] && bests[i + d] < bests[i]))) {
@@ -195,32 +196,66 @@ move_both(struct pair_row &p, const struct sq_mat &h, size_t i, size_t j,
 		p.a.x[i] -= d;
 		p.a.x[j] -= e;
 	}
-	for (size_t k = threadIdx.x; k < h.cols; k += SQC_THREADS) {
+	for (size_t k = threadIdx.x; k < h.cols; k += PAIRS) {
 		p.g[k] -= hi[k] * d;
 		p.g[k] -= hj[k] * e;
 	}
 	__syncthreads();
 }
 
-static __device__ void
-pair_column(struct pair_row &p, const struct sq_mat &h, size_t i,
-    const uint32_t *with, const float *has, size_t n)
-{
-	struct sq_pair_reach a = reach(p, i), b;
-	float least = 0, cost;
-	unsigned best = ~0u;
-	int down;
+/* Two partners of this thread: they come from far, a column ahead. */
+struct ahead {
+	unsigned with[2];
+	float has[2];
+};
 
-	for (size_t k = threadIdx.x; k < n; k += SQC_THREADS) {
-		b = reach(p, with[k]);
-		for (down = 0; down < 2; down++) {
-			cost = sq_pair_cost(&a, &b, has[k], down);
-			if (cost < least) {
-				least = cost;
-				best = 2 * (unsigned)k + (unsigned)down;
-			}
+static __device__ struct ahead
+look_ahead(const uint32_t *with, const float *has, size_t n)
+{
+	struct ahead a;
+
+	for (int j = 0; j < 2; j++) {
+		size_t k = threadIdx.x + (size_t)j * PAIRS;
+
+		a.with[j] = k < n ? with[k] : 0;
+		a.has[j] = k < n ? has[k] : 0;
+	}
+	return a;
+}
+
+/* What partner k does for the better. */
+static __device__ void
+try_partner(const struct pair_row &p, const struct sq_pair_reach &a,
+    unsigned k, size_t with, float has, float &least, unsigned &best)
+{
+	struct sq_pair_reach b = reach(p, with);
+	float cost;
+
+	SQ_UNROLLED
+	for (unsigned down = 0; down < 2; down++) {
+		cost = sq_pair_cost(&a, &b, has, (int)down);
+		if (cost < least) {
+			least = cost;
+			best = 2 * k + down;
 		}
 	}
+}
+
+static __device__ void
+pair_column(struct pair_row &p, const struct sq_mat &h, size_t i,
+    const struct ahead &now, const uint32_t *with, const float *has, size_t n)
+{
+	struct sq_pair_reach a = reach(p, i);
+	unsigned best = ~0u, k;
+	float least = 0;
+	int down;
+
+	for (int j = 0; j < 2; j++)
+		if ((k = threadIdx.x + (unsigned)j * PAIRS) < n)
+			try_partner(p, a, k, now.with[j], now.has[j], least,
+			    best);
+	for (k = threadIdx.x + 2 * PAIRS; k < n; k += PAIRS)
+		try_partner(p, a, k, with[k], has[k], least, best);
 	if (!__syncthreads_or(least < 0))
 		return;
 	block_least(&least, &best);
@@ -229,29 +264,36 @@ pair_column(struct pair_row &p, const struct sq_mat &h, size_t i,
 	    down);
 }
 
+template <bool fits>
 static __global__ void
 move_pairs(struct sq_rounding s, struct sq_mat h, size_t most,
     const uint32_t *with, const float *has, struct sq_mat g,
-    const float *diagonal, int fits)
+    const float *diagonal)
 {
 	extern __shared__ float space[];
 	size_t r = blockIdx.x, n = s.cols, i;
+	struct ahead now, next;
 	struct pair_row p;
 
 	p.a = sq_round_row(&s, r);
 	p.g = fits ? space : row_of(g, r);
 	p.codes = fits ? (uint8_t *)(space + n) : p.a.codes;
 	p.diagonal = diagonal;
-	for (i = threadIdx.x; fits && i < n; i += SQC_THREADS) {
+	for (i = threadIdx.x; fits && i < n; i += PAIRS) {
 		p.g[i] = row_of(g, r)[i];
 		p.codes[i] = p.a.codes[i];
 	}
 	__syncthreads();
-	for (i = 0; i + 1 < n; i++)
-		pair_column(p, h, i, with + i * most, has + i * most,
-		    n - 1 - i < most ? n - 1 - i : most);
+	next = look_ahead(with, has, n - 1 < most ? n - 1 : most);
+	for (i = 0; i + 1 < n; i++, with += most, has += most) {
+		now = next;
+		next = look_ahead(with + most, has + most, i + 2 < n ?
+		    (n - 2 - i < most ? n - 2 - i : most) : 0);
+		pair_column(p, h, i, now, with, has, n - 1 - i < most ?
+		    n - 1 - i : most);
+	}
 	__syncthreads();
-	for (i = threadIdx.x; fits && i < n; i += SQC_THREADS) {
+	for (i = threadIdx.x; fits && i < n; i += PAIRS) {
 		row_of(g, r)[i] = p.g[i];
 		p.a.codes[i] = p.codes[i];
 	}
@@ -263,15 +305,20 @@ sqc_move_pairs(gpu_stream st, struct sq_rounding s, struct sq_mat h,
     float *diagonal)
 {
 	size_t bytes = s.cols * (sizeof(float) + 1);
-	int fits = bytes <= MOST_SHARED;
+	unsigned rows = (unsigned)s.rows;
 
-	if (fits && sqc_ok(GPU(FuncSetAttribute)((const void *)move_pairs,
+	diagonal_of<<<(unsigned)((s.cols + 255) / 256), 256, 0, st>>>(h,
+	    diagonal);
+	if (bytes > MOST_SHARED) {
+		move_pairs<false><<<rows, PAIRS, 0, st>>>(s, h, most, with, has,
+		    g, diagonal);
+		return 0;
+	}
+	if (sqc_ok(GPU(FuncSetAttribute)((const void *)move_pairs<true>,
 	    GPU(FuncAttributeMaxDynamicSharedMemorySize), (int)bytes),
 	    "shared memory") < 0)
 		return -1;
-	diagonal_of<<<(unsigned)((s.cols + 255) / 256), 256, 0, st>>>(h,
+	move_pairs<true><<<rows, PAIRS, bytes, st>>>(s, h, most, with, has, g,
 	    diagonal);
-	move_pairs<<<(unsigned)s.rows, SQC_THREADS, fits ? bytes : 0, st>>>(s,
-	    h, most, with, has, g, diagonal, fits);
 	return 0;
 }

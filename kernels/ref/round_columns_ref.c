@@ -85,8 +85,8 @@ struct pairs {
 static struct sq_pair_reach
 reach(const struct pairs *p, size_t i)
 {
-	return sq_pair_reach(sq_round_group(&p->a, i), p->a.codes[i], p->g[i],
-	    sq_row(p->h, i)[i]);
+	return sq_pair_reach(p->a.top, p->a.scales[sq_round_group_of(&p->a,
+	    i)], p->a.codes[i], p->g[i], sq_row(p->h, i)[i]);
 }
 
 static void
