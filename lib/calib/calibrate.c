@@ -92,6 +92,24 @@ plan_memory(const struct calib *k, size_t *lanes, char *err)
 
 /* ---- the beginning of the stream ---- */
 
+/* Hidden states that are to be in memory: a device's, if they take a quarter of
+ * what is left there at most. */
+static int
+open_hidden(struct calib *k, size_t samples, size_t length, char *err)
+{
+	const struct sq_mem *mem = k->o->ctx->kern->mem;
+	size_t dim = (size_t)k->inv.config.dim, all, unused;
+	char name[SQ_ERR];
+
+	if (mem->device && !k->o->spilled &&
+	    mem->probe(name, &all, &unused) == 0 &&
+	    samples * length * dim * sizeof(float) <= unused / 4 &&
+	    sq_hidden_init_far(&k->hidden, samples, length, dim, mem) == 0)
+		return 0;
+	return sq_hidden_init(&k->hidden, samples, length, dim,
+	    k->o->spilled, err);
+}
+
 static int
 open_runner(struct calib *k, char *err)
 {
@@ -104,9 +122,8 @@ open_runner(struct calib *k, char *err)
 	k->o->spilled = plan_memory(k, &how.n, err);
 	if (k->o->spilled < 0 || (k->model = sq_model_new(c, err)) == NULL ||
 	    sq_model_place(k->model, k->o->ctx->kern->mem, err) < 0 ||
-	    sq_hidden_init(&k->hidden,
-	    (size_t)(k->tokens.count / k->tokens.length), length,
-	    (size_t)c->dim, k->o->spilled, err) < 0)
+	    open_hidden(k, (size_t)(k->tokens.count / k->tokens.length),
+	    length, err) < 0)
 		return -1;
 	how.model = k->model;
 	return sq_lanes_init(&k->lanes, &how, err);
@@ -285,8 +302,11 @@ end_block(struct calib *k, char *err)
 	if (k->block.n == 0)
 		return 0;
 	sq_progress_tensor(k->o->progress);
-	if (run_block(k, err) < 0 || put_block(k, err) < 0)
+	if (run_block(k, err) < 0)
 		r = -1;
+	sq_model_drop(k->model, (size_t)k->block.layer);
+	if (r == 0)
+		r = put_block(k, err);
 	sq_block_drop(&k->block);
 	k->block.layer++;
 	return r;

@@ -23,7 +23,7 @@ int
 sq_hidden_init(struct sq_hidden *h, size_t samples, size_t length, size_t dim,
     int spill, char *err)
 {
-	*h = (struct sq_hidden){ samples, length, dim, NULL, -1, NULL };
+	*h = (struct sq_hidden){ samples, length, dim, NULL, NULL, -1, NULL };
 	if (!spill) {
 		h->mem = malloc(samples * sample_bytes(h));
 		return h->mem != NULL ? 0 : sq_fail(err, "hidden states: out "
@@ -40,10 +40,22 @@ sq_hidden_init(struct sq_hidden *h, size_t samples, size_t length, size_t dim,
 	return 0;
 }
 
+int
+sq_hidden_init_far(struct sq_hidden *h, size_t samples, size_t length,
+    size_t dim, const struct sq_mem *mem)
+{
+	*h = (struct sq_hidden){ samples, length, dim, NULL, mem, -1, NULL };
+	h->mem = mem->alloc(samples * sample_bytes(h));
+	return h->mem != NULL ? 0 : -1;
+}
+
 void
 sq_hidden_release(struct sq_hidden *h)
 {
-	free(h->mem);
+	if (h->far != NULL)
+		h->far->free(h->mem);
+	else
+		free(h->mem);
 	free(h->one);
 	if (h->fd >= 0)
 		close(h->fd);

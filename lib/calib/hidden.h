@@ -1,6 +1,7 @@
 /*
  * The hidden states of all samples between two blocks: in memory, or in a file
- * without a name when they do not fit.
+ * without a name when they do not fit.  The memory may be a device's: then
+ * sq_hidden_get() gives what only its kernels reach.
  */
 #ifndef SQ_CALIB_HIDDEN_H
 #define SQ_CALIB_HIDDEN_H
@@ -9,10 +10,12 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "kernels/kern.h"
 
 struct sq_hidden {
 	size_t samples, length, dim;	/* length tokens, dim values each */
 	float *mem;			/* or NULL */
+	const struct sq_mem *far;	/* whose memory, or NULL */
 	int fd;				/* or -1 */
 	float *one;			/* a sample, when they are in a file */
 };
@@ -27,6 +30,9 @@ int	 sq_hidden_spills(uint64_t bytes, uint64_t beside, uint64_t ceiling);
 /* spill: into a file in TMPDIR. */
 int	 sq_hidden_init(struct sq_hidden *, size_t samples, size_t length,
 	    size_t dim, int spill, char *err);
+/* In a device's memory; -1 when there is not so much. */
+int	 sq_hidden_init_far(struct sq_hidden *, size_t samples, size_t length,
+	    size_t dim, const struct sq_mem *);
 void	 sq_hidden_release(struct sq_hidden *);
 
 /* The same states for another thread, which works on other samples; it is let

@@ -143,6 +143,23 @@ sq_model_free(struct sq_model *m)
 	free(m);
 }
 
+static int
+is_in_block(const struct sq_slot *s, size_t layer)
+{
+	return s->layer == layer && s->role != SQ_EMBED && s->role != SQ_NORM &&
+	    s->role != SQ_HEAD;
+}
+
+void
+sq_model_drop(struct sq_model *m, size_t layer)
+{
+	size_t i;
+
+	for (i = 0; i < m->nslots; i++)
+		if (is_in_block(&m->slot[i], layer))
+			free_slot(m, &m->slot[i]);
+}
+
 static float
 element(const void *p, enum sq_dtype type, size_t i)
 {

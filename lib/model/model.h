@@ -48,6 +48,10 @@ struct sq_model *sq_model_new(const struct sq_config *, char *err);
 struct sq_model *sq_model_open(const char *path, char *err);
 void	 sq_model_free(struct sq_model *);
 
+/* A block that has been passed for good: what the model itself holds of it goes,
+ * such as a device's copies. */
+void	 sq_model_drop(struct sq_model *, size_t layer);
+
 /*
  * Takes one tensor: a weight keeps pointing at its parts, which must outlive
  * it; a vector is converted (into memory of the model's).  A tensor that the

@@ -265,7 +265,8 @@ START_TEST(hidden_in_a_file)
 	float *p;
 	size_t i;
 
-	ck_assert(sq_hidden_init(&h, 3, 8, 4, _i, err) == 0);
+	ck_assert((_i == 2 ? sq_hidden_init_far(&h, 3, 8, 4, &sq_mem_host) :
+	    sq_hidden_init(&h, 3, 8, 4, _i, err)) == 0);
 	for (i = 0; i < 3; i++) {
 		p = sq_hidden_get(&h, i, err);
 		ck_assert_ptr_nonnull(p);
@@ -293,7 +294,7 @@ main(void)
 	tcase_add_test(tc, a_sample_has_its_length);
 	tcase_add_test(tc, moments_of_a_block);
 	tcase_add_test(tc, hidden_that_fit);
-	tcase_add_loop_test(tc, hidden_in_a_file, 0, 2);
+	tcase_add_loop_test(tc, hidden_in_a_file, 0, 3);
 	tcase_set_timeout(tc, 60);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);
