@@ -159,7 +159,7 @@ $(B)/lib/libsqk_cuda.so: $(CUDA_OBJ) $(B)/obj/lib/base/grid.o \
     $(B)/obj/lib/base/dtype.o
 	@mkdir -p $(@D)
 	$(NVCC) -shared -cudart shared -o $@ $^ \
-	    -Xlinker -rpath=$(CUDA_HOME)/lib64 -lcublas -lcublasLt -lcusolver
+	    -Xlinker -rpath=$(CUDA_HOME)/lib64 -lcublas -lcublasLt -ldl
 
 $(B)/obj/kernels/cuda/%.o: FINAL_CFLAGS += -isystem $(CUDA_HOME)/include \
     -fvisibility=hidden

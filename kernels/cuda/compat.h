@@ -5,6 +5,10 @@
 #ifndef SQ_KERNELS_CUDA_COMPAT_H
 #define SQ_KERNELS_CUDA_COMPAT_H
 
+/* What a macro stands for, as text. */
+#define GPU_TEXT_OF(x)		#x
+#define GPU_TEXT(x)		GPU_TEXT_OF(x)
+
 #if defined(__HIP__) || defined(__HIP_PLATFORM_AMD__)
 #include <hip/hip_runtime.h>
 #include <hip/hip_bf16.h>
@@ -21,6 +25,7 @@
 #define GPU_R_32F		HIP_R_32F
 #define GPU_R_16BF		HIP_R_16BF
 #define GPU_SOLVER(name)	hipsolverDn##name
+#define GPU_SOLVER_LIB		"libhipsolver.so"
 #define GPU_SOLVER_OK		HIPSOLVER_STATUS_SUCCESS
 #define GPU_SOLVER_UPPER	HIPSOLVER_FILL_MODE_UPPER
 typedef hipblasHandle_t gpu_blas;
@@ -39,6 +44,7 @@ typedef hipsolverDnHandle_t gpu_solver;
 #define GPU_R_32F		CUDA_R_32F
 #define GPU_R_16BF		CUDA_R_16BF
 #define GPU_SOLVER(name)	cusolverDn##name
+#define GPU_SOLVER_LIB		"libcusolver.so." GPU_TEXT(CUSOLVER_VER_MAJOR)
 #define GPU_SOLVER_OK		CUSOLVER_STATUS_SUCCESS
 #define GPU_SOLVER_UPPER	CUBLAS_FILL_MODE_UPPER
 typedef cublasHandle_t gpu_blas;

@@ -1,4 +1,5 @@
 /* GPTQ of whole weights, the host's side: cuda.c says how. */
+#include <dlfcn.h>
 #include <stdio.h>
 
 #include "kernels/cuda/solve.h"
@@ -108,33 +109,55 @@ op_reflect(struct sq_ctx *c, const struct sq_mat *x, size_t col,
 	return sqc_call_end(&k, 0);
 }
 
-static gpu_solver
-solver(void)
-{
-	static gpu_solver s;
+/* The solver library, which is large, and loaded by the first factorization. */
+static struct {
+	void *so;
+	gpu_solver handle;
+	__typeof__(GPU_SOLVER(Create)) *create;
+	__typeof__(GPU_SOLVER(SetStream)) *set_stream;
+	__typeof__(GPU_SOLVER(Spotrf_bufferSize)) *size;
+	__typeof__(GPU_SOLVER(Spotrf)) *factorize;
+} lib;
 
-	if (s == NULL && (GPU_SOLVER(Create)(&s) != GPU_SOLVER_OK ||
-	    GPU_SOLVER(SetStream)(s, sqc.stream) != GPU_SOLVER_OK))
-		s = NULL;
-	return s;
+/* POSIX: a function's address comes as an object's. */
+#define FIND(to, name)							\
+	((*(void **)&(to) = dlsym(lib.so, GPU_TEXT(GPU_SOLVER(name)))) != NULL)
+
+static int
+open_solver(void)
+{
+	if (lib.handle != NULL)
+		return 0;
+	if (lib.so == NULL && (lib.so = dlopen(GPU_SOLVER_LIB, RTLD_NOW |
+	    RTLD_LOCAL)) == NULL)
+		return said("no " GPU_SOLVER_LIB);
+	if (FIND(lib.create, Create) && FIND(lib.set_stream, SetStream) &&
+	    FIND(lib.size, Spotrf_bufferSize) &&
+	    FIND(lib.factorize, Spotrf) &&
+	    lib.create(&lib.handle) == GPU_SOLVER_OK &&
+	    lib.set_stream(lib.handle, sqc.stream) == GPU_SOLVER_OK)
+		return 0;
+	lib.handle = NULL;
+	return said(GPU_SOLVER_LIB " cannot be used");
 }
 
 /* L in the rows of a: 1 where there is one, 0 where not. */
 static int
 cholesky(struct sqc_call *k, struct sq_mat a)
 {
-	gpu_solver s = solver();
 	int n = (int)a.cols, size, *info, was = 0;
 	float *work;
 
-	if (s == NULL || GPU_SOLVER(Spotrf_bufferSize)(s, GPU_SOLVER_UPPER, n,
-	    a.p, n, &size) != GPU_SOLVER_OK)
-		return said("no solver library");
+	if (open_solver() < 0)
+		return -1;
+	if (lib.size(lib.handle, GPU_SOLVER_UPPER, n, a.p, n, &size) !=
+	    GPU_SOLVER_OK)
+		return said("factorization failed");
 	work = sqc_temp(k, (size_t)size * sizeof(float));
 	info = sqc_temp(k, sizeof(*info));
 	if (k->failed)
 		return -1;
-	if (GPU_SOLVER(Spotrf)(s, GPU_SOLVER_UPPER, n, a.p, n, work, size,
+	if (lib.factorize(lib.handle, GPU_SOLVER_UPPER, n, a.p, n, work, size,
 	    info) != GPU_SOLVER_OK)
 		return said("factorization failed");
 	if (sqc_ok(GPU(MemcpyAsync)(&was, info, sizeof(was),
