@@ -1,33 +1,48 @@
 /*
- * Two columns that move together, once for all vector levels: plain loops over
- * the rows, which the compiler turns into the vectors that the including file's
- * flags allow.  No product is fused with a sum, so all levels agree.
+ * Two columns that move together, over the vectors of vec.h for all levels.  No
+ * product is fused with a sum, so all levels agree.
+ *
+ * What is best when column i goes up, and when it goes down, is found apart, so
+ * that neither waits for the other; all of it stays in registers.
  */
-#include <string.h>
-
+#include "kernels/x86/vec.h"
 #include "kernels/x86/x86.h"
 
 #define ROWS	SQ_PAIR_ROWS
+#define PARTS	(ROWS / VL)		/* vectors of the rows */
 
-/* The best so far.  Column i goes up in the first of two, and down in the
- * second. */
+/* The best so far for VL rows: with the at-th of the partners. */
 struct best {
-	float cost[ROWS];
-	uint32_t which[ROWS];
+	VF cost, at;
 };
 
-static inline void
-weigh(struct best *e, const float *alone, const float *way, float h,
-    const float *other, const float *other_way, uint32_t which)
+SQ_INLINE void
+weigh(struct best *e, VF alone, VF way, VF h, const float *other,
+    const float *other_way, VF at)
 {
-	float x[ROWS];
-	int r;
+	VF x = vf_sub(vf_add(alone, vf_load(other)), vf_mul(vf_mul(h, way),
+	    vf_load(other_way)));
 
-	for (r = 0; r < ROWS; r++)
-		x[r] = alone[r] + other[r] - h * way[r] * other_way[r];
-	for (r = 0; r < ROWS; r++) {
-		e->which[r] = x[r] < e->cost[r] ? which : e->which[r];
-		e->cost[r] = x[r] < e->cost[r] ? x[r] : e->cost[r];
+	e->at = vf_where_less(at, e->at, x, e->cost);
+	e->cost = vf_where_less(x, e->cost, x, e->cost);
+}
+
+/* Of both ways the better one, of equals the first. */
+SQ_INLINE void
+choose(const struct best *up, const struct best *down, float *cost,
+    uint32_t *which)
+{
+	float a[VL], b[VL], at_a[VL], at_b[VL];
+	int r, k;
+
+	vf_store(a, up->cost);
+	vf_store(b, down->cost);
+	vf_store(at_a, up->at);
+	vf_store(at_b, down->at);
+	for (r = 0; r < VL; r++) {
+		k = b[r] < a[r] || (b[r] == a[r] && at_b[r] < at_a[r]);
+		cost[r] = k ? b[r] : a[r];
+		which[r] = 2 * (uint32_t)(k ? at_b[r] : at_a[r]) + (uint32_t)k;
 	}
 }
 
@@ -35,25 +50,31 @@ static int
 pair(const struct sq_moves *m, size_t i, const uint32_t *with, const float *h,
     size_t n, float *cost, uint32_t *which)
 {
-	const float *up = m->up + i * ROWS, *down = m->down + i * ROWS;
-	const float *alone_up = m->cost_up + i * ROWS;
-	const float *alone_down = m->cost_down + i * ROWS;
-	struct best e;
-	size_t j, at;
+	/* by a number: no branch foresees the signs of h */
+	const float *way[2] = { m->up, m->down };
+	const float *alone[2] = { m->cost_up, m->cost_down };
+	struct best up[PARTS], down[PARTS];
+	VF at = vf_zero(), h2;
+	size_t j, p, own, to;
 	int apart;
 
-	memset(&e, 0, sizeof(e));
-	for (j = 0; j < n; j++) {
-		at = with[j] * (size_t)ROWS;
+	for (p = 0; p < PARTS; p++)
+		up[p].cost = up[p].at = down[p].cost = down[p].at = vf_zero();
+	for (j = 0; j < n; j++, at = vf_add(at, vf_set1(1))) {
+		h2 = vf_set1(2 * __builtin_fabsf(h[j]));
 		apart = h[j] > 0;
-		weigh(&e, alone_up, up, 2 * __builtin_fabsf(h[j]),
-		    (apart ? m->cost_down : m->cost_up) + at,
-		    (apart ? m->down : m->up) + at, (uint32_t)(2 * j));
-		weigh(&e, alone_down, down, 2 * __builtin_fabsf(h[j]),
-		    (apart ? m->cost_up : m->cost_down) + at,
-		    (apart ? m->up : m->down) + at, (uint32_t)(2 * j) + 1);
+		SQ_UNROLL for (p = 0; p < PARTS; p++) {
+			own = i * ROWS + p * VL;
+			to = with[j] * (size_t)ROWS + p * VL;
+			weigh(&up[p], vf_load(alone[0] + own),
+			    vf_load(way[0] + own), h2, alone[apart] + to,
+			    way[apart] + to, at);
+			weigh(&down[p], vf_load(alone[1] + own),
+			    vf_load(way[1] + own), h2, alone[!apart] + to,
+			    way[!apart] + to, at);
+		}
 	}
-	memcpy(cost, e.cost, sizeof(e.cost));
-	memcpy(which, e.which, sizeof(e.which));
+	for (p = 0; p < PARTS; p++)
+		choose(&up[p], &down[p], cost + p * VL, which + p * VL);
 	return 0;
 }

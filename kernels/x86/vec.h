@@ -83,6 +83,13 @@ vf_where_pos(VF a, VF b)
 	    _CMP_GT_OQ), a);
 }
 
+/* a where x < y, else b. */
+SQ_INLINE VF
+vf_where_less(VF a, VF b, VF x, VF y)
+{
+	return _mm512_mask_mov_ps(b, _mm512_cmp_ps_mask(x, y, _CMP_LT_OQ), a);
+}
+
 /* a where lo <= i < hi, else b: lane by lane. */
 SQ_INLINE VF
 vf_where_in(VF a, VF b, int i, VI lo, VI hi)
@@ -339,6 +346,12 @@ SQ_INLINE VF
 vf_where_pos(VF a, VF b)
 {
 	return _mm256_and_ps(a, _mm256_cmp_ps(b, vf_zero(), _CMP_GT_OQ));
+}
+
+SQ_INLINE VF
+vf_where_less(VF a, VF b, VF x, VF y)
+{
+	return _mm256_blendv_ps(b, a, _mm256_cmp_ps(x, y, _CMP_LT_OQ));
 }
 
 SQ_INLINE VF
