@@ -25,8 +25,8 @@ room_of(int fd)
 void
 sq_inputs_open(struct sq_inputs *s, size_t length, size_t most)
 {
-	*s = (struct sq_inputs){ .length = length, .most = most,
-	    .fd = sq_temp_file(), .full = 1 };
+	*s = (struct sq_inputs){ .length = length, .fd = sq_temp_file(),
+	    .full = 1, .rows = malloc(most * sizeof(*s->rows)) };
 	s->room = room_of(s->fd);
 }
 
@@ -44,10 +44,7 @@ sq_inputs_clear(struct sq_inputs *s, size_t channels)
 {
 	s->samples = 0;
 	s->channels = channels;
-	free(s->rows);
-	s->rows = channels == 0 ? NULL :
-	    malloc(s->most * channels * sizeof(*s->rows));
-	s->full = s->fd < 0 || s->rows == NULL;
+	s->full = channels == 0 || s->fd < 0 || s->rows == NULL;
 }
 
 /* Where a token lies. */

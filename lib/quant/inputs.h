@@ -22,11 +22,9 @@ struct sq_inputs {
 	size_t length, channels;	/* tokens of a sample */
 	uint64_t room;
 	float *rows;			/* some tokens */
-	size_t most;			/* of them */
 };
 
-/* most: tokens that are put or got at a time.  fd -1 before: harmless to
- * release. */
+/* most: floats that are got at a time.  fd -1 before: harmless to release. */
 void	 sq_inputs_open(struct sq_inputs *, size_t length, size_t most);
 void	 sq_inputs_release(struct sq_inputs *);
 

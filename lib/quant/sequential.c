@@ -65,12 +65,22 @@ hidden_bytes(const struct sq_sequential *s)
 	    s->o.filter->inv.config.dim;
 }
 
+/* Channels of the widest input. */
+static size_t
+widest(const struct sq_config *c)
+{
+	size_t n = (size_t)(c->heads * c->head_dim);
+
+	n = n < c->dim ? (size_t)c->dim : n;
+	return n < c->ffn ? (size_t)c->ffn : n;
+}
+
 /* Of a side's passes, of an input's sums and what is made of them. */
 static uint64_t
 least_memory(const struct sq_sequential *s)
 {
 	const struct sq_config *c = &s->o.filter->inv.config;
-	uint64_t wide = c->ffn > c->dim ? c->ffn : c->dim;
+	uint64_t wide = widest(c);
 	uint64_t length = s->tokens.length, rows = SQ_LANE_ROWS, lane, sum;
 	uint64_t block = 2 * (2 * c->dim * c->head_dim * (c->heads +
 	    c->kv_heads) + 3 * c->dim * c->ffn);
@@ -622,7 +632,8 @@ sq_sequential_tokens(struct sq_sequential *s)
 	if (side_init(s, &s->whole, spill) < 0 ||
 	    side_init(s, &s->small, spill) < 0)
 		return -1;
-	sq_inputs_open(&s->inputs, (size_t)s->tokens.length, SQ_LANE_ROWS);
+	sq_inputs_open(&s->inputs, (size_t)s->tokens.length, SQ_LANE_ROWS *
+	    widest(&f->inv.config));
 	return s->o.block == NULL ? 0 : sq_hidden_init(&s->entry, samples(s),
 	    (size_t)s->tokens.length, (size_t)f->inv.config.dim, spill,
 	    s->err);
