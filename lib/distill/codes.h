@@ -28,9 +28,9 @@ struct sq_codes {
 /* Their places are in memory as far as they take SQ_TUNE_CALM bytes. */
 void	 sq_codes_init(struct sq_codes *);
 
-/* A block's linear layer's weight, when it is of integers in groups of a row: it
- * will be bound anew, and its gradient has a place.  Else nothing.  A code is the
- * readier to change the nearer the weight that it was made of, in `like' or
+/* A block's linear layer's weight, when it is of integers in groups of a row:
+ * it will be bound anew, and its gradient has a place.  Else nothing.  A code is
+ * the readier to change the nearer the weight that it was made of, in `like' or
  * NULL, lies to the next one; `like' does not count where it is another. */
 int	 sq_codes_take(struct sq_codes *, struct sq_ctx *, size_t layer,
 	    struct sq_linear *, const struct sq_weight *like,

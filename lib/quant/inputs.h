@@ -15,7 +15,7 @@
 #include "kernels/kern.h"
 
 struct sq_inputs {
-	size_t samples;			/* that are kept whole: the first ones */
+	size_t samples;			/* kept whole: the first ones */
 	/* private */
 	int fd;				/* or -1 */
 	int full;			/* no more of them */

@@ -39,8 +39,8 @@ struct sq_sequential {
 	size_t channels;
 	float *x;			/* a sample: [length][channels] */
 	size_t have;			/* tokens of it */
-	int inside;			/* it is that of a half's second layer */
-	int ahead;			/* the first model has passed the half */
+	int inside;			/* it is a half's second layer's */
+	int ahead;			/* the first model passed the half */
 	struct sq_inputs inputs;	/* of the second model, there */
 	size_t sample;			/* that passes now */
 	struct sq_gram y, away;		/* Y, X - Y */
