@@ -25,7 +25,8 @@
 #include "kernels/x86/values.h"
 
 #define BLOCK	SQ_MM_WIDE
-#define DEPTH	512			/* columns of a panel */
+#define DEPTH	(VL == 16 ? 512 : 256)	/* columns of a panel: with the
+					   tokens of a tile in the cache */
 #define SLOTS	4			/* sums of a block, at most */
 #define TOKENS	SQ_MM_TOKENS
 #define LATER	8			/* rows: scales that are fetched */

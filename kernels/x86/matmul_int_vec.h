@@ -37,14 +37,19 @@
 #if !BYTES
 #define NAME	LEVEL(mm_int)
 #define ELEM	int16_t
+#define RUN	BLOCK			/* columns of a lane's sum, at most */
+#define SCALED	NULL
 #elif defined(__AVX512VNNI__)
 #define NAME	LEVEL(mm_byte)
 #define ELEM	uint8_t
 #define VNNI
+#define SCALED	NULL
 #else
 #define NAME	LEVEL(mm_byte)
 #define ELEM	uint8_t
 #define RUN	32
+#define SCALED	finish_scaled
+#define NARROW				/* weights of up to 4 bits */
 #endif
 
 #define STEP	(4 / sizeof(ELEM))	/* columns of a lane */
@@ -77,7 +82,7 @@ struct panel {
 #define dot_more(s, w, x)	vi_add_to(s, vi_madd(w, x))
 #define dot_end(s)		(s)
 #define ONES			vi_set1_16(1)
-#elif defined(RUN)
+#elif defined(NARROW)
 #define dot_first(w, x)		vi_maddubs(w, x)
 #define dot_more(s, w, x)	vi_add_16_to(s, vi_maddubs(w, x))
 #define dot_end(s)		vi_madd(s, vi_set1_16(1))
@@ -90,7 +95,7 @@ struct panel {
 #endif
 
 /* The kinds of direct: bits and group. */
-#ifdef RUN
+#ifdef NARROW
 #define KINDS(X)	X(4, 32) X(4, 64) X(4, 128)
 #else
 #define KINDS(X)							\
@@ -107,9 +112,28 @@ order(const struct sq_weight *w, int direct, struct sq_mm_order *o)
 	o->kind = KIND(bits, o->group);
 	o->unit = SQ_MM_UNIT;
 	o->spread = 1;
+	if (!direct && o->group > RUN)
+		o->group = RUN;
 	if (direct) {
 		o->unit = VB * 8 / (size_t)bits;
 		o->spread = 8 * sizeof(ELEM) / (size_t)bits;
+	}
+}
+
+/* Scales and zero points of row r; a group of the weight has `per' sums. */
+static void
+put_groups(const struct groups *g, size_t per, struct panel *p, size_t r)
+{
+	size_t n = DEPTH / p->group, i;
+
+	if (per == 1) {
+		memcpy(p->scale[r], g->scale, sizeof(p->scale[r]));
+		memcpy(p->zero[r], g->zero, sizeof(p->zero[r]));
+		return;
+	}
+	for (i = 0; i < n; i++) {
+		p->scale[r][i] = g->scale[i / per];
+		p->zero[r][i] = g->zero[i / per];
 	}
 }
 
@@ -119,7 +143,7 @@ put_row(const uint8_t *from, const struct groups *g, size_t n, int bits,
     struct panel *p, size_t r)
 {
 #if BYTES
-	memcpy(p->zero[r], g->zero, sizeof(p->zero[r]));
+	(void)g;
 	sq_codes_unpack(from, n, bits, p->w[r]);
 #else
 	uint8_t u[DEPTH + SQ_CODES_BLOCK];
@@ -166,7 +190,7 @@ expand(const struct sq_mm_part *part, void *to)
 		row = part->row + r * part->apart;
 		from = codes_of(part, row, n, (int)bits);
 		load_groups(w, row, part->col, n, &g);
-		memcpy(p->scale[r], g.scale, sizeof(p->scale[r]));
+		put_groups(&g, group_of(w) / p->group, p, r);
 		put_row(from, &g, n, (int)bits, p, r);
 	}
 }
@@ -248,95 +272,10 @@ pack(const struct sq_mm_x *x, void *packed)
 	}
 }
 
-/* What the integer sums of a group, of row and of a vector of tokens, add. */
-SQ_INLINE void
-add_group(const struct panel *p, size_t row, size_t g, const char *x, VI s,
-    float *sums)
-{
-	const struct heads *h = (const struct heads *)x;
-	VF f = vf_from_i(s);
-
-	if (BYTES)
-		f = vf_fma(vf_set1(p->zero[row][g]), vf_load(
-		    h->sums[g % (BLOCK / p->group)]), f);
-	f = vf_mul(f, vf_load(h->scale));
-	vf_store(sums, vf_fma(vf_set1(p->scale[row][g]), f, vf_load(sums)));
-}
-
 #ifdef VNNI
 #include "kernels/x86/byte_vnni.h"
 #else
-
-/* Adds the products of a lane of columns: nr rows by nv vectors. */
-SQ_INLINE void
-add_step(const int32_t *w, const char *x, size_t next, VI (*s)[TV],
-    int first, const int nr, const int nv)
-{
-	VI b, v[TV];
-	int i, j;
-
-	SQ_UNROLL for (j = 0; j < nv; j++)
-		v[j] = vi_loadu(x + (size_t)j * next);
-	SQ_UNROLL for (i = 0; i < nr; i++) {
-		b = vi_set1(w[i * (int)WORDS]);
-		SQ_UNROLL for (j = 0; j < nv; j++)
-			if (first)
-				s[i][j] = dot_first(b, v[j]);
-			else
-				dot_more(s[i][j], b, v[j]);
-	}
-}
-
-/* Adds a group of columns of a block. */
-SQ_INLINE void
-tile_group(const int32_t *w, const char *x, size_t next, size_t cols,
-    VI (*s)[TV], const int nr, const int nv)
-{
-	size_t n = cols / STEP;
-#ifdef RUN
-	VI t[2 * TR][TV];
-	int i, j, k;
-
-	for (; n > 0; n -= RUN / STEP, w += RUN / STEP,
-	    x += RUN / STEP * VB) {
-		SQ_UNROLL for (k = 0; k < (int)(RUN / STEP); k++)
-			add_step(w + k, x + k * VB, next, t, k == 0, nr, nv);
-		SQ_UNROLL for (i = 0; i < nr; i++)
-			SQ_UNROLL for (j = 0; j < nv; j++)
-				s[i][j] = vi_add(s[i][j], dot_end(t[i][j]));
-	}
-#else
-	for (; n > 0; n--, w++, x += VB)
-		add_step(w, x, next, s, 0, nr, nv);
-#endif
-}
-
-/* nr rows of the panel from row by nv vectors of tokens. */
-SQ_INLINE void
-tile_of(const struct panel *p, size_t row, const char *x, size_t cols,
-    float *sums, const int nr, const int nv)
-{
-	const size_t next = cols / BLOCK * X_BYTES * VL;
-	VI s[2 * TR][TV];
-	size_t b, c, g = 0;
-	int i, j;
-
-	for (b = 0; b < cols; b += BLOCK, x += X_BYTES * VL)
-		for (c = 0; c < BLOCK; c += p->group, g++) {
-			SQ_UNROLL for (i = 0; i < nr; i++)
-				SQ_UNROLL for (j = 0; j < nv; j++)
-					s[i][j] = vi_set1(0);
-			tile_group((const int32_t *)(p->w[row] + b + c), x +
-			    VL * sizeof(struct head) + c / STEP * VB, next,
-			    p->group, s, nr, nv);
-			SQ_UNROLL for (j = 0; j < nv; j++)
-				SQ_UNROLL for (i = 0; i < nr; i++)
-					add_group(p, row + (size_t)i, g, x +
-					    (size_t)j * next, s[i][j], sums +
-					    (j * SQ_MM_PANEL + i) * VL);
-		}
-}
-
+#include "kernels/x86/int_tile.h"
 #endif
 
 SQ_INLINE void
@@ -554,5 +493,5 @@ const struct sq_mm_level NAME = {
 	.extra = sizeof(struct head), .depth = DEPTH, .few = 12, .block = 512,
 	.in_order = 1, .order = order, .expand = expand, .pack = pack,
 	.arrange = arrange, .direct = direct, .finish = finish,
-	.total = total, .tile = tile
+	.scaled = SCALED, .total = total, .tile = tile
 };
