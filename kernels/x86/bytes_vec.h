@@ -1,4 +1,4 @@
-/* Columns of a token as 16-bit integers, each in two bytes, for VNNI. */
+/* Columns of a token as 16-bit integers, each in two bytes. */
 #ifndef SQ_X86_BYTES_VEC_H
 #define SQ_X86_BYTES_VEC_H
 
@@ -11,6 +11,26 @@
 
 #define SQ_BYTES_GREATEST	32639	/* 127 * 256 + 127 */
 
+#if VL == 16
+#define vi_sra(a, n)	_mm512_srai_epi32(a, n)
+#else
+#define vi_sra(a, n)	_mm256_srai_epi32(a, n)
+#endif
+
+/* The low bytes of VL integers, each a byte. */
+SQ_INLINE void
+vi_store_each(int8_t *p, VI a)
+{
+#if VL == 16
+	_mm_storeu_si128((void *)p, _mm512_cvtepi32_epi8(a));
+#else
+	a = vi_packs(a, a);
+	a = _mm256_packs_epi16(a, a);
+	_mm_storel_epi64((void *)p, _mm_unpacklo_epi32(
+	    _mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1)));
+#endif
+}
+
 /*
  * x = 256 hi + lo, of n columns; the others up to `width' are 0.  The scale,
  * which is returned, is such that the greatest magnitude is GREATEST, 2^-126 at
@@ -22,7 +42,7 @@ sq_bytes_cut(const float *x, size_t n, int8_t *hi, int8_t *lo,
 {
 	const VI any = vi_set1(0x7fffffff);
 	VI most = vi_set1(0), q, low;
-	VF v[8];
+	VF v[128 / VL];
 	uint32_t top;
 	float s;
 	size_t i;
@@ -38,11 +58,9 @@ sq_bytes_cut(const float *x, size_t n, int8_t *hi, int8_t *lo,
 	for (i = 0; i < width / VL; i++) {
 		q = top >= 0x7f800000 ? vi_set1(0) :
 		    vi_from_f(vf_mul(v[i], vf_set1(1 / s)));
-		low = _mm512_srai_epi32(vi_shl(q, 24), 24);
-		_mm_storeu_si128((void *)(lo + i * VL),
-		    _mm512_cvtepi32_epi8(low));
-		_mm_storeu_si128((void *)(hi + i * VL), _mm512_cvtepi32_epi8(
-		    _mm512_srai_epi32(vi_sub(q, low), 8)));
+		low = vi_sra(vi_shl(q, 24), 24);
+		vi_store_each(lo + i * VL, low);
+		vi_store_each(hi + i * VL, vi_sra(vi_sub(q, low), 8));
 	}
 	return top >= 0x7f800000 ? NAN : s;
 }

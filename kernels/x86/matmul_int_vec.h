@@ -42,6 +42,7 @@
 #elif defined(__AVX512VNNI__)
 #define NAME	LEVEL(mm_byte)
 #define ELEM	uint8_t
+#define RUN	BLOCK
 #define VNNI
 #define SCALED	NULL
 #else

@@ -1,7 +1,8 @@
 /*
  * The matrix product in float32 over the vectors of vec.h, for both levels;
  * see matmul.h.  The file of a level defines LEVEL(op), the name of its
- * function, and includes this.
+ * function, FEW and FEW_INT8 if it has those products of few tokens, and
+ * includes this.
  *
  * A tile is TR rows of the panel by up to TV vectors of tokens; its sums stay
  * in registers while it runs through the columns of the panel.
@@ -16,6 +17,11 @@
 #define TR	4			/* 12 sums in 16 registers */
 #endif
 #define TV	SQ_MM_VECTORS
+
+#ifndef FEW
+#define FEW(c, w, x, y)		SQ_UNSUP
+#define FEW_INT8(c, w, x, y)	SQ_UNSUP
+#endif
 
 #define DEPTH	512
 #define STRIDE	(DEPTH + 16)		/* 64 bytes more: other cache sets */
@@ -164,8 +170,11 @@ int
 LEVEL(matmul)(struct sq_ctx *c, const struct sq_weight *w,
     const struct sq_mat *x, enum sq_prec prec, const struct sq_mat *y)
 {
-	int few = sq_mm_is_few(&LEVEL(mm_int), c, x->rows);
+	int few = sq_mm_is_few(&LEVEL(mm_int), c, x->rows), r;
 
+	if (prec == SQ_PREC_BF16 && few && sq_mm_allows(w, x, y) &&
+	    (r = FEW(c, w, x, y)) != SQ_UNSUP)
+		return r;
 	/* Few tokens: those kinds that have a fast direct product. */
 	if (prec == SQ_PREC_BF16 && sq_mm_int_fits(w) && (!few ||
 	    w->grid == SQ_INT4 || w->grid == SQ_INT8))
@@ -178,7 +187,12 @@ LEVEL(matmul_int8)(struct sq_ctx *c, const struct sq_weight *w,
     const struct sq_qmat *x, const struct sq_mat *y)
 {
 	int narrow = sq_grid_is_int(w->grid) && sq_grid_bits(w->grid) <= 4;
+	int r;
 
+	if (sq_mm_is_few(&LEVEL(mm_byte), c, x->rows) &&
+	    sq_matmul_int8_allows(w, x, y) &&
+	    (r = FEW_INT8(c, w, x, y)) != SQ_UNSUP)
+		return r;
 	return sq_mm_run_int8(narrow ? &LEVEL(mm_byte) : &LEVEL(mm_int),
 	    &LEVEL(mm), c, w, x, y);
 }

@@ -8,6 +8,7 @@
 
 #include "kernels/x86/bytes_vec.h"
 #include "kernels/x86/step.h"
+#include "kernels/x86/step_lanes.h"
 
 struct pair {
 	VI hi, lo;

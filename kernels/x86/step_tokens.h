@@ -11,8 +11,9 @@
 #include "kernels/x86/sizes.h"
 #include "kernels/x86/slices.h"
 #include "kernels/x86/step.h"
-
-#define MASK(n)		((n) >= 64 ? ~0ull : (1ull << (n)) - 1)
+#if VL == 16
+#include "kernels/x86/step_lanes.h"
+#endif
 
 struct job {
 	const struct sq_weight *w;
@@ -28,13 +29,16 @@ struct job {
 	struct sq_slices slices;
 };
 
+#define PARTS	(BLOCK / VB)		/* registers of a block's bytes */
+
 struct bytes {
-	VI hi[2], lo[2];		/* 64 columns each */
+	VI hi[PARTS], lo[PARTS];
 	int32_t hi_sum[SLOTS], lo_sum[SLOTS];
 	float scale;
 };
 
 /* The sums of each 32 columns. */
+#if VL == 16
 static void
 sum_bytes(struct bytes *to)
 {
@@ -52,6 +56,30 @@ sum_bytes(struct bytes *to)
 		to->lo_sum[i] = s[8 * (i & 1) + i / 2 + 2];
 	}
 }
+#else
+static int32_t
+sum_unit(VI v)
+{
+	int32_t s[VL], sum = 0;
+	int i;
+
+	vi_storeu(s, vi_madd(vi_maddubs(vi_set1_8(1), v), vi_set1_16(1)));
+	for (i = 0; i < VL; i++)
+		sum += s[i];
+	return sum;
+}
+
+static void
+sum_bytes(struct bytes *to)
+{
+	int i;
+
+	for (i = 0; i < SLOTS; i++) {
+		to->hi_sum[i] = sum_unit(to->hi[i]);
+		to->lo_sum[i] = sum_unit(to->lo[i]);
+	}
+}
+#endif
 
 /* The block at x, of n columns; the others are 0. */
 static void
@@ -61,7 +89,7 @@ cut(const float *x, size_t n, struct bytes *to)
 	int i;
 
 	to->scale = sq_bytes_cut(x, n, hi, lo, BLOCK);
-	for (i = 0; i < 2; i++) {
+	for (i = 0; i < PARTS; i++) {
 		to->hi[i] = vi_loadu(hi + i * VB);
 		to->lo[i] = vi_loadu(lo + i * VB);
 	}
@@ -72,11 +100,14 @@ cut(const float *x, size_t n, struct bytes *to)
 static void
 take(const int8_t *x, size_t n, float scale, struct bytes *to)
 {
+	int8_t lo[BLOCK];
 	int i;
 
-	for (i = 0; i < 2; i++, n -= least(n, VB)) {
+	memset(lo + n, 0, BLOCK - n);
+	memcpy(lo, x, n);
+	for (i = 0; i < PARTS; i++) {
 		to->hi[i] = vi_set1(0);
-		to->lo[i] = _mm512_maskz_loadu_epi8(MASK(n), x + i * VB);
+		to->lo[i] = vi_loadu(lo + i * VB);
 	}
 	to->scale = scale;
 	sum_bytes(to);
@@ -89,8 +120,25 @@ even_first(VI a)
 	const __m128i by = _mm_set_epi8(15, 13, 11, 9, 7, 5, 3, 1, 14, 12, 10,
 	    8, 6, 4, 2, 0);
 
+#if VL == 16
 	return _mm512_permutexvar_epi64(_mm512_set_epi64(7, 5, 6, 4, 3, 1, 2,
 	    0), vi_shuffle(a, by));
+#else
+	return _mm256_permute4x64_epi64(vi_shuffle(a, by), 0xd8);
+#endif
+}
+
+/* Of two registers the even or the odd halves of each 32 bytes. */
+SQ_INLINE VI
+vi_halves(VI a, VI b, const int odd)
+{
+#if VL == 16
+	return odd ? _mm512_shuffle_i64x2(a, b, 0xdd) :
+	    _mm512_shuffle_i64x2(a, b, 0x88);
+#else
+	return odd ? _mm256_permute2x128_si256(a, b, 0x31) :
+	    _mm256_permute2x128_si256(a, b, 0x20);
+#endif
 }
 
 static void
@@ -106,7 +154,7 @@ cut_token(const struct job *j, size_t token, size_t block, struct bytes *to)
 	else
 		cut((const float *)j->x->p + token * j->x->stride + col, n,
 		    to);
-	for (i = 0; j->bits == 4 && i < 2; i++) {
+	for (i = 0; j->bits == 4 && i < PARTS; i++) {
 		to->hi[i] = even_first(to->hi[i]);
 		to->lo[i] = even_first(to->lo[i]);
 	}
@@ -120,16 +168,19 @@ cut_token(const struct job *j, size_t token, size_t block, struct bytes *to)
 }
 
 /* The bytes of a token that is multiplied alone: as the codes of a row lie, of
- * which 4 bits have the even places of all columns in one vector. */
+ * which 4 bits have the even places of all columns that a register has in one
+ * vector. */
 static void
-put_block(const struct job *j, const VI from[2], int8_t to[2][VB])
+put_block(const struct job *j, const VI from[PARTS], int8_t to[PARTS][VB])
 {
-	int odd;
+	int i;
 
-	for (odd = 0; odd < 2; odd++)
-		vi_storeu(to[odd], j->bits != 4 ? from[odd] : odd ?
-		    _mm512_shuffle_i64x2(from[0], from[1], 0xdd) :
-		    _mm512_shuffle_i64x2(from[0], from[1], 0x88));
+	for (i = 0; i < PARTS; i += 2) {
+		vi_storeu(to[i], j->bits != 4 ? from[i] :
+		    vi_halves(from[i], from[i + 1], 0));
+		vi_storeu(to[i + 1], j->bits != 4 ? from[i + 1] :
+		    vi_halves(from[i], from[i + 1], 1));
+	}
 }
 
 #endif

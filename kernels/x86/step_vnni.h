@@ -22,6 +22,7 @@
 
 #include "kernels/x86/bytes_vec.h"
 #include "kernels/x86/step.h"
+#include "kernels/x86/step_lanes.h"
 
 #define OF_EIGHT(i)	(i) * bits + 7, (i) * bits + 6, (i) * bits + 5,	\
 			(i) * bits + 4, (i) * bits + 3, (i) * bits + 2,	\
