@@ -19,7 +19,7 @@ start_of(const struct panel *p, size_t row, size_t g, size_t end,
 	unsigned k;
 
 	for (k = (unsigned)g; k < end; k++) {
-		h = (const struct heads *)(x + k / per * X_BYTES * VL);
+		h = (const struct heads *)(x + k / per * V_BYTES);
 		sum = vf_add(sum, vf_load(h->sums[k % per]));
 	}
 	return vi_from_f(vf_mul(vf_set1(p->zero[row][g]), sum));
@@ -99,10 +99,10 @@ SQ_INLINE void
 tile_of(const struct panel *p, size_t row, const char *x, size_t cols,
     float *sums, const int nr, const int nv)
 {
-	const size_t next = cols / BLOCK * X_BYTES * VL, n = p->group / STEP;
+	const size_t next = cols / BLOCK * V_BYTES, n = p->group / STEP;
 	const size_t all = cols / p->group, per = BLOCK / p->group;
 	const int32_t *w = (const int32_t *)p->w[row];
-	const char *at = x + VL * sizeof(struct head);
+	const char *at = x + sizeof(struct heads);
 	VF f[2 * TR][TV], scale;
 	VI s[2 * TR][TV];
 	size_t g, k, end;
@@ -118,7 +118,7 @@ tile_of(const struct panel *p, size_t row, const char *x, size_t cols,
 			add_columns(w, at, next, n, s, nr, nv);
 			at += n * VB;
 			if ((++k & (per - 1)) == 0)
-				at += VL * sizeof(struct head);
+				at += sizeof(struct heads);
 		}
 		add_scaled(p, row, g, s, f, nr, nv);
 	}

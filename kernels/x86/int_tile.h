@@ -44,14 +44,14 @@ SQ_INLINE void
 tile_of(const struct panel *p, size_t row, const char *x, size_t cols,
     float *sums, const int nr, const int nv)
 {
-	const size_t next = cols / BLOCK * X_BYTES * VL;
+	const size_t next = cols / BLOCK * V_BYTES;
 	const size_t group = BYTES ? RUN : p->group;
 	const int32_t *w = (const int32_t *)p->w[row];
 	size_t b, i, g = 0;
 	const char *at;
 
-	for (b = 0; b < cols; b += BLOCK, x += X_BYTES * VL) {
-		at = x + VL * sizeof(struct head);
+	for (b = 0; b < cols; b += BLOCK, x += V_BYTES) {
+		at = x + sizeof(struct heads);
 		for (i = 0; i < BLOCK / group; i++, g++) {
 			tile_group(p, row, g, x, i, at, w, next, sums, nr,
 			    nv);

@@ -64,18 +64,27 @@ x_part(const struct run *r, size_t row, size_t rows, size_t col, size_t cols)
 	return x;
 }
 
-/* Bytes that cols packed columns of a token take, from a multiple of WIDE. */
+/* Bytes that cols packed columns of a token take, from a multiple of WIDE, where
+ * it is alone. */
 static size_t
 x_bytes(const struct run *r, size_t cols)
 {
 	return cols * r->lv->size + up(cols, SQ_MM_WIDE) * r->lv->extra;
 }
 
+/* Those that a vector of tokens takes. */
+static size_t
+vector_bytes(const struct run *r, size_t cols)
+{
+	return cols * r->lv->size * r->lv->lanes + up(cols, SQ_MM_WIDE) *
+	    r->lv->heads;
+}
+
 /* Where the block of columns from col lies in packed x. */
 static char *
 packed_at(const struct run *r, size_t col)
 {
-	return r->packed + x_bytes(r, col) * r->nvec * r->lv->lanes;
+	return r->packed + vector_bytes(r, col) * r->nvec;
 }
 
 static void
@@ -90,7 +99,7 @@ do_pack(void *arg, long task, int thread)
 	struct sq_mm_x x = x_part(r, r->row + v * lv->lanes, tokens, col, cols);
 
 	(void)thread;
-	lv->pack(&x, packed_at(r, col) + v * x_bytes(r, cols) * lv->lanes);
+	lv->pack(&x, packed_at(r, col) + v * vector_bytes(r, cols));
 }
 
 /* The sums of some rows, and of n vectors of tokens from v, into y. */
@@ -137,7 +146,7 @@ do_vectors(const struct run *r, const struct sq_mm_part *p, const void *panel,
     float *sums)
 {
 	const struct sq_mm_level *lv = r->lv;
-	size_t v, n, vec = x_bytes(r, p->cols) * lv->lanes;
+	size_t v, n, vec = vector_bytes(r, p->cols);
 	const char *x = packed_at(r, p->col);
 
 	for (v = 0; v < r->nvec; v += n) {
@@ -221,7 +230,7 @@ static int
 run_tiles(struct run *r, struct sq_ctx *c, size_t threads, size_t room)
 {
 	const struct sq_mm_level *lv = r->lv;
-	size_t vec = x_bytes(r, r->padded) * lv->lanes;
+	size_t vec = vector_bytes(r, r->padded);
 	size_t most = least(room / vec, lv->block / lv->lanes);
 	size_t all = up(r->x.rows, lv->lanes), step;
 

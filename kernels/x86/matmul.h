@@ -86,7 +86,8 @@ struct sq_mm_level {
 	size_t lanes;		/* tokens of a vector */
 	size_t size;		/* bytes of an expanded weight: 4, 2 or 1 */
 	size_t whole;		/* columns that are always done together */
-	size_t extra;		/* bytes that a token has besides, for each
+	size_t extra, heads;	/* bytes that a token of direct, and a vector
+				   of those of tile, has besides, for each
 				   WIDE columns */
 	size_t depth;		/* columns of a panel, a multiple of WIDE */
 	size_t few;		/* tokens for which direct is used, at most */
@@ -110,7 +111,7 @@ struct sq_mm_level {
 	void (*arrange)(const struct sq_mm_x *, void *row);
 
 	/* sums = or += panel x packed; cols is a multiple of UNIT; nvec
-	 * vectors of tokens lie cols * lanes elements apart, and the extra. */
+	 * vectors of tokens lie cols * lanes elements apart, and the heads. */
 	void (*tile)(const void *panel, const void *packed, size_t rows,
 	    size_t cols, size_t nvec, float *sums, int first);
 

@@ -70,6 +70,7 @@ struct panel {
 #define x_head(p)	((const struct head *)(p))
 #define x_body(p)	((const char *)(x_head(p) + 1))
 #define X_BYTES		(sizeof(struct head) + BLOCK * sizeof(ELEM))
+#define V_BYTES		(sizeof(struct heads) + VL * BLOCK * sizeof(ELEM))
 
 /* Of weights and tokens: a first sum, another one added to it, and what its
  * lanes of 32 bits are. */
@@ -248,9 +249,9 @@ pack(const struct sq_mm_x *x, void *packed)
 	float *to;
 
 	memset(u, 0, sizeof(u));
-	for (c = 0; c < x->cols; c += BLOCK, out += VL * X_BYTES) {
+	for (c = 0; c < x->cols; c += BLOCK, out += V_BYTES) {
 		h = (struct heads *)out;
-		to = (float *)(out + VL * sizeof(struct head));
+		to = (float *)(out + sizeof(struct heads));
 		memset(h, 0, sizeof(*h));
 		for (t = 0; t < x->rows; t++)
 			h->scale[t] = block_codes(x, t, c, u[t]);
@@ -307,7 +308,7 @@ tile(const void *panel, const void *packed, size_t rows, size_t cols,
 			tiles_of(panel, x, rows, cols, sums, 2);
 		else
 			tiles_of(panel, x, rows, cols, sums, 1);
-		x += n * (cols / BLOCK) * X_BYTES * VL;
+		x += n * (cols / BLOCK) * V_BYTES;
 		sums += n * SQ_MM_PANEL * VL;
 	}
 }
@@ -491,7 +492,8 @@ direct(const struct sq_mm_part *part, const void *x, size_t stride,
 
 const struct sq_mm_level NAME = {
 	.lanes = VL, .size = sizeof(ELEM), .whole = BLOCK,
-	.extra = sizeof(struct head), .depth = DEPTH, .few = 12, .block = 512,
+	.extra = sizeof(struct head), .heads = sizeof(struct heads),
+	.depth = DEPTH, .few = 12, .block = 512,
 	.in_order = 1, .order = order, .expand = expand, .pack = pack,
 	.arrange = arrange, .direct = direct, .finish = finish,
 	.scaled = SCALED, .total = total, .tile = tile
