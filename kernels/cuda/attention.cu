@@ -7,16 +7,10 @@
  * Where a sequence is cut into parts, each leaves these in `sums', and merge()
  * puts them together in order.
  */
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/attention.h"
 
 #define STEP	32			/* keys at a time */
 #define THREADS	128
-
-static __device__ size_t
-page_at(const struct sq_kv &kv, size_t head, size_t pos)
-{
-	return (head * kv.page + pos % kv.page) * kv.dim;
-}
 
 static __global__ void
 append(struct sqc_attn j, struct sq_mat k, struct sq_mat v)
@@ -124,8 +118,8 @@ attend(struct sqc_attn j, struct sq_mat mq, struct sq_mat my)
 	__shared__ struct tile m;
 	const struct sqc_tile t = j.tile[blockIdx.x];
 	size_t dim = j.kv.dim, head = blockIdx.y, group = j.a.heads /
-	    j.kv.heads, i, q, k, from, n, token;
-	float v, *to;
+	    j.kv.heads, i, q, k, from, n;
+	float v;
 
 	m.q = shared;
 	m.acc = m.q + SQC_TILE * dim;
@@ -161,21 +155,9 @@ attend(struct sqc_attn j, struct sq_mat mq, struct sq_mat my)
 		}
 	}
 	__syncthreads();
-	to = j.sums + ((size_t)(t.sums + t.part) * j.kv.heads + head) *
-	    SQC_TILE * (dim + 2);
 	for (i = threadIdx.x; i < t.nquery * dim; i += blockDim.x) {
 		q = i / dim;
-		token = (t.query + q) / group;
-		if (t.parts == 1) {
-			row_of(my, t.row + token)[(head * group + (t.query +
-			    q) % group) * dim + i % dim] = m.acc[i] / m.sum[q];
-			continue;
-		}
-		to[q * (dim + 2) + i % dim] = m.acc[i];
-		if (i % dim == 0) {
-			to[q * (dim + 2) + dim] = m.max[q];
-			to[q * (dim + 2) + dim + 1] = m.sum[q];
-		}
+		leave(j, t, my, q, i % dim, m.acc[i], m.max[q], m.sum[q]);
 	}
 }
 
@@ -220,7 +202,8 @@ sqc_attention(gpu_stream s, struct sqc_attn j, struct sq_mat q,
 	    GPU(FuncAttributeMaxDynamicSharedMemorySize), (int)bytes) ==
 	    GPU(Success))
 		allowed = bytes;
-	attend<<<grid, THREADS, bytes, s>>>(j, q, y);
+	if (!sqc_attention_mma(s, j, q, y))
+		attend<<<grid, THREADS, bytes, s>>>(j, q, y);
 	if (j.sums != NULL)
 		merge<<<grid, THREADS, 0, s>>>(j, y);
 }
