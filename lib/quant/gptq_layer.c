@@ -108,20 +108,21 @@ host_factor(struct sq_gptq_layer *l, char *err)
 
 /* Weights with a mask, or in another order, are the host's. */
 static int
-on_device(const struct sq_gptq_layer *l, const struct sq_qrule *rule)
+knows(const struct sq_gptq_layer *l, const struct sq_qrule *rule, int masked)
 {
-	return sq_solver_knows(&l->device, rule, l->order, l->masked ||
+	return sq_solver_knows(&l->device, rule, l->order, masked ||
 	    l->choose.kind != SQ_MASK_NONE);
 }
 
-/* The device's, if it may be wanted: H stays as it is for the host. */
+/* The device's, if it may be wanted: H stays as it is for the host.  Which
+ * weights are given a mask is not known yet. */
 static int
 make_factor(struct sq_gptq_layer *l, char *err)
 {
 	static const struct sq_qrule any = { SQ_INT4, SQ_WEIGHTED, 1, 1, 1 };
 
 	l->raw = 0;
-	if (!on_device(l, &any))
+	if (!knows(l, &any, 0))
 		return host_factor(l, err);
 	if (sq_solver_factor(&l->device, &l->factor, l->damp, l->pairs &&
 	    l->sweeps > 0, err) < 0)
@@ -220,7 +221,7 @@ prepare(struct sq_gptq_layer *l, const struct sq_tensor *t, char *err)
 	if ((threads = choose_threads(l, t, err)) < 0)
 		return -1;
 	whole_rule(l, t, &rule);
-	l->on_device = on_device(l, &rule);
+	l->on_device = l->device.h != NULL && knows(l, &rule, l->masked);
 	if (!l->on_device && l->host_raw && host_factor(l, why) < 0)
 		return fail_factor(l, why, err);
 	l->chunks = (struct sq_chunks){ .rule = rule, .memory = l->memory,

@@ -33,6 +33,17 @@ sq-gptq -q "${one[@]}" -k fake -j 3 <c.sq | cmp - a.sq
 sq-gptq -q "${one[@]}" -k fake -M 300M <c.sq >b.sq
 [ "$(sq-ls b.sq | grep -c int4)" = 2 ] || fail "$(sq-ls b.sq)"
 
+# of two whose H follow each other the first has a mask: the host's
+two=(--only '*layers.0.self_attn.[vo]*' --sweeps 1 --drop-stats)
+sq-mask -q --pattern 2:4 --criterion magnitude \
+    --only '*layers.0.self_attn.v*' <c.sq >m.sq
+sq-gptq -q "${two[@]}" <m.sq >is.sq
+sq-gptq -v "${two[@]}" -k fake <m.sq 2>was >was.sq
+[ "$(errors was | wc -l)" = 2 ] || fail "$(cat was)"
+v=model.layers.0.self_attn.v_proj.weight
+cmp <(sq-cat -p codes is.sq $v) <(sq-cat -p codes was.sq $v) ||
+    fail "what has a mask is not the host's"
+
 codes() {
 	for t in q k; do
 		t=model.layers.0.self_attn.${t}_proj.weight
