@@ -37,10 +37,10 @@ set_key(struct sq_gptq_run *g)
 	int bad = f == NULL;
 
 	if (f != NULL) {
-		fprintf(f, "gptq %s %g %g %d %d %d %d\n",
-		    (l->device.ctx != NULL ? l->device.ctx : l->ctx)->kern->
-		    name, g->budget.bits, l->damp, (int)l->order, l->sweeps,
-		    l->refit, l->pairs);
+		fprintf(f, "gptq %s %s %g %g %d %d %d %d\n",
+		    l->ctx->kern->name, l->device.ctx == NULL ? "" :
+		    l->device.ctx->kern->name, g->budget.bits, l->damp,
+		    (int)l->order, l->sweeps, l->refit, l->pairs);
 		bad = sq_filter_key(&g->f, f) < 0;
 		bad |= fclose(f) != 0;
 	}

@@ -148,11 +148,13 @@ set_key(struct sq_tune_run *r, char *err)
 	int bad = f == NULL;
 
 	if (f != NULL) {
-		fprintf(f, "tune %s %ju %ju %d %zu %g %g %g %d %s\n",
+		fprintf(f, "tune %s %ju %ju %d %zu %g %g %g %d %s %s\n",
 		    r->tokens.source, (uintmax_t)r->tokens.count,
 		    (uintmax_t)r->tokens.length, t->steps, t->batch,
 		    (double)t->place, (double)t->scale, (double)t->slack,
-		    (int)r->prec, r->layer->ctx->kern->name);
+		    (int)r->prec, r->layer->ctx->kern->name,
+		    r->layer->device.ctx == NULL ? "" :
+		    r->layer->device.ctx->kern->name);
 		bad = sq_filter_key(r->filter, f) < 0;
 		bad |= fclose(f) != 0;
 	}
