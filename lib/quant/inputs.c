@@ -27,7 +27,6 @@ sq_inputs_open(struct sq_inputs *s, size_t length, size_t most)
 {
 	*s = (struct sq_inputs){ .length = length, .fd = sq_temp_file(),
 	    .full = 1, .rows = malloc(most * sizeof(*s->rows)) };
-	s->room = room_of(s->fd);
 }
 
 void
@@ -42,6 +41,9 @@ sq_inputs_release(struct sq_inputs *s)
 void
 sq_inputs_clear(struct sq_inputs *s, size_t channels)
 {
+	/* late: other files of the run have their size by now */
+	if (channels > 0 && s->room == 0)
+		s->room = room_of(s->fd);
 	s->samples = 0;
 	s->channels = channels;
 	s->full = channels == 0 || s->fd < 0 || s->rows == NULL;
@@ -66,6 +68,8 @@ sq_inputs_put(struct sq_inputs *s, size_t sample, size_t at,
 	if (x->stride != s->channels || offset(s, sample + 1, 0) > s->room ||
 	    sq_pwrite_full(s->fd, x->p, n, (off_t)offset(s, sample, at)) < 0) {
 		s->full = 1;
+		s->samples = 0;
+		(void)!ftruncate(s->fd, 0);	/* the disk is for others */
 		return;
 	}
 	if (at + x->rows == s->length)
