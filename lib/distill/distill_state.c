@@ -154,6 +154,8 @@ sq_distill_save(const struct sq_distill *d, char *err)
 	else if ((r = save(d, o.fd, x)) < 0) {
 		sq_fail_errno(err, "%s", d->state_path);
 		sq_outfile_abort(&o);
+	} else if ((r = sq_tune_file_check(&d->codes.file, err)) < 0) {
+		sq_outfile_abort(&o);
 	} else if ((r = sq_outfile_commit(&o)) < 0)
 		sq_fail(err, "%s", o.err);
 	XXH3_freeState(x);
