@@ -168,8 +168,8 @@ $(B)/obj/kernels/cuda/%.o: FINAL_CFLAGS += -isystem $(CUDA_HOME)/include \
 NVCC_round = -fmad=false
 NVCC_hessian = -fmad=false
 
-$(B)/obj/%.cu.o: %.cu $(wildcard kernels/cuda/*.h) kernels/kern.h \
-    kernels/ops.def Makefile
+$(B)/obj/%.cu.o: %.cu $(wildcard kernels/cuda/*.h kernels/*.h) \
+    lib/base/grid.h kernels/ops.def Makefile
 	@mkdir -p $(@D)
 	$(NVCC) -std=c++17 -O3 -lineinfo $(NVCC_$(basename $(notdir $*))) \
 	    -gencode=arch=compute_$(CUDA_ARCH),code=sm_$(CUDA_ARCH) \

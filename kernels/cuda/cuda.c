@@ -34,7 +34,10 @@ mem_alloc(size_t n)
 {
 	void *p;
 
-	return sqc_ok(GPU(Malloc)(&p, n > 0 ? n : 1), "memory") < 0 ? NULL : p;
+	if (sqc_ok(GPU(Malloc)(&p, n > 0 ? n : 1), "memory") == 0)
+		return p;
+	(void)GPU(GetLastError)();	/* the next call is not to blame */
+	return NULL;
 }
 
 static void

@@ -309,15 +309,15 @@ sqc_move_pairs(gpu_stream st, struct sq_rounding s, struct sq_mat h,
 
 	diagonal_of<<<(unsigned)((s.cols + 255) / 256), 256, 0, st>>>(h,
 	    diagonal);
-	if (bytes > MOST_SHARED) {
+	if (bytes > MOST_SHARED || GPU(FuncSetAttribute)(
+	    (const void *)move_pairs<true>,
+	    GPU(FuncAttributeMaxDynamicSharedMemorySize), (int)bytes) !=
+	    GPU(Success)) {
+		(void)GPU(GetLastError)();
 		move_pairs<false><<<rows, PAIRS, 0, st>>>(s, h, most, with, has,
 		    g, diagonal);
 		return 0;
 	}
-	if (sqc_ok(GPU(FuncSetAttribute)((const void *)move_pairs<true>,
-	    GPU(FuncAttributeMaxDynamicSharedMemorySize), (int)bytes),
-	    "shared memory") < 0)
-		return -1;
 	move_pairs<true><<<rows, PAIRS, bytes, st>>>(s, h, most, with, has, g,
 	    diagonal);
 	return 0;
