@@ -10,7 +10,8 @@
 int	 sq_few_allows(const struct sq_weight *);
 
 /* y = x W^T, x rounded to 16 bits in blocks of 128 columns; SQ_UNSUP where the
- * workspace is too small, and with AVX2 but for int4.  A token's result does not depend on the others. */
+ * workspace is too small, and with AVX2 but for int4.  A token's result does not
+ * depend on the others. */
 int	 sq_few_avx2(struct sq_ctx *, const struct sq_weight *,
 	    const struct sq_mat *x, const struct sq_mat *y);
 int	 sq_few_vnni(struct sq_ctx *, const struct sq_weight *,

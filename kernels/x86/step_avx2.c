@@ -13,7 +13,7 @@
  * (int_steps.h).
  */
 #include "kernels/x86/few.h"
-#include "kernels/x86/step.h"
+#include "kernels/x86/step_alone.h"
 
 #define UNIT	SQ_MM_UNIT
 #define BYTES	1
@@ -22,14 +22,6 @@
 #define TR	4
 #define TV	2
 #include "kernels/x86/int_steps.h"
-
-/* A block of one token, in the order of the weight's bytes. */
-struct alone {
-	int8_t hi[SLOTS][UNIT], lo[SLOTS][UNIT];
-	int32_t start[SLOTS];
-	float sum[SLOTS];		/* of the codes */
-	float scale, none[7];
-};
 
 /* A block of eight: four columns of each in a vector. */
 struct several {
@@ -60,12 +52,6 @@ end(const struct job *j)
 	(void)j;
 }
 
-static size_t
-tokens_of(const struct job *j, size_t octet)
-{
-	return least(TOKENS, j->tokens - octet * TOKENS);
-}
-
 static struct several *
 several_at(const struct job *j, size_t octet, size_t block)
 {
@@ -76,25 +62,6 @@ static struct alone *
 alone_at(const struct job *j, size_t token, size_t block)
 {
 	return (struct alone *)j->packed + token * j->blocks + block;
-}
-
-static void
-pack_alone(const struct job *j, size_t token, size_t block)
-{
-	struct alone *to = alone_at(j, token, block);
-	int32_t mid = 1 << (j->bits - 1), sum;
-	struct bytes b;
-	int i;
-
-	cut_token(j, token, block, &b);
-	put_block(j, b.hi, to->hi);
-	put_block(j, b.lo, to->lo);
-	for (i = 0; i < j->groups; i++) {
-		sum = 256 * b.hi_sum[i] + b.lo_sum[i];
-		to->start[i] = -mid * sum;
-		to->sum[i] = (float)sum;
-	}
-	to->scale = b.scale;
 }
 
 /* Every STEP bytes of a token's to where the vectors have them. */
@@ -142,7 +109,7 @@ pack(const struct job *j, size_t octet, size_t block)
 		pack_several(j, octet, block);
 	else
 		for (t = 0; t < j->tokens; t++)
-			pack_alone(j, t, block);
+			pack_alone(j, t, block, alone_at(j, t, block));
 }
 
 /* The codes of two units of a row: those of even columns, and those of odd

@@ -20,13 +20,6 @@ end(const struct job *j)
 	(void)j;
 }
 
-/* Tokens of an octet. */
-static size_t
-tokens_of(const struct job *j, size_t octet)
-{
-	return least(TOKENS, j->tokens - octet * TOKENS);
-}
-
 /* Those that it is multiplied as: 1, 4 or 8. */
 static int
 form_of(const struct job *j, size_t octet)
@@ -47,24 +40,6 @@ alone_at(const struct job *j, size_t octet, size_t token, size_t block)
 {
 	return (struct alone *)several_at(j, octet, 0) + token * j->blocks +
 	    block;
-}
-
-static void
-pack_alone(const struct job *j, size_t token, size_t block, struct alone *to)
-{
-	int32_t mid = 1 << (j->bits - 1), sum;
-	struct bytes b;
-	int i;
-
-	cut_token(j, token, block, &b);
-	put_block(j, b.hi, to->hi);
-	put_block(j, b.lo, to->lo);
-	for (i = 0; i < j->groups; i++) {
-		sum = 256 * b.hi_sum[i] + b.lo_sum[i];
-		to->start[i] = -mid * sum;
-		to->sum[i] = (float)sum;
-	}
-	to->scale = b.scale;
 }
 
 /* What a token is in a block of several: lanes of its sums, and where. */

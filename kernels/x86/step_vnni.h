@@ -21,7 +21,7 @@
 #define SQ_X86_STEP_VNNI_H
 
 #include "kernels/x86/bytes_vec.h"
-#include "kernels/x86/step.h"
+#include "kernels/x86/step_alone.h"
 #include "kernels/x86/step_lanes.h"
 
 #define OF_EIGHT(i)	(i) * bits + 7, (i) * bits + 6, (i) * bits + 5,	\
@@ -29,14 +29,6 @@
 			(i) * bits + 1, (i) * bits
 #define PIECE	16			/* columns that lie together */
 #define PIECES	(SQ_MM_UNIT / PIECE)
-
-/* A block of one token: codes in the order of the weight's bytes. */
-struct alone {
-	int8_t hi[2][64], lo[2][64];
-	int32_t start[SLOTS];
-	float sum[SLOTS];		/* of the codes */
-	float scale, none[7];
-};
 
 /* A block of several. */
 struct several {
