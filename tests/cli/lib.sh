@@ -209,3 +209,11 @@ divergence_falls() {
 	END { exit !(n == 3 && d[1] > 0 && d[3] < most * d[1]) }' \
 	    <(tr -d , <"$2") || fail "$(cat "$2")"
 }
+
+# A plug-in `fake', whose device is the host's memory; skips without a compiler.
+fake_device() {
+	command -v "${CC:-gcc}" >/dev/null || skip "no C compiler"
+	"${CC:-gcc}" -std=gnu11 -D_GNU_SOURCE -shared -fPIC -I"$root" \
+	    -I"$root/lib" -o libsqk_fake.so "$root/tests/cli/fake_device.c"
+	export LD_LIBRARY_PATH=$PWD
+}

@@ -4,10 +4,7 @@
 set -eu -o pipefail
 . "$(dirname "$0")/lib.sh"
 
-command -v "${CC:-gcc}" >/dev/null || skip "no C compiler"
-"${CC:-gcc}" -std=gnu11 -D_GNU_SOURCE -shared -fPIC -I"$root" -I"$root/lib" \
-    -o libsqk_fake.so "$root/tests/cli/fake_device.c"
-export LD_LIBRARY_PATH=$PWD
+fake_device
 sq-import "$model" | sq-calibrate -q --length 64 --samples 8 \
     -t "$root/tests/data/text/calib.txt" >c.sq
 
