@@ -126,6 +126,15 @@ result_init(struct result *o, const struct layer *l)
 		o->zeros = calloc(l->rows * l->across, 1);
 }
 
+/* Where rows from `row' on go. */
+static inline struct sq_dst
+result_from(const struct result *o, const struct layer *l, size_t row)
+{
+	return (struct sq_dst){ .codes = o->codes + row * o->row_bytes,
+	    .scales = o->scales + row * l->across,
+	    .zeros = o->zeros == NULL ? NULL : o->zeros + row * l->across };
+}
+
 static inline void
 result_release(struct result *o)
 {
@@ -165,11 +174,7 @@ solve(struct result *o, const struct layer *l, int threads, size_t split,
 	ck_assert_int_eq(sq_gptq_init(&g, threads, err), 0);
 	for (row = 0; row < l->rows; row += n) {
 		struct sq_mat w = { l->w + row * l->n, SQ_F32, 0, l->n, l->n };
-		struct sq_dst q = {
-		    .codes = o->codes + row * o->row_bytes,
-		    .scales = o->scales + row * l->across,
-		    .zeros = o->zeros == NULL ? NULL :
-		    o->zeros + row * l->across };
+		struct sq_dst q = result_from(o, l, row);
 
 		w.rows = n = row == 0 && split < l->rows ? split :
 		    l->rows - row;

@@ -63,11 +63,7 @@ solve_there(struct result *o, const struct layer *l, size_t split)
 	    l->sweeps > 0, err) == 0, "%s", err);
 	for (row = 0; row < l->rows; row += n) {
 		struct sq_mat w = { l->w + row * l->n, SQ_F32, 0, l->n, l->n };
-		struct sq_dst q = {
-		    .codes = o->codes + row * o->row_bytes,
-		    .scales = o->scales + row * l->across,
-		    .zeros = o->zeros == NULL ? NULL :
-		    o->zeros + row * l->across };
+		struct sq_dst q = result_from(o, l, row);
 
 		w.rows = n = row == 0 && split < l->rows ? split :
 		    l->rows - row;
