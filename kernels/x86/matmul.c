@@ -102,28 +102,23 @@ do_pack(void *arg, long task, int thread)
 	lv->pack(&x, packed_at(r, col) + v * vector_bytes(r, cols));
 }
 
-/* The sums of some rows, and of n vectors of tokens from v, into y. */
+/* The sums of some rows and of a vector of tokens, into y. */
 static void
 finish(const struct run *r, const float *sums, size_t row, size_t rows,
-    size_t v, size_t n)
+    size_t v)
 {
 	const struct sq_mm_level *lv = r->lv;
-	size_t lanes = lv->lanes, stride = r->y->stride, t, tokens;
-	float *y;
+	size_t t = v * lv->lanes, tokens = least(lv->lanes, r->rows - t);
+	float *y = (float *)r->y->p + (r->row + t) * r->y->stride + row;
 
-	for (; n > 0; n--, v++, sums += lanes * SQ_MM_PANEL) {
-		t = v * lanes;
-		tokens = least(lanes, r->rows - t);
-		y = (float *)r->y->p + (r->row + t) * stride + row;
-		if (lv->scaled != NULL)
-			lv->scaled(sums, rows, tokens, r->x.scale + r->row +
-			    t, y, stride);
-		else
-			lv->finish(sums, rows, tokens, y, stride);
-	}
+	if (lv->scaled != NULL)
+		lv->scaled(sums, rows, tokens, r->x.scale + r->row + t, y,
+		    r->y->stride);
+	else
+		lv->finish(sums, rows, tokens, y, r->y->stride);
 }
 
-/* Those of a task: vector after vector, a few rows of y at a time, which are
+/* All sums of a task: vector after vector, a few rows of y at a time, which are
  * pages apart. */
 static void
 finish_all(const struct run *r, const float *sums, size_t first, size_t end)
@@ -134,28 +129,7 @@ finish_all(const struct run *r, const float *sums, size_t first, size_t end)
 		for (row = first; row < end; row += SQ_MM_PANEL)
 			finish(r, sums + ((row - first) * r->nvec + v *
 			    SQ_MM_PANEL) * lanes, row,
-			    least(SQ_MM_PANEL, end - row), v, 1);
-}
-
-/*
- * A panel, some vectors at a time: the rows of y leave as soon as their sums
- * are complete, while they are in the first cache.
- */
-static void
-do_vectors(const struct run *r, const struct sq_mm_part *p, const void *panel,
-    float *sums)
-{
-	const struct sq_mm_level *lv = r->lv;
-	size_t v, n, vec = vector_bytes(r, p->cols);
-	const char *x = packed_at(r, p->col);
-
-	for (v = 0; v < r->nvec; v += n) {
-		n = least(lv->at_once, r->nvec - v);
-		lv->tile(panel, x + v * vec, p->rows, p->cols, n, sums,
-		    p->col == 0);
-		finish(r, sums, p->row, p->rows, v, n);
-		sums += n * SQ_MM_PANEL * lv->lanes;
-	}
+			    least(SQ_MM_PANEL, end - row), v);
 }
 
 /* One panel: what it adds to its sums. */
@@ -167,11 +141,8 @@ do_panel(const struct run *r, struct sq_mm_part *p, void *panel, float *sums)
 	p->rows = least(SQ_MM_PANEL, r->w->rows - p->row);
 	p->cols = least(lv->depth, r->padded - p->col);
 	lv->expand(p, panel);
-	if (lv->at_once > 0 && p->col + p->cols == r->padded)
-		do_vectors(r, p, panel, sums);
-	else
-		lv->tile(panel, packed_at(r, p->col), p->rows, p->cols,
-		    r->nvec, sums, p->col == 0);
+	lv->tile(panel, packed_at(r, p->col), p->rows, p->cols, r->nvec, sums,
+	    p->col == 0);
 }
 
 /* From a panel to the next one, in bytes: down the rows of the task, then from
@@ -209,8 +180,7 @@ do_tiles(void *arg, long task, int thread)
 			do_panel(r, &p, panel, sums + (p.row - first) *
 			    r->nvec * lv->lanes);
 		}
-	if (lv->at_once == 0)
-		finish_all(r, sums, first, end);
+	finish_all(r, sums, first, end);
 	if (lv->end != NULL)
 		lv->end();
 }

@@ -46,7 +46,7 @@
 #define SQ_MM_UNIT	32	/* columns of a unit, at least; see below */
 #define SQ_MM_WIDE	128	/* and at most */
 #define SQ_MM_PANEL	32	/* rows of a panel, many tokens */
-#define SQ_MM_DEEP	1024	/* columns of it, at most */
+#define SQ_MM_DEEP	512	/* columns of it, at most */
 #define SQ_MM_STRIP	8	/* rows of one call of direct, */
 #define SQ_MM_TOKENS	4	/* tokens, and */
 #define SQ_MM_COLUMNS	2048	/* columns, at most */
@@ -92,8 +92,6 @@ struct sq_mm_level {
 	size_t depth;		/* columns of a panel, a multiple of WIDE */
 	size_t few;		/* tokens for which direct is used, at most */
 	size_t block;		/* tokens packed at a time, at most */
-	size_t at_once;		/* vectors of tokens whose sums become rows
-				   of y at once; 0: all, in the end */
 	int in_order;		/* direct: row after row, not in streams */
 
 	/* kind, unit and spread for w: for direct or not. */

@@ -10,6 +10,8 @@
 #include "kernels/x86/x86.h"
 
 #define FEW	2		/* tokens that wait for memory anyway */
+#define DEPTH	256	/* columns of a panel, which stays in the first
+			   cache with two vectors of tokens */
 #define MANY	128		/* for which a weight is laid out whole */
 
 /* Rows that the weight does not have are computed from whatever lies in the
@@ -39,8 +41,7 @@ sq_mm_amx(void)
 	struct sq_mm_level level = sq_mm_avx512bf16;
 
 	level.few = 0;
-	level.depth = SQ_MM_DEEP;
-	level.at_once = 2;
+	level.depth = DEPTH;
 	level.tile = tile;
 	level.begin = sq_tiles_begin;
 	level.end = release;

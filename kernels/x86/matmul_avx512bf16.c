@@ -16,7 +16,7 @@
 #define TR	8			/* 24 sums in 32 registers */
 #define TV	SQ_MM_VECTORS
 
-#define DEPTH	512
+#define DEPTH	SQ_MM_DEEP
 #define ELEM	uint16_t
 #define STRIDE	(SQ_MM_DEEP + 32)	/* 64 bytes more: other cache sets */
 #define PAIRS	(STRIDE / 2)

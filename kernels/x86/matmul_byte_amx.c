@@ -18,7 +18,7 @@
 #define WIDE	SQ_TILE_BYTES		/* columns of a tile */
 #define HALF	SQ_TILE_ROWS		/* rows of a panel, half of them */
 #define LEAST	SQ_MM_UNIT		/* columns of a span */
-#define DEEP	SQ_MM_COLUMNS		/* columns of a panel: all of most rows */
+#define DEEP	1024			/* columns of a panel */
 #define SOON	2			/* steps that tiles are fetched ahead */
 #define PARTS	8			/* of a step: its instructions */
 #define SECOND	((size_t)DEEP * HALF)	/* bytes to the panel's second half */
@@ -393,7 +393,7 @@ release(void)
 
 const struct sq_mm_level sq_mm_byte_amx = {
 	.lanes = VL, .size = 1, .whole = BLOCK,
-	.depth = DEEP, .block = 512, .at_once = 2, .order = order,
+	.depth = DEEP, .block = 512, .order = order,
 	.expand = expand, .pack = pack, .tile = tile, .scaled = finish_scaled,
 	.begin = sq_tiles_begin, .end = release
 };

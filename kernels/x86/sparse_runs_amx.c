@@ -18,7 +18,7 @@
 #include "kernels/x86/sparse_runs_amx.h"
 
 #define ROWS	SQ_MM_PANEL
-#define DEPTH	SQ_MM_DEEP
+#define DEPTH	1024
 #define WIDE	64			/* columns of a register */
 
 /* Of a row of a band and a slot. */

@@ -21,8 +21,7 @@
 #define LANES	16			/* tokens of a vector */
 #define HALF	(SQ_TILE_ROWS * LANES)	/* sums of half a panel's rows */
 #define NEXT	(SQ_MM_PANEL * LANES)	/* from a vector's sums to the next */
-#define SOON	2			/* steps that tiles are fetched ahead */
-#define PART	4			/* rows of a tile, at a time */
+#define LINES	8			/* of the next sums, fetched in a step */
 
 struct strip {
 	const char *panel, *x;		/* of the panel, and of two vectors */
@@ -40,26 +39,22 @@ strip_x(const struct strip *s, size_t i)
 	return s->x + (s->at != NULL ? s->at[i] : i * SQ_TILE_SIZE);
 }
 
-/* Part n of what a later step loads: rows of the panel, and of x. */
-static inline __attribute__((always_inline)) void
-soon(const struct strip *s, const char *a, const char *b, size_t n)
+/* Part i of the sums that come next, a line after the other. */
+static inline void
+soon(const float *sums, size_t i)
 {
-	size_t i;
+	const char *p = (const char *)(sums + 2 * NEXT) + i * LINES *
+	    SQ_TILE_BYTES;
+	size_t n;
 
-	a += SOON * SQ_TILE_BYTES + n * PART * s->stride;
-	b += n * PART % SQ_TILE_ROWS * SQ_TILE_BYTES;
-	if (n * PART >= SQ_TILE_ROWS)
-		b += s->next;
-	SQ_UNROLL for (i = 0; i < PART; i++) {
-		_mm_prefetch(a + i * s->stride, _MM_HINT_T0);
-		_mm_prefetch(b + i * SQ_TILE_BYTES, _MM_HINT_T0);
-	}
+	SQ_UNROLL for (n = 0; n < LINES; n++)
+		_mm_prefetch(p + n * SQ_TILE_BYTES, _MM_HINT_T0);
 }
 
 static inline void
 one_vector(const struct strip *s, float *sums, int first)
 {
-	const char *a = s->panel, *b, *c;
+	const char *a = s->panel, *b;
 	size_t i;
 
 	if (first) {
@@ -71,16 +66,11 @@ one_vector(const struct strip *s, float *sums, int first)
 	}
 	for (i = 0; i < s->steps; i++, a += SQ_TILE_BYTES) {
 		b = strip_x(s, i);
-		c = strip_x(s, i + SOON < s->steps ? i + SOON : i);
 		_tile_loadd(6, b, SQ_TILE_BYTES);
-		soon(s, a, c, 0);
 		_tile_loadd(4, a, s->stride);
-		soon(s, a, c, 1);
 		_tile_dpbf16ps(0, 4, 6);
 		sq_tile_done(4);
-		soon(s, a, c, 2);
 		_tile_loadd(5, a + SQ_TILE_ROWS * s->stride, s->stride);
-		soon(s, a, c, 3);
 		_tile_dpbf16ps(2, 5, 6);
 		sq_tile_done(5);
 		sq_tile_done(6);
@@ -92,7 +82,7 @@ one_vector(const struct strip *s, float *sums, int first)
 static inline void
 two_vectors(const struct strip *s, float *sums, int first)
 {
-	const char *a = s->panel, *b, *c;
+	const char *a = s->panel, *b;
 	size_t i;
 
 	if (first) {
@@ -108,27 +98,19 @@ two_vectors(const struct strip *s, float *sums, int first)
 	}
 	for (i = 0; i < s->steps; i++, a += SQ_TILE_BYTES) {
 		b = strip_x(s, i);
-		c = strip_x(s, i + SOON < s->steps ? i + SOON : i);
 		_tile_loadd(6, b, SQ_TILE_BYTES);
-		soon(s, a, c, 0);
 		_tile_loadd(4, a, s->stride);
-		soon(s, a, c, 1);
 		_tile_dpbf16ps(0, 4, 6);
-		soon(s, a, c, 2);
 		_tile_loadd(5, a + SQ_TILE_ROWS * s->stride, s->stride);
-		soon(s, a, c, 3);
 		_tile_dpbf16ps(2, 5, 6);
 		sq_tile_done(6);
-		soon(s, a, c, 4);
+		soon(sums, i);
 		_tile_loadd(7, b + s->next, SQ_TILE_BYTES);
-		soon(s, a, c, 5);
 		_tile_dpbf16ps(1, 4, 7);
 		sq_tile_done(4);
-		soon(s, a, c, 6);
 		_tile_dpbf16ps(3, 5, 7);
 		sq_tile_done(5);
 		sq_tile_done(7);
-		soon(s, a, c, 7);
 	}
 	_tile_stored(0, sums, SQ_TILE_BYTES);
 	_tile_stored(1, sums + NEXT, SQ_TILE_BYTES);
