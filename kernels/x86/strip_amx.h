@@ -7,9 +7,10 @@
  *	panel rows 0..15   [ 4 ] [  0  ]  [  1  ]	sums
  *	           16..31  [ 5 ] [  2  ]  [  3  ]
  *
- * Four sums go on while each waits for its last product.  Between any two
- * instructions of tiles, which want it (tiles.h), lines are fetched that the
- * tiles of later steps have: they come from the second cache.
+ * Four sums go on while each waits for its last product.  The sums come from the
+ * second cache, and those of the next tokens are fetched meanwhile; the tiles
+ * of a panel of DEPTH columns (matmul_amx.c) and of two vectors of tokens stay in
+ * the first.
  */
 #ifndef SQ_X86_STRIP_AMX_H
 #define SQ_X86_STRIP_AMX_H
@@ -21,7 +22,8 @@
 #define LANES	16			/* tokens of a vector */
 #define HALF	(SQ_TILE_ROWS * LANES)	/* sums of half a panel's rows */
 #define NEXT	(SQ_MM_PANEL * LANES)	/* from a vector's sums to the next */
-#define LINES	8			/* of the next sums, fetched in a step */
+#define LINES	8			/* of the next sums, fetched in a step, */
+#define FETCHES	8			/* in so many steps */
 
 struct strip {
 	const char *panel, *x;		/* of the panel, and of two vectors */
@@ -104,7 +106,8 @@ two_vectors(const struct strip *s, float *sums, int first)
 		_tile_loadd(5, a + SQ_TILE_ROWS * s->stride, s->stride);
 		_tile_dpbf16ps(2, 5, 6);
 		sq_tile_done(6);
-		soon(sums, i);
+		if (i < FETCHES)
+			soon(sums, i);
 		_tile_loadd(7, b + s->next, SQ_TILE_BYTES);
 		_tile_dpbf16ps(1, 4, 7);
 		sq_tile_done(4);
