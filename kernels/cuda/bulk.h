@@ -61,6 +61,33 @@ copy16(uint32_t to, const void *from)
 	    "l"(from) : "memory");
 }
 
+/* How the second cache takes what is read once: it goes before all else. */
+static __device__ inline uint64_t
+goes_first(void)
+{
+	uint64_t p;
+
+	asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(p));
+	return p;
+}
+
+static __device__ inline void
+copy16_once(uint32_t to, const void *from, uint64_t policy)
+{
+	asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], "
+	    "16, %2;" :: "r"(to), "l"(from), "l"(policy) : "memory");
+}
+
+static __device__ inline void
+bulk_once(uint32_t to, const void *from, uint32_t bytes, uint32_t bar,
+    uint64_t policy)
+{
+	asm volatile("cp.async.bulk.shared::cluster.global."
+	    "mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, "
+	    "[%3], %4;" :: "r"(to), "l"(from), "r"(bytes), "r"(bar),
+	    "l"(policy) : "memory");
+}
+
 static __device__ inline void
 bulk(uint32_t to, const void *from, uint32_t bytes, uint32_t bar)
 {

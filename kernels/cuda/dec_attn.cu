@@ -21,7 +21,7 @@ attn(struct dec_step d, const uint16_t *qkv, unsigned splits, float scale,
 	unsigned head = blockIdx.x / splits % d.kv_heads;
 	unsigned split = blockIdx.x % splits, group = d.heads / d.kv_heads;
 	unsigned length, pages, from, to, w = threadIdx.x / 32, e, r, slot;
-	int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, j;
+	int t = threadIdx.x % 4, j;
 	size_t at;
 	struct state<DIM> st;
 	const uint32_t *table;
@@ -46,14 +46,15 @@ attn(struct dec_step d, const uint16_t *qkv, unsigned splits, float scale,
 		    (int)(length - e * PAGE), scale);
 	}
 	end<DIM, KV>(st);
-	if (g < (int)group) {
 #pragma unroll
-		for (j = 0; j < DIM / 8; j++) {
-			all[w][g][8 * j + 2 * t] = st.o[j][0];
-			all[w][g][8 * j + 2 * t + 1] = st.o[j][1];
+	for (j = 0; j < 2; j++) {
+		float *to = all[w][2 * t + j];
+
+		each_sum<DIM>(st, j, [&](int d, float f) { to[d] = f; });
+		if (threadIdx.x % 32 < 4) {
+			to[DIM] = st.max[j];
+			to[DIM + 1] = st.sum[j];
 		}
-		all[w][g][DIM] = st.max;
-		all[w][g][DIM + 1] = st.sum;
 	}
 	__syncthreads();
 	sums += (((size_t)i * d.heads + head * group) * splits + split) *
@@ -193,8 +194,6 @@ merge(struct dec_step d, const float *sums, unsigned splits,
 			*(uint2 *)((uint16_t *)x.p + (size_t)blockIdx.x * n +
 			    r) = make_uint2(two_bf16(f.x, f.y), two_bf16(f.z,
 			    f.w));
-		else if (x.form == DEC_BYTES)
-			put_bytes(x, blockIdx.x, r / 128, f);
 	}
 	if (x.form != DEC_PANELS)
 		return;

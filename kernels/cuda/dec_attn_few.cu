@@ -50,7 +50,7 @@ take_token(const struct dec_step &d, const uint16_t *qkv, uint32_t i,
 		float2 a = two_of_bf16(lo), b = two_of_bf16(hi);
 		float v[4] = { a.x, a.y, b.x, b.y };
 
-		turn(d, pos, e, v);
+		turn(angles_of(d, pos, e), v);
 		p = q + r * DIM + e;
 		*(uint32_t *)p = query(d, 0, v[0]) | (uint32_t)query(d, 0,
 		    v[1]) << 16;
@@ -73,7 +73,7 @@ take_token(const struct dec_step &d, const uint16_t *qkv, uint32_t i,
 		put_value(d, page, head, pos, e, v);
 		return;
 	}
-	turn(d, pos, e, v);
+	turn(angles_of(d, pos, e), v);
 	put_key(d, page, head, pos, e, v);
 }
 
@@ -110,7 +110,7 @@ attn(struct dec_step d, const uint16_t *qkv, float scale, uint16_t *out)
 	uint32_t i = blockIdx.x / CLUSTER / d.kv_heads, length, pages, from;
 	uint32_t head = blockIdx.x / CLUSTER % d.kv_heads, to, k;
 	uint32_t group = d.heads / d.kv_heads;
-	uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+	uint32_t t = threadIdx.x % 4;
 	const struct sums<DIM> *part[WARPS > CLUSTER ? WARPS : CLUSTER];
 	const uint32_t *table;
 	struct state<DIM> st;
@@ -137,13 +137,15 @@ attn(struct dec_step d, const uint16_t *qkv, float scale, uint16_t *out)
 		    (int)(length - e * PAGE), scale);
 	}
 	end<DIM, KV>(st);
-	if (g < group) {
 #pragma unroll
-		for (j = 0; j < DIM / 8; j++)
-			*(float2 *)&s.warp[w][g].v[8 * j + 2 * t] =
-			    make_float2(st.o[j][0], st.o[j][1]);
-		s.warp[w][g].max = st.max;
-		s.warp[w][g].sum = st.sum;
+	for (j = 0; j < 2; j++) {
+		struct sums<DIM> &to = s.warp[w][2 * t + j];
+
+		each_sum<DIM>(st, j, [&](int e, float f) { to.v[e] = f; });
+		if (threadIdx.x % 32 < 4) {
+			to.max = st.max[j];
+			to.sum = st.sum[j];
+		}
 	}
 	__syncthreads();
 	for (r = threadIdx.x; r < group * DIM; r += WARPS * 32) {

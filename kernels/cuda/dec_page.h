@@ -1,14 +1,16 @@
 /*
  * A page of 64 tokens of one KV head for all query heads of the group, by one
- * warp.  Both products have an order of summation that is free, so each lane
- * reads what is contiguous and the other operand follows:
+ * warp.  What comes from the page are the rows of both products, sixteen at a
+ * time, the heads their columns.  Their order of summation is free, so each
+ * lane reads what is contiguous and the other operand follows:
  *
- *	scores	q [16 rows, of which `group' count] x keys^T.  Lane (g, t)
+ *	scores	keys x q^T [8 columns, of which `group' count].  Lane (g, t)
  *		reads a quarter, t, of the key 16(g/2) + 2j + g%2 for
- *		j = 0 .. 7; so its sums are of keys 16t + 2j and the next:
- *		sixteen neighbours.
- *	output	p x values: the lane reads sixteen neighbours, 16t .., of the
- *		dimension 8d + g.
+ *		j = 0 .. 7; a product has two j.
+ *	output	values^T x p^T: the lane reads sixteen neighbours, 16t .., of
+ *		the dimension 8d + g; a product has two d.  Of p it needs, for
+ *		head g, the keys 16t + 2j and the next: what the scores' lanes
+ *		have, turned.
  *
  * Of int4, eight elements are a word: the even ones in its lower half.  A key's
  * scale and minimum enter its score, a value's the probability that it is
@@ -63,24 +65,35 @@ before(const struct dec_step &d, uint32_t i)
 
 #if GPU_MMA
 
-/* d += a b with rows 8 .. 15 of a all zero: half the sums are of no use. */
+/* d += a b; see mma_bf16(). */
 template <bool F16>
 static __device__ void
-mma_half(float &d0, float &d1, uint32_t a0, uint32_t a2, uint32_t b0,
-    uint32_t b1)
+mma_page(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
+    const uint32_t (&b)[2])
 {
-	float x, y;
-
 	if (F16)
-		asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16"
-		    ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%5}, {%7,%8}, {%0,%1,%9,"
-		    "%9};" : "+f"(d0), "+f"(d1), "=f"(x), "=f"(y) : "r"(a0),
-		    "r"(0), "r"(a2), "r"(b0), "r"(b1), "f"(0.f));
+		asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+		    "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+		    : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+		    : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b[0]),
+		    "r"(b[1]));
 	else
-		asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16"
-		    ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%5}, {%7,%8}, {%0,%1,%9,"
-		    "%9};" : "+f"(d0), "+f"(d1), "=f"(x), "=f"(y) : "r"(a0),
-		    "r"(0), "r"(a2), "r"(b0), "r"(b1), "f"(0.f));
+		asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+		    "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+		    : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+		    : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b[0]),
+		    "r"(b[1]));
+}
+
+/* Eight rows of eight columns of 16 bits, two to a lane, turned. */
+static __device__ inline uint32_t
+turned(uint32_t w)
+{
+	uint32_t v;
+
+	asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(v) :
+	    "r"(w));
+	return v;
 }
 
 /* Two e4m3 of the low or high half of w, as f16. */
@@ -125,25 +138,40 @@ pack(float a, float b)
 	return *(uint32_t *)&v;
 }
 
-/* Nibbles i and i + 4 of a word, as f16: 1024 + code is exact. */
-static __device__ inline uint32_t
-pair_f16(uint32_t w, int i)
-{
-	uint32_t u;
-	__half2 v;
+/*
+ * Nibbles as they lie are f16: of a code its 2^24th part, or its 2^20th where
+ * it lies four bits higher.  Tensor cores take these, which have no exponent,
+ * as they are.  So the other operand is a 16th of itself there, and sums are
+ * multiplied by INT4_UNIT.
+ */
+#define INT4_UNIT	0x1p24f
 
-	asm("lop3.b32 %0, %1, 0x000f000f, 0x64006400, 0xea;" : "=r"(u) :
-	    "r"(w >> 4 * i));
-	v = __hsub2(*(__half2 *)&u, __float2half2_rn(1024));
+/* Operand i of what a lane has read: eight codes a word. */
+static __device__ inline void
+codes(uint32_t w, int i, uint32_t &b0, uint32_t &b1)
+{
+	w = i % 2 == 0 ? w : w >> 8;
+	b0 = w & 0x000f000f;
+	b1 = w & 0x00f000f0;
+}
+
+/* The operand beside b1. */
+static __device__ inline uint32_t
+sixteenth(uint32_t w)
+{
+	__half2 v = __hmul2(*(__half2 *)&w, __float2half2_rn(0.0625f));
+
 	return *(uint32_t *)&v;
 }
 
+/* What a lane has of the heads 2t and 2t + 1: sums of the dimensions 16d + g
+ * (o[d][0 .. 1]) and 16d + 8 + g. */
 template <int DIM>
 struct state {
-	float max, sum, o[DIM / 8][2];
-	float add;			/* to all of o; int4 */
-	uint32_t q[DIM / 16][2];	/* the queries */
-	float qsum;			/* of the lane's row; int4 */
+	float max[2], sum[2], o[DIM / 16][4];
+	float add[2];			/* to all of o; int4 */
+	uint32_t q[DIM / 16][2];	/* of head g, the quarter t */
+	float qsum[2];			/* of the heads; int4, in its unit */
 };
 
 /* Where pages are: far in memory, whose values are asked for before the scores
@@ -163,6 +191,12 @@ struct far_page {
 	{
 		return __ldg((const uint2 *)(p + at));
 	}
+
+	__device__ uint32_t
+	get1(uint32_t at) const
+	{
+		return __ldg((const uint32_t *)(p + at));
+	}
 };
 
 /* The same of what another kernel, or this one, has just made. */
@@ -180,6 +214,12 @@ struct new_page {
 	get2(uint32_t at) const
 	{
 		return __ldcg((const uint2 *)(p + at));
+	}
+
+	__device__ uint32_t
+	get1(uint32_t at) const
+	{
+		return __ldcg((const uint32_t *)(p + at));
 	}
 };
 
@@ -202,6 +242,16 @@ struct near_page {
 		    "=r"(v.y) : "r"(p + at) : "memory");
 		return v;
 	}
+
+	__device__ uint32_t
+	get1(uint32_t at) const
+	{
+		uint32_t v;
+
+		asm volatile("ld.shared.u32 %0, [%1];" : "=r"(v) :
+		    "r"(p + at) : "memory");
+		return v;
+	}
 };
 
 /* Begins with the query heads of a group: rows of DIM of f16, or bf16 where the
@@ -211,13 +261,14 @@ static __device__ void
 begin(struct state<DIM> &st, WHERE from, unsigned group)
 {
 	int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, j;
+	[[maybe_unused]] float sum = 0;
 	uint4 v;
 
-	st.max = -1e30f;
-	st.sum = st.add = st.qsum = 0;
+	st.max[0] = st.max[1] = -1e30f;
+	st.sum[0] = st.sum[1] = st.add[0] = st.add[1] = 0;
 #pragma unroll
-	for (j = 0; j < DIM / 8; j++)
-		st.o[j][0] = st.o[j][1] = 0;
+	for (j = 0; j < DIM / 4; j++)
+		st.o[j / 4][j % 4] = 0;
 #pragma unroll
 	for (j = 0; j < DIM / 32; j++) {
 		v = g < (int)group ? from.get(2 * (g * DIM + t * (DIM / 4) +
@@ -233,68 +284,109 @@ begin(struct state<DIM> &st, WHERE from, unsigned group)
 			float2 f = __half22float2(*(__half2 *)
 			    &st.q[j / 2][j % 2]);
 
-			st.qsum += f.x + f.y;
+			sum += f.x + f.y;
 		}
-		st.qsum += gpu_shfl_xor(st.qsum, 1);
-		st.qsum += gpu_shfl_xor(st.qsum, 2);
+		sum += gpu_shfl_xor(sum, 1);
+		sum += gpu_shfl_xor(sum, 2);
+		sum *= 1 / INT4_UNIT;
+		st.qsum[0] = __shfl_sync(~0u, sum, 8 * t);
+		st.qsum[1] = __shfl_sync(~0u, sum, 8 * t + 4);
+#pragma unroll
+		for (j = 0; j < DIM / 16; j++)
+			st.q[j][1] = sixteenth(st.q[j][1]);
 	}
 }
 
-/* What lanes have of a row of queries comes together. */
+/* What lanes have of a head comes together. */
 template <int DIM, int KV>
 static __device__ void
 end(struct state<DIM> &st)
 {
+	int i, k;
 	[[maybe_unused]] int j;
 
-	st.sum += gpu_shfl_xor(st.sum, 1);
-	st.sum += gpu_shfl_xor(st.sum, 2);
-	if constexpr (KV == SQ_DEC_KV_INT4) {
-		st.add += gpu_shfl_xor(st.add, 1);
-		st.add += gpu_shfl_xor(st.add, 2);
 #pragma unroll
-		for (j = 0; j < DIM / 8; j++) {
-			st.o[j][0] += st.add;
-			st.o[j][1] += st.add;
+	for (i = 0; i < 2; i++) {
+#pragma unroll
+		for (k = 4; k < 32; k *= 2)
+			st.sum[i] += gpu_shfl_xor(st.sum[i], k);
+		if constexpr (KV == SQ_DEC_KV_INT4) {
+#pragma unroll
+			for (k = 4; k < 32; k *= 2)
+				st.add[i] += gpu_shfl_xor(st.add[i], k);
+#pragma unroll
+			for (j = i; j < DIM / 4; j += 2)
+				st.o[j / 4][j % 4] = fmaf(st.o[j / 4][j % 4],
+				    INT4_UNIT, st.add[i]);
 		}
 	}
 }
 
-/* Scores become exponentials; what was summed before fades by what it
- * returns. */
-template <int DIM>
-static __device__ float
-soften(struct state<DIM> &st, float s[8][2], int n)
+/* The sums of head 2t + i, dimension by dimension, to where `put' has them. */
+template <int DIM, typename PUT>
+static __device__ void
+each_sum(const struct state<DIM> &st, int i, PUT put)
 {
-	int t = threadIdx.x % 4, i, j;
-	float max = -INFINITY, fade;
+	int g = threadIdx.x % 32 / 4, d;
 
 #pragma unroll
-	for (j = 0; j < 8; j++)
+	for (d = 0; d < DIM / 16; d++) {
+		put(16 * d + g, st.o[d][i]);
+		put(16 * d + 8 + g, st.o[d][2 + i]);
+	}
+}
+
+/* The key whose score is s[j / 2][j % 2 * 2 ..] of a lane. */
+static __device__ inline int
+key_of(int j)
+{
+	int g = threadIdx.x % 32 / 4;
+
+	return 16 * (g / 2) + 2 * j + g % 2;
+}
+
+/* Scores become exponentials; what was summed before fades. */
+template <int DIM>
+static __device__ void
+soften(struct state<DIM> &st, float s[4][4], int n)
+{
+	float max, fade;
+	int i, j, k;
+
 #pragma unroll
-		for (i = 0; i < 2; i++) {
-			if (16 * t + 2 * j + i >= n)
-				s[j][i] = -INFINITY;
-			max = fmaxf(max, s[j][i]);
+	for (i = 0; i < 2; i++) {
+		max = -INFINITY;
+#pragma unroll
+		for (j = 0; j < 8; j++) {
+			float &v = s[j / 2][j % 2 * 2 + i];
+
+			if (key_of(j) >= n)
+				v = -INFINITY;
+			max = fmaxf(max, v);
 		}
-	max = fmaxf(max, gpu_shfl_xor(max, 1));
-	max = fmaxf(max, gpu_shfl_xor(max, 2));
-	max = fmaxf(max, st.max);
-	fade = exp2f(st.max - max);
-	st.max = max;
-	st.sum *= fade;
 #pragma unroll
-	for (j = 0; j < 8; j++)
+		for (k = 4; k < 32; k *= 2)
+			max = fmaxf(max, gpu_shfl_xor(max, k));
+		max = fmaxf(max, st.max[i]);
+		fade = exp2f(st.max[i] - max);
+		st.max[i] = max;
+		st.sum[i] *= fade;
+		st.add[i] *= fade;
 #pragma unroll
-		for (i = 0; i < 2; i++) {
-			s[j][i] = exp2f(s[j][i] - max);
-			st.sum += s[j][i];
+		for (j = 0; j < 8; j++) {
+			float &v = s[j / 2][j % 2 * 2 + i];
+
+			v = exp2f(v - max);
+			st.sum[i] += v;
 		}
-	return fade;
+#pragma unroll
+		for (j = i; j < DIM / 4; j += 2)
+			st.o[j / 4][j % 4] *= fade;
+	}
 }
 
 /*
- * Sums that depend on themselves wait for each other: AT_ONCE of them, of other
+ * Sums that depend on themselves wait for each other: some of them, of other
  * keys or dimensions, are in work in turns.
  */
 #define AT_ONCE		4
@@ -305,13 +397,13 @@ static __device__ void
 plain_page(struct state<DIM> &st, WHERE k, WHERE v, int n, float scale)
 {
 	const int size = FP8 ? 1 : 2, kv4 = DIM / 4 * size / 16,
-	    vv4 = 16 * size / 16, some = FP8 ? AT_ONCE : 2;
+	    vv4 = 16 * size / 16, some = 2 * (FP8 ? AT_ONCE : AT_ONCE / 2);
 	const bool early = WHERE::early && FP8;
 	const enum sq_dec_kv kv = FP8 ? SQ_DEC_KV_FP8 : SQ_DEC_KV_BF16;
 	int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, i, j, d, m;
 	uint4 kk[some][kv4], vv[early ? DIM / 8 : some][vv4];
-	uint32_t b0, b1, p[4][2];
-	float s[8][2], fade;
+	uint32_t a0, a1, a2, a3, p[4][2];
+	float s[4][4];
 
 #pragma unroll
 	for (d = 0; early && d < DIM / 8; d++)
@@ -325,71 +417,64 @@ plain_page(struct state<DIM> &st, WHERE k, WHERE v, int n, float scale)
 		for (m = 0; m < some; m++) {
 #pragma unroll
 			for (i = 0; i < kv4; i++)
-				kk[m][i] = k.get(page_at(DIM * size, 16 *
-				    (g / 2) + 2 * (j + m) + g % 2, t * (DIM /
-				    4) * size + 16 * i));
-			s[j + m][0] = s[j + m][1] = 0;
+				kk[m][i] = k.get(page_at(DIM * size,
+				    key_of(j + m), t * (DIM / 4) * size +
+				    16 * i));
+			s[(j + m) / 2][m % 2 * 2] = 0;
+			s[(j + m) / 2][m % 2 * 2 + 1] = 0;
 		}
 #pragma unroll
 		for (i = 0; i < DIM / 16; i++)
 #pragma unroll
-			for (m = 0; m < some; m++) {
-				operand<FP8>(kk[m], i, b0, b1);
-				mma_half<FP8>(s[j + m][0], s[j + m][1],
-				    st.q[i][0], st.q[i][1], b0, b1);
+			for (m = 0; m < some; m += 2) {
+				operand<FP8>(kk[m], i, a0, a2);
+				operand<FP8>(kk[m + 1], i, a1, a3);
+				mma_page<FP8>(s[(j + m) / 2], a0, a1, a2, a3,
+				    st.q[i]);
 			}
-#pragma unroll
-		for (m = 0; m < some; m++) {
-			s[j + m][0] *= scale;
-			s[j + m][1] *= scale;
-		}
 	}
-	fade = soften<DIM>(st, s, n);
+#pragma unroll
+	for (j = 0; j < 16; j++)
+		s[j / 4][j % 4] *= scale;
+	soften<DIM>(st, s, n);
 #pragma unroll
 	for (j = 0; j < 8; j++)
-		p[j / 2][j % 2] = pack<FP8>(s[j][0], s[j][1]);
+		p[j / 2][j % 2] = turned(pack<FP8>(s[j / 2][j % 2 * 2],
+		    s[j / 2][j % 2 * 2 + 1]));
 #pragma unroll
 	for (d = 0; d < DIM / 8; d += some) {
 		uint4 (*w)[vv4] = vv + (early ? d : 0);
 
 #pragma unroll
-		for (m = 0; m < some; m++) {
+		for (m = 0; !early && m < some; m++)
 #pragma unroll
-			for (i = 0; !early && i < vv4; i++)
+			for (i = 0; i < vv4; i++)
 				w[m][i] = v.get(value_at(kv, DIM, t, 8 * (d +
 				    m) + g, i));
-			st.o[d + m][0] *= fade;
-			st.o[d + m][1] *= fade;
-		}
 #pragma unroll
 		for (i = 0; i < 4; i++)
 #pragma unroll
-			for (m = 0; m < some; m++) {
-				operand<FP8>(w[m], i, b0, b1);
-				mma_half<FP8>(st.o[d + m][0], st.o[d + m][1],
-				    p[i][0], p[i][1], b0, b1);
+			for (m = 0; m < some; m += 2) {
+				operand<FP8>(w[m], i, a0, a2);
+				operand<FP8>(w[m + 1], i, a1, a3);
+				mma_page<FP8>(st.o[(d + m) / 2], a0, a1, a2,
+				    a3, p[i]);
 			}
 	}
 }
 
-/* The scales (.x) and minima of the lane's sixteen tokens: pair j is of tokens
- * 2j and 2j + 1. */
+/* The scale (.x) and the minimum of each of the lane's keys. */
 template <typename WHERE>
 static __device__ void
-scales_of(WHERE at, uint32_t codes, float2 f[16])
+scales_of(WHERE at, uint32_t codes, float2 f[8])
 {
-	int t = threadIdx.x % 4, i, j;
-	uint4 v;
+	uint32_t w;
+	int j;
 
 #pragma unroll
-	for (i = 0; i < 4; i++) {
-		v = at.get(codes + 64 * t + 16 * i);
-#pragma unroll
-		for (j = 0; j < 4; j++) {
-			uint32_t w = word_of(v, j);
-
-			f[4 * i + j] = __half22float2(*(__half2 *)&w);
-		}
+	for (j = 0; j < 8; j++) {
+		w = at.get1(codes + 4 * key_of(j));
+		f[j] = __half22float2(*(__half2 *)&w);
 	}
 }
 
@@ -399,73 +484,69 @@ static __device__ void
 int4_page(struct state<DIM> &st, WHERE k, WHERE v, int n, float scale)
 {
 	int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, i, j, d, m;
-	uint32_t w[AT_ONCE][DIM / 32], p[4][2];
-	uint2 v2[AT_ONCE];
-	float s[8][2], fade;
-	float2 f[16];
+	uint32_t w[2 * AT_ONCE][DIM / 32], p[4][2], a0, a1, a2, a3;
+	uint2 v2[2 * AT_ONCE];
+	float s[4][4];
+	float2 f[8];
 	uint4 v4;
 
 #pragma unroll
-	for (j = 0; j < 8; j += AT_ONCE) {
+	for (j = 0; j < 8; j++) {
+		d = key_of(j) * (DIM / 2) + t * (DIM / 8);
+		if (DIM == 128) {
+			v4 = k.get(d);
 #pragma unroll
-		for (m = 0; m < AT_ONCE; m++) {
-			d = (16 * (g / 2) + 2 * (j + m) + g % 2) * (DIM / 2) +
-			    t * (DIM / 8);
-			if (DIM == 128) {
-				v4 = k.get(d);
-#pragma unroll
-				for (i = 0; i < DIM / 32; i++)
-					w[m][i] = word_of(v4, i);
-			} else {
-				v2[0] = k.get2(d);
-				w[m][0] = v2[0].x;
-				w[m][1] = v2[0].y;
-			}
-			s[j + m][0] = s[j + m][1] = 0;
+			for (i = 0; i < DIM / 32; i++)
+				w[j][i] = word_of(v4, i);
+		} else {
+			v2[0] = k.get2(d);
+			w[j][0] = v2[0].x;
+			w[j][1] = v2[0].y;
 		}
-#pragma unroll
-		for (i = 0; i < DIM / 16; i++)
-#pragma unroll
-			for (m = 0; m < AT_ONCE; m++)
-				mma_half<true>(s[j + m][0], s[j + m][1],
-				    st.q[i][0], st.q[i][1], pair_f16(w[m][i /
-				    2], i % 2 * 2), pair_f16(w[m][i / 2], i %
-				    2 * 2 + 1));
+		s[j / 2][j % 2 * 2] = s[j / 2][j % 2 * 2 + 1] = 0;
 	}
 	scales_of(k, PAGE * DIM / 2, f);
 #pragma unroll
-	for (j = 0; j < 8; j++)
+	for (i = 0; i < DIM / 16; i++)
 #pragma unroll
-		for (i = 0; i < 2; i++)
-			s[j][i] = (s[j][i] * f[2 * j + i].x + st.qsum *
-			    f[2 * j + i].y) * scale;
-	fade = soften<DIM>(st, s, n);
+		for (m = 0; m < 8; m += 2) {
+			codes(w[m][i / 2], i, a0, a2);
+			codes(w[m + 1][i / 2], i, a1, a3);
+			mma_page<true>(s[m / 2], a0, a1, a2, a3, st.q[i]);
+		}
+#pragma unroll
+	for (j = 0; j < 16; j++)
+		s[j / 4][j % 4] = (s[j / 4][j % 4] * f[j / 2].x +
+		    st.qsum[j % 2] * f[j / 2].y) * (scale * INT4_UNIT);
 	scales_of(v, PAGE * DIM / 2, f);
-	st.add *= fade;
+	soften<DIM>(st, s, n);
 #pragma unroll
 	for (j = 0; j < 8; j++) {
-		st.add += s[j][0] * f[2 * j].y + s[j][1] * f[2 * j + 1].y;
-		p[j / 2][j % 2] = pack<true>(s[j][0] * f[2 * j].x, s[j][1] *
-		    f[2 * j + 1].x);
+		float *e = &s[j / 2][j % 2 * 2];
+
+		st.add[0] += e[0] * f[j].y;
+		st.add[1] += e[1] * f[j].y;
+		p[j / 2][j % 2] = turned(pack<true>(e[0] * f[j].x,
+		    e[1] * f[j].x));
+		if (j % 2 == 1)
+			p[j / 2][1] = sixteenth(p[j / 2][1]);
 	}
 #pragma unroll
-	for (d = 0; d < DIM / 8; d += AT_ONCE) {
+	for (d = 0; d < DIM / 8; d += 2 * AT_ONCE) {
 #pragma unroll
-		for (m = 0; m < AT_ONCE; m++) {
+		for (m = 0; m < 2 * AT_ONCE; m++)
 			v2[m] = v.get2(value_at(SQ_DEC_KV_INT4, DIM, t, 8 *
 			    (d + m) + g, 0));
-			st.o[d + m][0] *= fade;
-			st.o[d + m][1] *= fade;
-		}
 #pragma unroll
 		for (i = 0; i < 4; i++)
 #pragma unroll
-			for (m = 0; m < AT_ONCE; m++)
-				mma_half<true>(st.o[d + m][0], st.o[d + m][1],
-				    p[i][0], p[i][1], pair_f16(i < 2 ?
-				    v2[m].x : v2[m].y, i % 2 * 2),
-				    pair_f16(i < 2 ? v2[m].x : v2[m].y,
-				    i % 2 * 2 + 1));
+			for (m = 0; m < 2 * AT_ONCE; m += 2) {
+				codes(i < 2 ? v2[m].x : v2[m].y, i, a0, a2);
+				codes(i < 2 ? v2[m + 1].x : v2[m + 1].y, i,
+				    a1, a3);
+				mma_page<true>(st.o[(d + m) / 2], a0, a1, a2,
+				    a3, p[i]);
+			}
 	}
 }
 

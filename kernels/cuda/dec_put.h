@@ -162,18 +162,29 @@ put4(const struct dec_step &d, uint8_t *to, uint32_t token, uint32_t e,
 	}
 }
 
-/* The pairs v[0], v[2] and v[1], v[3] by the angles of their place. */
-static __device__ inline void
-turn(const struct dec_step &d, uint32_t pos, uint32_t e, float v[4])
+/* The angles of two pairs at their place. */
+struct angles {
+	float2 cos, sin;
+};
+
+static __device__ inline struct angles
+angles_of(const struct dec_step &d, uint32_t pos, uint32_t e)
 {
 	const float *a = d.angles + (size_t)pos * d.dim + e;
-	float2 c = *(const float2 *)a, s = *(const float2 *)(a + d.dim / 2);
+
+	return { *(const float2 *)a, *(const float2 *)(a + d.dim / 2) };
+}
+
+/* The pairs v[0], v[2] and v[1], v[3] by them. */
+static __device__ inline void
+turn(const struct angles &a, float v[4])
+{
 	float x = v[0], y = v[1];
 
-	v[0] = x * c.x - v[2] * s.x;
-	v[1] = y * c.y - v[3] * s.y;
-	v[2] = v[2] * c.x + x * s.x;
-	v[3] = v[3] * c.y + y * s.y;
+	v[0] = x * a.cos.x - v[2] * a.sin.x;
+	v[1] = y * a.cos.y - v[3] * a.sin.y;
+	v[2] = v[2] * a.cos.x + x * a.sin.x;
+	v[3] = v[3] * a.cos.y + y * a.sin.y;
 }
 
 /* By the dim / 4 lanes of a head, into a page of that head. */
@@ -190,6 +201,27 @@ put_key(const struct dec_step &d, uint32_t page, uint32_t head, uint32_t pos,
 	cache_put2(d, d.k, at + in_keys(d, pos % PAGE, e), v[0], v[1]);
 	cache_put2(d, d.k, at + in_keys(d, pos % PAGE, e + d.dim / 2),
 	    v[2], v[3]);
+}
+
+static __device__ inline void
+bring_near(const void *p)
+{
+#if GPU_MMA
+	asm volatile("prefetch.global.L2 [%0];" :: "l"(p));
+#endif
+}
+
+/* What put_value() changes rather than replaces comes nearer. */
+static __device__ inline void
+expect_value(const struct dec_step &d, uint32_t page, uint32_t head,
+    uint32_t pos, uint32_t e)
+{
+	const uint8_t *to = head_page(d, d.v, page, head);
+	uint32_t i;
+
+	for (i = 0; d.kv == SQ_DEC_KV_INT4 && i < 2; i++)
+		bring_near(to + value_at(d.kv, d.dim, pos % PAGE / 16,
+		    e + i * (d.dim / 2), 0));
 }
 
 static __device__ inline void

@@ -136,26 +136,30 @@ bring(const struct dec_step &d, uint32_t head, uint32_t id, uint32_t to,
 	size_t at = ((size_t)id * d.kv_heads + head) * part;
 
 	bar_expect(bar, 2 * part);
-	bulk(to, (const uint8_t *)d.k + at, part, bar);
-	bulk(to + part, (const uint8_t *)d.v + at, part, bar);
+	bulk_once(to, (const uint8_t *)d.k + at, part, bar, goes_first());
+	bulk_once(to + part, (const uint8_t *)d.v + at, part, bar,
+	    goes_first());
 }
 
 template <int DIM, int KV>
 static __device__ void
 put_piece(struct state<DIM> &st, uint32_t piece, unsigned group, float *sums)
 {
-	int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, j;
-	float *to = sums + ((size_t)piece * group + g) * DEC_SUMS(DIM);
+	int t = threadIdx.x % 4, i;
 
 	end<DIM, KV>(st);
-	if (g >= (int)group)
-		return;
 #pragma unroll
-	for (j = 0; j < DIM / 8; j++)
-		*(float2 *)(to + 8 * j + 2 * t) = make_float2(st.o[j][0],
-		    st.o[j][1]);
-	if (t == 0)
-		*(float2 *)(to + DIM) = make_float2(st.max, st.sum);
+	for (i = 0; i < 2; i++) {
+		float *to = sums + ((size_t)piece * group + 2 * t + i) *
+		    DEC_SUMS(DIM);
+
+		if (2 * t + i >= (int)group)
+			break;
+		each_sum<DIM>(st, i, [&](int d, float v) { to[d] = v; });
+		if (threadIdx.x % 32 < 4)
+			*(float2 *)(to + DIM) = make_float2(st.max[i],
+			    st.sum[i]);
+	}
 }
 
 /* Tokens behind a sequence's end are read: pages are cleared when they are

@@ -14,14 +14,22 @@ rope(struct dec_step d, uint32_t *qkv, unsigned some, int prefill)
 	uint32_t e = 2 * (threadIdx.x % lanes), slot, pos, page;
 	uint32_t width = (d.heads + 2 * d.kv_heads) * d.dim;
 	uint32_t *p = qkv + ((size_t)i * width + head * d.dim + e) / 2;
+	struct angles angles = {};
 	float2 a, b;
 
 	let_next_start();
-	wait_for_others();
 	if (head >= d.heads + 2 * d.kv_heads)
 		return;
+	/* the last kernel has not made these */
 	slot = d.slot[i];
 	pos = before(d, i);
+	page = head < d.heads ? 0 :
+	    d.table[(size_t)slot * d.max_pages + pos / SQ_DEC_PAGE];
+	if (head < d.heads + d.kv_heads)
+		angles = angles_of(d, pos, e);
+	else if (!prefill)
+		expect_value(d, page, head - d.heads - d.kv_heads, pos, e);
+	wait_for_others();
 	a = two_of(d.y, i, width, head * d.dim + e);
 	b = two_of(d.y, i, width, head * d.dim + e + half);
 	float v[4] = { a.x, a.y, b.x, b.y };
@@ -31,13 +39,11 @@ rope(struct dec_step d, uint32_t *qkv, unsigned some, int prefill)
 		p[half / 2] = two_bf16(v[2], v[3]);
 		return;
 	}
-	page = head < d.heads ? 0 :
-	    d.table[(size_t)slot * d.max_pages + pos / SQ_DEC_PAGE];
 	if (head >= d.heads + d.kv_heads) {
 		put_value(d, page, head - d.heads - d.kv_heads, pos, e, v);
 		return;
 	}
-	turn(d, pos, e, v);
+	turn(angles, v);
 	if (head < d.heads) {
 		p[0] = query(d, prefill, v[0]) |
 		    (uint32_t)query(d, prefill, v[1]) << 16;
