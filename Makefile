@@ -156,7 +156,7 @@ no-cuda:
 
 # nvcc drives the linker, so that it finds its own libraries.
 $(B)/lib/libsqk_cuda.so: $(CUDA_OBJ) $(B)/obj/lib/base/grid.o \
-    $(B)/obj/lib/base/dtype.o
+    $(B)/obj/lib/base/dtype.o $(B)/obj/lib/base/half.o
 	@mkdir -p $(@D)
 	$(NVCC) -shared -cudart shared -o $@ $^ \
 	    -Xlinker -rpath=$(CUDA_HOME)/lib64 -lcublas -lcublasLt -ldl

@@ -21,8 +21,8 @@ extern "C" {
 enum sq_dec_mode {
 	SQ_DEC_BF16,		/* weights and activations bf16 */
 	SQ_DEC_FP8,		/* weights e4m3 by output, activations by token */
-	SQ_DEC_W4		/* int4 weights with bf16 activations for few
-				   tokens, the same weights in fp8 for many */
+	SQ_DEC_W4		/* int4 weights with activations of 16 bits for
+				   few tokens, the same in fp8 for many */
 };
 
 /* What the cache holds; int4: with a scale and a minimum for each head of a

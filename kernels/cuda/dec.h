@@ -31,17 +31,15 @@ extern "C" {
 	((kv) == SQ_DEC_KV_INT4 ? SQ_DEC_PAGE * (dim) / 2 + SQ_DEC_PAGE * 4 : \
 	SQ_DEC_PAGE * (dim) * ((kv) == SQ_DEC_KV_FP8 ? 1 : 2))
 
-/* The form of what a product takes.  Panels are what dec_mid() takes: for each
- * 64 columns, in its order, `pad' rows of 128 bytes; or, of e4m3, for each 128
- * columns, and to each row of them belong two floats: the scale, times 512, and
- * -8 times the sum of what the row has. */
-enum dec_form { DEC_PLAIN, DEC_E4M3, DEC_PANELS, DEC_BYTES };
+/* The form of what a product takes.  Panels are what dec_mid() takes: f16, for
+ * each 64 columns, in its order, `pad' rows of 128 bytes. */
+enum dec_form { DEC_PLAIN, DEC_E4M3, DEC_PANELS };
 
 struct dec_x {
 	enum dec_form form;
 	void *p;
-	float *scale;			/* [rows], E4M3; BYTES: of panels */
-	uint32_t pad;			/* PANELS, BYTES */
+	float *scale;			/* [rows], E4M3 */
+	uint32_t pad;			/* PANELS */
 };
 
 /* What a product of many tokens leaves, bf16.  Of e4m3, up to DEC_BARE tokens,
@@ -154,12 +152,14 @@ void	 dec_pack_w4(gpu_stream, const void *codes, const void *scales,
 	    size_t rows, size_t cols, size_t group, size_t first, int turns,
 	    size_t all, void *out);
 
-/* Up to DEC_MID tokens times a weight of 4 bits. */
+/* Up to DEC_MID tokens times a weight of 4 bits, whose scales are at most
+ * DEC_MID_SCALE. */
+#define DEC_MID_SCALE	0.249f
+
 struct dec_mid {
 	const void *w;
 	uint32_t rows, cols, pad;
 	const void *x;			/* panels */
-	const float *scale;		/* of e4m3, else NULL */
 	void *y;			/* pieces */
 };
 

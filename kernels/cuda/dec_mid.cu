@@ -1,7 +1,7 @@
 /*
- * Tokens by the dozen times a weight of 4 bits, on Hopper: codes become bf16 or
- * e4m3 in the registers of the tensor cores, the tokens wait in shared memory;
- * see dec.h and, for the weight's units, dec_few.cu.
+ * Tokens by the dozen times a weight of 4 bits, on Hopper: codes become f16 in
+ * the registers of the tensor cores, the tokens wait in shared memory; see
+ * dec.h and, for the weight's units, dec_few.cu.
  *
  *	tile	256 rows of the weight: 16 warps of four groups have 16 each,
  *		which is a unit of the weight by 128 columns: a chunk
@@ -10,16 +10,19 @@
  *		blocks.  A warp brings its own codes, ahead of the kernel before
  *		this one, since weights depend on nobody; the first thread
  *		brings the tokens for all.
+ *	half	of a chunk: what the tensor cores have at work while the other
+ *		half is unpacked.  Codes have their scales by then, so that
+ *		nothing waits for sums before the end of a tile.
  *	piece	what a block has of a tile, bf16 [token][256]; piece
  *		tile + block is nobody else's.  Who reads them adds them up:
  *		dec_pieces.h.
  *
  * Columns are summed in the order in which codes are cheap to unpack; the
- * tokens have been put into the same order (DEC_PANELS, DEC_BYTES).
+ * tokens have been put into the same order (DEC_PANELS).
  *
- * A code from 0 to 15 is itself the e4m3 of its 512th.  What it is too large
- * by, 8, a chunk's sum is too large by 8 times the sum of the tokens' values,
- * which whoever made these has put beside their scale.
+ * A code as it lies is an f16 without exponent, 2^-24 of itself or, four bits
+ * higher, 2^-20.  One fused operation makes that (code - 8) * scale, of which
+ * UNIT_OF is taken out, so that scales up to DEC_MID_SCALE are in range.
  */
 #include "kernels/cuda/dec_pieces.h"
 #include "kernels/cuda/launch.h"
@@ -32,14 +35,15 @@
 #define WARPS		(ROWS / 16)
 #define UNIT		(1024 + 4 * 32)	/* codes, each lane's scales */
 
-template <int N, bool BYTES>
+#define UNIT_OF		0x1p-6f
+#define LAG		3		/* chunks behind: all warps are done */
+
+template <int N>
 struct mid {
-	static const int TOKENS = N * (BYTES ? 128 : 256); /* of a chunk */
-	static const int SCALES = BYTES ? N * 8 : 0;
-	static const int STAGES = N <= 16 ? 9 : N <= 32 ? 8 + BYTES : 6 +
-	    2 * BYTES;
-	static const size_t SHARED = (size_t)STAGES * (WARPS * UNIT + TOKENS +
-	    SCALES) + 1024;
+	static const int TOKENS = N * 256;	/* bytes of a chunk */
+	static const int STAGES = N <= 16 ? 9 : N <= 32 ? 8 : 6;
+	static const size_t SHARED = (size_t)STAGES * (WARPS * UNIT + TOKENS) +
+	    1024;
 };
 
 struct bars {
@@ -50,6 +54,7 @@ struct bars {
 struct asking {
 	const uint8_t *codes, *scales;
 	uint32_t chunk, chunks, left;
+	uint64_t policy;
 };
 
 static __device__ void
@@ -59,8 +64,8 @@ ask(struct asking &a, uint32_t to)
 
 	if (a.left > 0) {
 		a.left--;
-		copy16(to + lane * 16, a.codes);
-		copy16(to + 512 + lane * 16, a.codes + 512);
+		copy16_once(to + lane * 16, a.codes, a.policy);
+		copy16_once(to + 512 + lane * 16, a.codes + 512, a.policy);
 		asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::
 		    "r"(to + 1024 + lane * 4), "l"(a.scales) : "memory");
 		a.codes += 1024;
@@ -74,118 +79,74 @@ ask(struct asking &a, uint32_t to)
 	asm volatile("cp.async.commit_group;" ::: "memory");
 }
 
-template <int N, bool BYTES>
+template <int N>
 static __device__ void
-ask_tokens(const struct dec_mid &m, uint32_t chunk, uint32_t to,
-    uint32_t scales, uint32_t bar)
+ask_tokens(const struct dec_mid &m, uint32_t chunk, uint32_t to, uint32_t bar)
 {
-	typedef struct mid<N, BYTES> M;
+	typedef struct mid<N> M;
 
-	bar_expect(bar, M::TOKENS + M::SCALES);
+	bar_expect(bar, M::TOKENS);
 	bulk(to, (const uint8_t *)m.x + (size_t)chunk * M::TOKENS, M::TOKENS,
 	    bar);
-	if (BYTES)
-		bulk(scales, (const uint8_t *)m.scale + (size_t)chunk *
-		    M::SCALES, M::SCALES, bar);
 }
 
-/* Eight codes of two rows: the first operand of two products. */
-static __device__ void
-unpack(uint32_t lo, uint32_t hi, uint32_t (&a)[8])
+/* What makes a row's codes weights: by24 and by20 times them, less eight. */
+struct row_scale {
+	__half2 by24, by20, less;
+};
+
+static __device__ struct row_scale
+row_scale_of(uint32_t f16)
 {
-	const __nv_bfloat162 less = __float2bfloat162_rn(128 + 8);
-	int i;
+	uint32_t twice = __byte_perm(f16, f16, 0x1010);
+	__half2 s = *(__half2 *)&twice;
+	struct row_scale r;
 
-#pragma unroll
-	for (i = 0; i < 4; i++) {
-		a[2 * i] = pair_of(lo, i, less);
-		a[2 * i + 1] = pair_of(hi, i, less);
-	}
+	r.by20 = __hmul2(s, __float2half2_rn(0x1p20f * UNIT_OF));
+	r.by24 = __hmul2(r.by20, __float2half2_rn(16));
+	r.less = __hmul2(s, __float2half2_rn(-8 * UNIT_OF));
+	return r;
 }
 
+static __device__ uint32_t
+weights(uint32_t codes, __half2 by, __half2 less)
+{
+	__half2 v = __hfma2(*(__half2 *)&codes, by, less);
+
+	return *(uint32_t *)&v;
+}
+
+/* Eight codes of a row, every other word of the first operand of two
+ * products. */
+static __device__ void
+unpack(uint32_t w, const struct row_scale &r, uint32_t *a)
+{
+	a[0] = weights(w & 0x000f000f, r.by24, r.less);
+	a[2] = weights(w & 0x00f000f0, r.by20, r.less);
+	w >>= 8;
+	a[4] = weights(w & 0x000f000f, r.by24, r.less);
+	a[6] = weights(w & 0x00f000f0, r.by20, r.less);
+}
+
+/* Half h of a chunk, over registers that the half before the last had. */
 template <int N>
 static __device__ void
-times(float (&part)[N / 2], const uint4 &lo, const uint4 &hi, uint32_t tokens)
+half_times(float (&sum)[N / 2], uint32_t (&a)[16], const uint4 &lo,
+    const uint4 &hi, const struct row_scale (&r)[2], int h, uint64_t b)
 {
-	uint64_t b = operand_by_rows(tokens);
-	uint32_t a[2][8];
-	int j, k;
-
-#pragma unroll
-	for (j = 0; j < 4; j++) {
-		if (j >= 2)
-			wg_wait<1>();
-		unpack(word_of(lo, j), word_of(hi, j), a[j & 1]);
-		wg_begin();
-#pragma unroll
-		for (k = 0; k < 2; k++)
-			wg_times_rows(part, a[j & 1] + 4 * k, b + (j / 2 *
-			    N * 128 + (2 * (j % 2) + k) * 32) / 16, j + k > 0);
-		wg_commit();
-	}
-	wg_wait<0>();
-}
-
-/* The same of e4m3: even codes, then odd ones. */
-template <int N>
-static __device__ void
-times_bytes(float (&part)[N / 2], const uint4 &lo, const uint4 &hi,
-    uint32_t tokens)
-{
-	uint64_t b = operand_by_rows(tokens);
-	uint32_t a[4][4];
 	int j;
 
 #pragma unroll
-	for (j = 0; j < 4; j++) {
-		a[j][0] = word_of(lo, j) & 0x0f0f0f0f;
-		a[j][1] = word_of(hi, j) & 0x0f0f0f0f;
-		a[j][2] = word_of(lo, j) >> 4 & 0x0f0f0f0f;
-		a[j][3] = word_of(hi, j) >> 4 & 0x0f0f0f0f;
+	for (j = 0; j < 2; j++) {
+		unpack(word_of(lo, 2 * h + j), r[0], a + 8 * j);
+		unpack(word_of(hi, 2 * h + j), r[1], a + 8 * j + 1);
 	}
 	wg_begin();
 #pragma unroll
 	for (j = 0; j < 4; j++)
-		wg_times_bytes(part, a[j], b + j * 32 / 16, j > 0);
+		wg_times_rows(sum, a + 4 * j, b + (h * N * 128 + j * 32) / 16,
+		    1);
 	wg_commit();
-	wg_wait<0>();
-}
-
-static __device__ float4
-floats_at(uint32_t at)
-{
-	float4 v;
-
-	asm volatile("ld.shared.v4.f32 {%0,%1,%2,%3}, [%4];" : "=f"(v.x),
-	    "=f"(v.y), "=f"(v.z), "=f"(v.w) : "r"(at) : "memory");
-	return v;
-}
-
-/* A chunk's sums, with the scales of two rows of the weight and, of e4m3, of
- * each token. */
-template <int N, bool BYTES>
-static __device__ void
-add_part(float (&sum)[N / 2], float (&part)[N / 2], float lo, float hi,
-    uint32_t scales)
-{
-	uint32_t t = threadIdx.x % 4;
-	float4 v;
-	int i;
-
-#pragma unroll
-	for (i = 0; i < N / 2; i += 4) {
-		if (BYTES) {
-			v = floats_at(scales + (2 * i + 2 * t) * 8);
-			part[i] = fmaf(part[i], v.x, v.y);
-			part[i + 1] = fmaf(part[i + 1], v.z, v.w);
-			part[i + 2] = fmaf(part[i + 2], v.x, v.y);
-			part[i + 3] = fmaf(part[i + 3], v.z, v.w);
-		}
-		sum[i] = fmaf(part[i], lo, sum[i]);
-		sum[i + 1] = fmaf(part[i + 1], lo, sum[i + 1]);
-		sum[i + 2] = fmaf(part[i + 2], hi, sum[i + 2]);
-		sum[i + 3] = fmaf(part[i + 3], hi, sum[i + 3]);
-	}
 }
 
 template <int N>
@@ -199,37 +160,50 @@ put_piece(const float (&sum)[N / 2], uint32_t *to)
 	to += w * 8 + g + 2 * t * (ROWS / 2);
 #pragma unroll
 	for (b = 0; b < N / 8; b++, to += 8 * (ROWS / 2)) {
-		__nv_bfloat162 u = __floats2bfloat162_rn(sum[4 * b],
-		    sum[4 * b + 2]);
-		__nv_bfloat162 v = __floats2bfloat162_rn(sum[4 * b + 1],
-		    sum[4 * b + 3]);
+		const float by = 1 / UNIT_OF;
+		__nv_bfloat162 u = __floats2bfloat162_rn(sum[4 * b] * by,
+		    sum[4 * b + 2] * by);
+		__nv_bfloat162 v = __floats2bfloat162_rn(sum[4 * b + 1] * by,
+		    sum[4 * b + 3] * by);
 
 		to[0] = *(uint32_t *)&u;
 		to[ROWS / 2] = *(uint32_t *)&v;
 	}
 }
 
-template <int N, bool BYTES>
+/* The warp has no more use for the tokens of a stage. */
+static __device__ void
+done_with(uint64_t *empty)
+{
+	__syncwarp();
+	if (threadIdx.x % 32 == 0)
+		bar_arrive(shared_at(empty));
+}
+
+template <int N>
 static __global__ void __launch_bounds__(WARPS * 32, 1)
 products(struct dec_mid m)
 {
-	typedef struct mid<N, BYTES> M;
+	typedef struct mid<N> M;
 	extern __shared__ uint8_t shared[];
 	__shared__ struct bars b;
-	uint32_t chunks = m.cols / 128, all = m.rows / ROWS * chunks, i, k;
+	uint32_t chunks = m.cols / 128, all = m.rows / ROWS * chunks, i, k = 0;
 	uint32_t from = all * blockIdx.x / gridDim.x;
 	uint32_t n = all * (blockIdx.x + 1) / gridDim.x - from;
 	uint32_t tile = from / chunks, chunk = from % chunks, next = chunk;
 	uint32_t tokens = (shared_at(shared) + 1023) & ~1023u, asked;
 	uint32_t w = threadIdx.x / 32, lane = threadIdx.x % 32;
-	uint32_t scales = tokens + M::STAGES * M::TOKENS;
-	uint32_t units = scales + M::STAGES * (M::SCALES + w * UNIT);
-	uint32_t stage = 0, parity = 0, pair, unit;
+	uint32_t units = tokens + M::STAGES * M::TOKENS + w * UNIT *
+	    M::STAGES;
+	uint32_t stage = 0, parity = 0, last = 0, scales, unit;
 	size_t first = (size_t)(tile * WARPS + w) * chunks + chunk;
-	struct asking a = { (const uint8_t *)m.w + first * 1024 + lane * 16,
-	    (const uint8_t *)m.w + (size_t)m.rows * (m.cols / 2) + first *
-	    32 + lane / 4 * 4, chunk, chunks, n };
-	float sum[N / 2], part[N / 2], lo, hi;
+	struct asking ahead = { (const uint8_t *)m.w + first * 1024 + lane *
+	    16, (const uint8_t *)m.w + (size_t)m.rows * (m.cols / 2) + first *
+	    32 + lane / 4 * 4, chunk, chunks, n, goes_first() };
+	uint32_t a[2][16];
+	float sum[N / 2];
+	uint64_t x;
+	bool more;			/* than the tile's first chunk */
 
 	if (threadIdx.x == 0) {
 		for (i = 0; i < M::STAGES; i++) {
@@ -241,90 +215,78 @@ products(struct dec_mid m)
 	__syncthreads();
 	let_next_start();
 	for (i = 0; i < M::STAGES; i++)
-		ask(a, units + i * UNIT);
+		ask(ahead, units + i * UNIT);
 	wait_for_others();
 	for (asked = 0; threadIdx.x == 0 && asked < M::STAGES && asked < n;
 	    asked++) {
-		ask_tokens<N, BYTES>(m, next, tokens + asked * M::TOKENS,
-		    scales + asked * M::SCALES, shared_at(&b.full[asked]));
+		ask_tokens<N>(m, next, tokens + asked * M::TOKENS,
+		    shared_at(&b.full[asked]));
 		next = next + 1 == chunks ? 0 : next + 1;
 	}
-#pragma unroll
-	for (i = 0; i < N / 2; i++)
-		sum[i] = part[i] = 0;
-	for (k = 0; k < n; k++) {
-		/* tokens for the place of the chunk before the last */
-		if (threadIdx.x == 0 && k >= 2 && asked < n) {
-			i = stage < 2 ? stage + M::STAGES - 2 : stage - 2;
-			bar_wait(shared_at(&b.empty[i]), stage < 2 ? parity ^
-			    1 : parity);
-			ask_tokens<N, BYTES>(m, next, tokens + i * M::TOKENS,
-			    scales + i * M::SCALES, shared_at(&b.full[i]));
-			next = next + 1 == chunks ? 0 : next + 1;
-			asked++;
-		}
-		unit = units + stage * UNIT;
-		asm volatile("cp.async.wait_group %0;" :: "n"(M::STAGES - 1) :
-		    "memory");
-		asm volatile("ld.shared.u32 %0, [%1];" : "=r"(pair) :
-		    "r"(unit + 1024 + lane * 4) : "memory");
-		uint4 cl = near_at(unit + lane * 16);
-		uint4 ch = near_at(unit + 512 + lane * 16);
-
-		ask(a, unit);
-		bar_wait(shared_at(&b.full[stage]), parity);
-		if (BYTES)
-			times_bytes<N>(part, cl, ch, tokens + stage *
-			    M::TOKENS);
-		else
-			times<N>(part, cl, ch, tokens + stage * M::TOKENS);
-#pragma unroll
-		for (i = 0; i < N / 2; i++)
-			asm volatile("" : "+f"(part[i]) :: "memory");
-		lo = __half2float(__ushort_as_half((uint16_t)pair));
-		hi = __half2float(__ushort_as_half((uint16_t)(pair >> 16)));
-		add_part<N, BYTES>(sum, part, lo, hi, scales + stage *
-		    M::SCALES);
-		__syncwarp();
-		if (lane == 0)
-			bar_arrive(shared_at(&b.empty[stage]));
-		if (++stage == M::STAGES) {
-			stage = 0;
-			parity ^= 1;
-		}
-		if (++chunk < chunks && k + 1 < n)
-			continue;
-		put_piece<N>(sum, (uint32_t *)m.y + (size_t)(tile +
-		    blockIdx.x) * N * (ROWS / 2));
+	while (k < n) {
 #pragma unroll
 		for (i = 0; i < N / 2; i++)
 			sum[i] = 0;
+		more = false;
+		for (; chunk < chunks && k < n; chunk++, k++) {
+			if (threadIdx.x == 0 && k >= LAG && asked < n) {
+				i = stage < LAG ? stage + M::STAGES - LAG :
+				    stage - LAG;
+				bar_wait(shared_at(&b.empty[i]), stage < LAG ?
+				    parity ^ 1 : parity);
+				ask_tokens<N>(m, next, tokens + i * M::TOKENS,
+				    shared_at(&b.full[i]));
+				next = next + 1 == chunks ? 0 : next + 1;
+				asked++;
+			}
+			unit = units + stage * UNIT;
+			asm volatile("cp.async.wait_group %0;" ::
+			    "n"(M::STAGES - 1) : "memory");
+			asm volatile("ld.shared.u32 %0, [%1];" :
+			    "=r"(scales) : "r"(unit + 1024 + lane * 4) :
+			    "memory");
+			uint4 lo = near_at(unit + lane * 16);
+			uint4 hi = near_at(unit + 512 + lane * 16);
+			struct row_scale r[2] = { row_scale_of(scales),
+			    row_scale_of(scales >> 16) };
+
+			ask(ahead, unit);
+			x = operand_by_rows(tokens + stage * M::TOKENS);
+			wg_wait<1>();
+			bar_wait(shared_at(&b.full[stage]), parity);
+			half_times<N>(sum, a[0], lo, hi, r, 0, x);
+			wg_wait<1>();
+			if (more)
+				done_with(&b.empty[last]);
+			half_times<N>(sum, a[1], lo, hi, r, 1, x);
+			more = true;
+			last = stage;
+			if (++stage == M::STAGES) {
+				stage = 0;
+				parity ^= 1;
+			}
+		}
+		wg_wait<0>();
+#pragma unroll
+		for (i = 0; i < N / 2; i++)
+			asm volatile("" : "+f"(sum[i]) :: "memory");
+		done_with(&b.empty[last]);
+		put_piece<N>(sum, (uint32_t *)m.y + (size_t)(tile +
+		    blockIdx.x) * N * (ROWS / 2));
 		chunk = 0;
 		tile++;
 	}
 }
 
-template <int N, bool BYTES>
+template <int N>
 static void
 start(gpu_stream s, const struct dec_mid &m)
 {
-	(void)GPU(FuncSetAttribute)((const void *)products<N, BYTES>,
+	(void)GPU(FuncSetAttribute)((const void *)products<N>,
 	    GPU(FuncAttributeMaxDynamicSharedMemorySize),
-	    (int)mid<N, BYTES>::SHARED);
-	launch(products<N, BYTES>, dim3(dec_mid_shares(m.rows, m.cols)),
-	    WARPS * 32, mid<N, BYTES>::SHARED, s, m);
-}
-
-template <bool BYTES>
-static void
-start_of(gpu_stream s, const struct dec_mid &m)
-{
-	if (m.pad == 16)
-		start<16, BYTES>(s, m);
-	else if (m.pad == 32)
-		start<32, BYTES>(s, m);
-	else
-		start<64, BYTES>(s, m);
+	    (int)mid<N>::SHARED);
+	launch(products<N>, dim3(dec_mid_shares(m.rows, m.cols)), WARPS * 32,
+	    mid<N>::SHARED, s, m);
 }
 
 uint32_t
@@ -350,10 +312,12 @@ dec_mid_shares(size_t rows, size_t cols)
 void
 dec_mid(gpu_stream s, struct dec_mid m)
 {
-	if (m.scale != NULL)
-		start_of<true>(s, m);
+	if (m.pad == 16)
+		start<16>(s, m);
+	else if (m.pad == 32)
+		start<32>(s, m);
 	else
-		start_of<false>(s, m);
+		start<64>(s, m);
 }
 
 #else

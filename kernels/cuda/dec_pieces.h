@@ -21,17 +21,6 @@ four_e4m3(float a, float b, float c, float d)
 	    make_float2(c, d), __NV_SATFINITE, __NV_E4M3) << 16;
 }
 
-static __device__ inline float
-sum_e4m3(uint32_t w)
-{
-	float2 a = __half22float2(__half2(__nv_cvt_fp8x2_to_halfraw2(
-	    (__nv_fp8x2_storage_t)(w & 0xffff), __NV_E4M3)));
-	float2 b = __half22float2(__half2(__nv_cvt_fp8x2_to_halfraw2(
-	    (__nv_fp8x2_storage_t)(w >> 16), __NV_E4M3)));
-
-	return (a.x + a.y) + (b.x + b.y);
-}
-
 static __device__ inline float4
 four_bf16(uint2 u)
 {
@@ -70,25 +59,35 @@ pieces_of(const struct dec_y &y, size_t row, size_t col)
 	return k;
 }
 
+/* Loads that are under way at once: each would wait for the one before. */
+#define PIECES_AT_ONCE	12
+
 /* Elements 4j .. of a row of y, of n. */
 static __device__ inline float4
 four_of(const struct dec_y &y, size_t row, size_t n, size_t j)
 {
 	struct pieces k;
+	uint2 u[PIECES_AT_ONCE];
 	float4 v, c;
-	uint32_t i;
+	uint32_t i, e;
 	float r;
 
 	if (y.shares > 0) {
 		k = pieces_of(y, row, 4 * j);
-		v = four_bf16(*(const uint2 *)k.p);
-#pragma unroll 8
-		for (i = 1; i < k.n; i++) {
-			c = four_bf16(*(const uint2 *)(k.p + i * k.step));
-			v.x += c.x;
-			v.y += c.y;
-			v.z += c.z;
-			v.w += c.w;
+		v = make_float4(0, 0, 0, 0);
+		for (i = 0; i < k.n; i += PIECES_AT_ONCE) {
+#pragma unroll
+			for (e = 0; e < PIECES_AT_ONCE; e++)
+				u[e] = i + e < k.n ? *(const uint2 *)(k.p +
+				    (i + e) * k.step) : make_uint2(0, 0);
+#pragma unroll
+			for (e = 0; e < PIECES_AT_ONCE; e++) {
+				c = four_bf16(u[e]);
+				v.x += c.x;
+				v.y += c.y;
+				v.z += c.z;
+				v.w += c.w;
+			}
 		}
 		return v;
 	}
@@ -106,19 +105,24 @@ static __device__ inline float2
 two_of(const struct dec_y &y, size_t row, size_t n, size_t e)
 {
 	struct pieces k;
+	uint32_t u[PIECES_AT_ONCE], i, l;
 	float2 v, c;
-	uint32_t i;
 	float r;
 
 	if (y.shares > 0) {
 		k = pieces_of(y, row, e);
-		v = two_of_bf16(*(const uint32_t *)k.p);
-#pragma unroll 8
-		for (i = 1; i < k.n; i++) {
-			c = two_of_bf16(*(const uint32_t *)(k.p + i *
-			    k.step));
-			v.x += c.x;
-			v.y += c.y;
+		v = make_float2(0, 0);
+		for (i = 0; i < k.n; i += PIECES_AT_ONCE) {
+#pragma unroll
+			for (l = 0; l < PIECES_AT_ONCE; l++)
+				u[l] = i + l < k.n ? *(const uint32_t *)(k.p +
+				    (i + l) * k.step) : 0;
+#pragma unroll
+			for (l = 0; l < PIECES_AT_ONCE; l++) {
+				c = two_of_bf16(u[l]);
+				v.x += c.x;
+				v.y += c.y;
+			}
 		}
 		return v;
 	}
@@ -128,6 +132,17 @@ two_of(const struct dec_y &y, size_t row, size_t n, size_t e)
 	r = y.row[row];
 	c = *(const float2 *)(y.col + e);
 	return make_float2(v.x * r * c.x, v.y * r * c.y);
+}
+
+/* Two values as f16; what is beyond its range is its greatest. */
+static __device__ inline uint32_t
+two_f16(float a, float b)
+{
+	const float most = 65504;
+	__half2 v = __floats2half2_rn(fminf(fmaxf(a, -most), most),
+	    fminf(fmaxf(b, -most), most));
+
+	return *(uint32_t *)&v;
 }
 
 /* Piece i of 16 bytes of 128 values of a row that are v, into panels (x.pad
@@ -143,35 +158,8 @@ put_panel(const struct dec_x &x, size_t row, size_t block, uint32_t i,
 	v += 16 * half + 8 * (q / 4) + q % 4;
 #pragma unroll
 	for (e = 0; e < 4; e++)
-		word[e] = two_bf16(v[32 * e], v[32 * e + 4]);
+		word[e] = two_f16(v[32 * e], v[32 * e + 4]);
 	*(uint4 *)to = make_uint4(word[0], word[1], word[2], word[3]);
-}
-
-/* The same in e4m3: a warp has a block's values, each lane four neighbours. */
-static __device__ inline void
-put_bytes(const struct dec_x &x, size_t row, size_t block, float4 v)
-{
-	uint32_t lane = threadIdx.x % 32, odd = lane % 2, w, o, k, word;
-	float most = fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z),
-	    fabsf(v.w))), sum, f;
-
-	for (k = 16; k > 0; k /= 2)
-		most = fmaxf(most, gpu_shfl_xor(most, k));
-	f = most > 0 ? 448 / most : 0;
-	/* even columns in the lower half, and those of the lane beside */
-	w = four_e4m3(v.x * f, v.z * f, v.y * f, v.w * f);
-	sum = sum_e4m3(w);
-	for (k = 16; k > 0; k /= 2)
-		sum += gpu_shfl_xor(sum, k);
-	o = gpu_shfl_xor(w, 1);
-	word = odd ? o >> 16 | (w & 0xffff0000) : (w & 0xffff) | o << 16;
-	k = lane % 8 / 2 * 2 + odd;
-	((uint32_t *)x.p)[(block * x.pad + row) * 32 + (k ^ (row & 7)) * 4 +
-	    lane / 8] = word;
-	f = most / 448;
-	if (lane == 0)
-		((float2 *)x.scale)[block * x.pad + row] = make_float2(f * 512,
-		    sum * f * -8);
 }
 
 #endif

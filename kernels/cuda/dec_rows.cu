@@ -1,9 +1,10 @@
 /* The decoder's operations on rows, fused with what follows; see dec.h. */
 #include "kernels/cuda/dec_pieces.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/mma.h"
 
 #define THREADS	256
-#define MANY	256			/* rows: enough blocks for small ones */
+#define MANY	128			/* rows: enough blocks for small ones */
 #define WIDE	4			/* loads of 16 bytes of a thread */
 #define WIDE_THREADS 512
 
@@ -78,11 +79,6 @@ put_row(const float4 (&v)[R], uint32_t n, size_t row, const struct dec_x &x,
 				((uint2 *)x.p)[row * n + j] = make_uint2(
 				    two_bf16(v[i].x, v[i].y), two_bf16(v[i].z,
 				    v[i].w));
-	if (x.form == DEC_BYTES)
-#pragma unroll
-		for (i = 0, j = threadIdx.x; i < R; i++, j += blockDim.x)
-			if (j < n)
-				put_bytes(x, row, j / 32, v[i]);
 	if (x.form == DEC_PANELS) {
 #pragma unroll
 		for (i = 0, j = threadIdx.x; i < R; i++, j += blockDim.x)
@@ -238,33 +234,41 @@ silu(struct dec_y gu, uint32_t n, struct dec_x x)
 	put_row<R>(v, n, blockIdx.x, x, shared, part);
 }
 
-/* Eight columns of 16 bytes, as f(gate, up). */
+/* Eight columns of 16 bytes, as f(gate, up); of bare sums, with scales. */
 static __device__ void
-silu_eight(uint4 g, uint4 u, float *v)
+silu_eight(uint4 g, uint4 u, float row, const float2 *gate, const float2 *up,
+    float *v)
 {
-	const uint32_t a[4] = { g.x, g.y, g.z, g.w };
-	const uint32_t b[4] = { u.x, u.y, u.z, u.w };
-	float2 x, y;
+	float2 x, y, c, d;
 	int i;
 
 #pragma unroll
 	for (i = 0; i < 4; i++) {
-		x = two_of_bf16(a[i]);
-		y = two_of_bf16(b[i]);
+		x = two_of_bf16(word_of(g, i));
+		y = two_of_bf16(word_of(u, i));
+		if (gate != NULL) {
+			c = gate[i];
+			d = up[i];
+			x = make_float2(x.x * row * c.x, x.y * row * c.y);
+			y = make_float2(y.x * row * d.x, y.y * row * d.y);
+		}
 		v[2 * i] = silu_of(x.x, y.x);
 		v[2 * i + 1] = silu_of(x.y, y.y);
 	}
 }
 
-/* Of prompts, whose rows are bf16 as they stand: a block takes n times eight
- * columns of a row, WIDE a thread, in loads of 16 bytes. */
+/* Of many tokens, whose rows are whole: a block takes n times eight columns of
+ * a row, WIDE a thread, in loads of 16 bytes. */
+template <bool BARE>
 static __global__ void __launch_bounds__(WIDE_THREADS, 2)
-silu_wide(const uint4 *gu, uint32_t n, struct dec_x x)
+silu_wide(struct dec_y gu, uint32_t n, struct dec_x x)
 {
 	__shared__ float part[WIDE_THREADS / 16];
-	const uint4 *gate = gu + (size_t)blockIdx.x * 2 * n, *up = gate + n;
+	const uint4 *gate = (const uint4 *)gu.p + (size_t)blockIdx.x * 2 * n;
+	const uint4 *up = gate + n;
+	const float2 *scale = (const float2 *)gu.col;
 	uint4 a[WIDE], b[WIDE];
-	float v[WIDE][8], most = 0, f;
+	float v[WIDE][8], most = 0, f, row;
 	uint32_t i, j, k;
 
 	let_next_start();
@@ -274,9 +278,12 @@ silu_wide(const uint4 *gu, uint32_t n, struct dec_x x)
 		a[i] = gate[min(j, n - 1)];
 		b[i] = up[min(j, n - 1)];
 	}
+	row = BARE ? gu.row[blockIdx.x] : 1;
 #pragma unroll
-	for (i = 0; i < WIDE; i++) {
-		silu_eight(a[i], b[i], v[i]);
+	for (i = 0, j = threadIdx.x; i < WIDE; i++, j += blockDim.x) {
+		k = 4 * min(j, n - 1);
+		silu_eight(a[i], b[i], row, BARE ? scale + k : NULL, BARE ?
+		    scale + 4 * n + k : NULL, v[i]);
 #pragma unroll
 		for (k = 0; k < 8; k++)
 			most = fmaxf(most, fabsf(v[i][k]));
@@ -310,11 +317,7 @@ silu_panels(struct dec_y gu, size_t ffn, struct dec_x x)
 		c = make_float4(silu_of(a.x, a.y), silu_of(a.z, a.w),
 		    silu_of(b.x, b.y), silu_of(b.z, b.w));
 		v[threadIdx.x] = c;
-		if (x.form == DEC_BYTES)
-			put_bytes(x, blockIdx.x, j / 32, c);
 	}
-	if (x.form == DEC_BYTES)
-		return;
 	__syncthreads();
 	block = blockIdx.y * 4 + threadIdx.x / 16;
 	if (threadIdx.x < 64 && block < ffn / 128)
@@ -329,17 +332,16 @@ dec_silu(gpu_stream s, struct dec_y gate_up, size_t n, size_t ffn,
 	struct spread k = spread_of(n, ffn / 4);
 	size_t units = ffn / 8;
 
-	if (x.form == DEC_PANELS || x.form == DEC_BYTES) {
+	if (x.form == DEC_PANELS) {
 		launch(silu_panels, dim3((unsigned)n, (unsigned)((ffn + 511) /
 		    512)), 128, 0, s, gate_up, ffn, x);
 		return;
 	}
 	if (x.form == DEC_E4M3 && n > MANY && gate_up.shares == 0 &&
-	    gate_up.row == NULL && ffn % 8 == 0 && units <= WIDE *
-	    WIDE_THREADS) {
-		launch(silu_wide, dim3((unsigned)n), (int)((units + WIDE - 1) /
-		    WIDE + 31) / 32 * 32, 0, s, (const uint4 *)gate_up.p,
-		    (uint32_t)units, x);
+	    ffn % 8 == 0 && units <= WIDE * WIDE_THREADS) {
+		launch(gate_up.row != NULL ? silu_wide<true> : silu_wide<false>,
+		    dim3((unsigned)n), (int)((units + WIDE - 1) / WIDE + 31) /
+		    32 * 32, 0, s, gate_up, (uint32_t)units, x);
 		return;
 	}
 	SPREAD(silu, k, n, 0, s, gate_up, (uint32_t)(ffn / 4), x);

@@ -54,6 +54,7 @@ struct sq_decoder {
 	uint32_t *holders;		/* of each page: slots that have it */
 	size_t bytes;			/* of all but the cache */
 	int short_logits;		/* bf16: the library has no float32 */
+	int coarse;			/* weights that dec_mid() does not take */
 	struct dec_graph graph[64];
 	int ngraphs;
 };

@@ -1,7 +1,9 @@
 /* The decoder's weights: from the host, or at random; see dec.h. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/half.h"
 #include "kernels/cuda/dec_state.h"
 
 #define SPREAD		0.02f		/* of random weights */
@@ -55,6 +57,19 @@ w4_fits(const struct sq_weight *w)
 	return w->grid == SQ_INT4 && w->zeros == NULL && w->group_rows == 1 &&
 	    w->group_cols % 128 == 0 && w->cols % w->group_cols == 0 &&
 	    w->scale_type == SQ_F16 && w->rows % 16 == 0;
+}
+
+/* Whether dec_mid() takes its scales. */
+static int
+is_fine(const struct sq_weight *w)
+{
+	const uint16_t *scale = w->scales;
+	size_t i, n = w->rows * (w->cols / w->group_cols);
+
+	for (i = 0; i < n; i++)
+		if (!(fabsf(sq_f16_to_f32(scale[i])) <= DEC_MID_SCALE))
+			return 0;
+	return 1;
 }
 
 /* w is on the device. */
@@ -115,6 +130,8 @@ dec_weight(struct sq_decoder *d, enum sq_dec_role role, size_t layer,
 		    "grid than it runs");
 		return -1;
 	}
+	if (d->s.mode == SQ_DEC_W4 && role < SQ_DEC_EMBED && !is_fine(w))
+		d->coarse = 1;
 	sqc_call_begin(&k);
 	dw = sqc_weight(&k, w);
 	if (!k.failed)

@@ -14,14 +14,6 @@
 #ifndef ATTN_FEW
 #define ATTN_FEW	4		/* sequences of dec_attn_few() */
 #endif
-/*
- * Tokens that are made e4m3 for 4 bits, where dec_mid() is used at all.  For 64
- * an H100 makes 14,398 tokens a second so and 14,291 with bf16, which agrees
- * better with single sequences: as measured, it is for a build that asks for it.
- */
-#ifndef BYTES_FROM
-#define BYTES_FROM	65
-#endif
 
 /* ---- a step ---- */
 
@@ -56,7 +48,7 @@ are_mid(const struct sq_decoder *d, size_t n)
 	int i;
 
 	for (i = 0; i < 4; i++)
-		if (all[i]->w4 == NULL || !dec_mid_knows(all[i]->rows,
+		if (d->coarse || all[i]->w4 == NULL || !dec_mid_knows(all[i]->rows,
 		    all[i]->cols, n))
 			return 0;
 	return 1;
@@ -67,27 +59,13 @@ static enum dec_form
 form_of(const struct sq_decoder *d, size_t n)
 {
 	return d->s.mode == SQ_DEC_BF16 || are_few(d, n) ? DEC_PLAIN :
-	    !are_mid(d, n) ? DEC_E4M3 : n < BYTES_FROM ? DEC_PANELS :
-	    DEC_BYTES;
-}
-
-static int
-in_panels(enum dec_form f)
-{
-	return f == DEC_PANELS || f == DEC_BYTES;
+	    are_mid(d, n) ? DEC_PANELS : DEC_E4M3;
 }
 
 static struct dec_x
 x_of(const struct sq_decoder *d, void *p, enum dec_form f, size_t n)
 {
-	const struct sq_dec_shape *s = &d->s;
-	size_t q = s->heads * s->head_dim, most = s->dim > s->ffn ? s->dim :
-	    s->ffn;
-	uint32_t pad = dec_mid_pad(n);
-
-	most = most > q ? most : q;
-	return (struct dec_x){ f, p, f == DEC_BYTES && p != NULL ?
-	    (float *)((char *)p + most * pad) : d->scale, pad };
+	return (struct dec_x){ f, p, d->scale, dec_mid_pad(n) };
 }
 
 static int
@@ -96,10 +74,9 @@ product(struct sq_decoder *d, const struct dec_lin *l, struct dec_x x, size_t n,
 {
 	int bare = x.form != DEC_E4M3 || n <= DEC_BARE;
 
-	if (in_panels(x.form)) {
+	if (x.form == DEC_PANELS) {
 		dec_mid(sqc.stream, (struct dec_mid){ l->w4,
-		    (uint32_t)l->rows, (uint32_t)l->cols, x.pad, x.p,
-		    x.form == DEC_BYTES ? x.scale : NULL, y });
+		    (uint32_t)l->rows, (uint32_t)l->cols, x.pad, x.p, y });
 		return 0;
 	}
 	return dec_gemm(d->gemm, x.form == DEC_E4M3 ? l->w8 : l->w16,
@@ -110,7 +87,7 @@ product(struct sq_decoder *d, const struct dec_lin *l, struct dec_x x, size_t n,
 static struct dec_y
 made_of(const struct dec_lin *l, struct dec_x x, size_t n, const void *y)
 {
-	if (in_panels(x.form))
+	if (x.form == DEC_PANELS)
 		return (struct dec_y){ .p = y,
 		    .shares = dec_mid_shares(l->rows, l->cols),
 		    .tiles = (uint32_t)(l->rows / DEC_PIECE),
@@ -224,7 +201,7 @@ block(struct sq_decoder *d, size_t i, struct dec_step s,
 	struct dec_x x = x_of(d, d->x, f, s.n), y = x_of(d, d->y, f, s.n);
 	const struct dec_y none = { .p = NULL };
 	float eps = d->s.eps;
-	void *qkv = in_panels(f) ? d->gu : d->qkv;
+	void *qkv = f == DEC_PANELS ? d->gu : d->qkv;
 
 	s.k = l->k;
 	s.v = l->v;
@@ -236,7 +213,7 @@ block(struct sq_decoder *d, size_t i, struct dec_step s,
 	    l->attn_norm, eps, s.n, d->s.dim, x);
 	if (product(d, &l->qkv, x, s.n, qkv, 0) < 0)
 		return -1;
-	if (in_panels(f) || (f == DEC_E4M3 && s.n <= DEC_BARE))
+	if (f == DEC_PANELS || (f == DEC_E4M3 && s.n <= DEC_BARE))
 		s.y = made_of(&l->qkv, x, s.n, qkv);
 	look(d, s, p, y);
 	if (product(d, &l->o, y, s.n, d->out, 0) < 0)

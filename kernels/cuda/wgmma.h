@@ -106,22 +106,13 @@ name(float (&d)[n], const uint32_t *a, uint64_t b, int more)		\
 WG_FROM_REGISTERS(wg_times_cols, 64, "m64n128k16.f32.bf16.bf16",
     "%64", "%65", "%66", "%67", "%68", "%69", ", 1")
 
-/* b by rows, of 16, 32 or 64 of them. */
-WG_FROM_REGISTERS(wg_times_rows, 8, "m64n16k16.f32.bf16.bf16",
+/* b by rows, of 16, 32 or 64 of them, f16. */
+WG_FROM_REGISTERS(wg_times_rows, 8, "m64n16k16.f32.f16.f16",
     "%8", "%9", "%10", "%11", "%12", "%13", ", 0")
-WG_FROM_REGISTERS(wg_times_rows, 16, "m64n32k16.f32.bf16.bf16",
+WG_FROM_REGISTERS(wg_times_rows, 16, "m64n32k16.f32.f16.f16",
     "%16", "%17", "%18", "%19", "%20", "%21", ", 0")
-WG_FROM_REGISTERS(wg_times_rows, 32, "m64n64k16.f32.bf16.bf16",
+WG_FROM_REGISTERS(wg_times_rows, 32, "m64n64k16.f32.f16.f16",
     "%32", "%33", "%34", "%35", "%36", "%37", ", 0")
-
-/* The same of e4m3, 32 columns: a lane (g, t) has the columns 4t .. and
- * 16 + 4t .. of the rows g and g + 8. */
-WG_FROM_REGISTERS(wg_times_bytes, 8, "m64n16k32.f32.e4m3.e4m3",
-    "%8", "%9", "%10", "%11", "%12", "%13", "")
-WG_FROM_REGISTERS(wg_times_bytes, 16, "m64n32k32.f32.e4m3.e4m3",
-    "%16", "%17", "%18", "%19", "%20", "%21", "")
-WG_FROM_REGISTERS(wg_times_bytes, 32, "m64n64k32.f32.e4m3.e4m3",
-    "%32", "%33", "%34", "%35", "%36", "%37", "")
 
 #endif
 #endif
