@@ -8,14 +8,14 @@
 #define SLACK		0.48f		/* as in tune_weight.h */
 
 uint64_t
-sq_codes_bytes(uint64_t weights, uint64_t layers, size_t threads)
+sq_codes_bytes(uint64_t weights, size_t threads)
 {
 	uint64_t places = weights * 3 * sizeof(float);
 	uint64_t most = SQ_TUNE_CALM + threads * SQ_TUNE_SPACE *
 	    sizeof(float);
 
 	return sq_tune_weight_rest(1, (size_t)weights, SMALLEST) +
-	    weights / layers * sizeof(float) + (places < most ? places : most);
+	    (places < most ? places : most);
 }
 
 void
@@ -87,9 +87,8 @@ begin(struct sq_tune_weight *t, struct sq_tune_file *file, struct sq_ctx *ctx,
 }
 
 int
-sq_codes_take(struct sq_codes *c, struct sq_ctx *ctx, size_t layer,
-    struct sq_linear *l, const struct sq_weight *like,
-    struct sq_linear_grad *g, char *err)
+sq_codes_take(struct sq_codes *c, struct sq_ctx *ctx, struct sq_linear *l,
+    const struct sq_weight *like, struct sq_linear_grad *g, char *err)
 {
 	struct sq_codes_entry *e;
 
@@ -100,54 +99,13 @@ sq_codes_take(struct sq_codes *c, struct sq_ctx *ctx, size_t layer,
 		return sq_fail(err, "out of memory");
 	c->entry = e;
 	e += c->n;
-	*e = (struct sq_codes_entry){ .from = l->w, .linear = l,
-	    .layer = layer };
+	*e = (struct sq_codes_entry){ .from = l->w };
 	if (begin(&e->weight, &c->file, ctx, &l->w, like, err) < 0)
 		return -1;
 	c->n++;
-	l->w = (struct sq_weight){ .grid = SQ_DENSE, .type = SQ_F32,
-	    .rows = e->weight.rows, .cols = e->weight.cols };
+	l->w = sq_tune_weight_now(&e->weight);
 	g->w = e->weight.g;
 	return sq_tune_file_check(&c->file, err);
-}
-
-/* Memory for the largest block. */
-static int
-make_room(struct sq_codes *c, char *err)
-{
-	const struct sq_codes_entry *e;
-	size_t n = 0;
-
-	for (e = c->entry; e < c->entry + c->n; e++) {
-		if (e == c->entry || e->layer != e[-1].layer)
-			n = 0;
-		n += e->weight.rows * e->weight.cols;
-		c->room = n > c->room ? n : c->room;
-	}
-	c->dense = malloc(c->room * sizeof(*c->dense));
-	return c->dense != NULL ? 0 : sq_fail(err, "out of memory");
-}
-
-int
-sq_codes_bind(struct sq_codes *c, size_t layer, char *err)
-{
-	struct sq_codes_entry *e;
-	float *w;
-
-	if (c->n == 0 || c->bound == layer + 1)
-		return 0;
-	if (c->dense == NULL && make_room(c, err) < 0)
-		return -1;
-	w = c->dense;
-	for (e = c->entry; e < c->entry + c->n; e++) {
-		if (e->layer != layer)
-			continue;
-		sq_tune_weight_values(&e->weight, w);
-		e->linear->w.data = w;
-		w += e->weight.rows * e->weight.cols;
-	}
-	c->bound = layer + 1;
-	return 0;
 }
 
 int
@@ -155,7 +113,6 @@ sq_codes_apply(struct sq_codes *c, char *err)
 {
 	size_t i;
 
-	c->bound = 0;
 	for (i = 0; i < c->n; i++)
 		sq_tune_weight_apply(&c->entry[i].weight);
 	return sq_tune_file_check(&c->file, err);
@@ -166,7 +123,6 @@ sq_codes_step(struct sq_codes *c, const struct sq_tune_rate *rate, char *err)
 {
 	size_t i;
 
-	c->bound = 0;
 	for (i = 0; i < c->n; i++)
 		sq_tune_weight_step(&c->entry[i].weight, rate);
 	return sq_tune_file_check(&c->file, err);
@@ -193,7 +149,6 @@ sq_codes_release(struct sq_codes *c)
 	for (i = 0; i < c->n; i++)
 		sq_tune_weight_release(&c->entry[i].weight);
 	sq_tune_file_release(&c->file);
-	free(c->dense);
 	free(c->entry);
 	memset(c, 0, sizeof(*c));
 }

@@ -1,7 +1,6 @@
 /*
  * The integers of a quantized student, and their scales, as what is learned
- * (quant/tune_weight.h): those of a block are bound as the dense weights that
- * their codes stand for now, when the block's turn comes.
+ * (quant/tune_weight.h): they are bound, a byte each, as they are now.
  */
 #ifndef SQ_DISTILL_CODES_H
 #define SQ_DISTILL_CODES_H
@@ -11,8 +10,6 @@
 
 struct sq_codes_entry {
 	struct sq_weight from;		/* as it was bound */
-	struct sq_linear *linear;	/* of this block: */
-	size_t layer;
 	struct sq_tune_weight weight;
 };
 
@@ -20,25 +17,17 @@ struct sq_codes {
 	struct sq_codes_entry *entry;
 	size_t n;
 	struct sq_tune_file file;
-	float *dense;			/* the weights of a block: */
-	size_t room;			/* of the largest one, */
-	size_t bound;			/* of this one, from 1, or none */
 };
 
 /* Their places are in memory as far as they take SQ_TUNE_CALM bytes. */
 void	 sq_codes_init(struct sq_codes *);
 
-/* A block's linear layer's weight, when it is of integers in groups of a row:
- * it will be bound anew, and its gradient has a place.  Else nothing.  A code is
- * the readier to change the nearer the weight that it was made of, in `like' or
+/* A linear layer's weight, when it is of integers in groups of a row: it is
+ * bound anew, and its gradient has a place.  Else nothing.  A code is the
+ * readier to change the nearer the weight that it was made of, in `like' or
  * NULL, lies to the next one; `like' does not count where it is another. */
-int	 sq_codes_take(struct sq_codes *, struct sq_ctx *, size_t layer,
-	    struct sq_linear *, const struct sq_weight *like,
-	    struct sq_linear_grad *, char *err);
-
-/* The weights of a block are bound, as they are now; those of another one are
- * not any more. */
-int	 sq_codes_bind(struct sq_codes *, size_t layer, char *err);
+int	 sq_codes_take(struct sq_codes *, struct sq_ctx *, struct sq_linear *,
+	    const struct sq_weight *like, struct sq_linear_grad *, char *err);
 
 /* What their state, set from elsewhere, stands for. */
 int	 sq_codes_apply(struct sq_codes *, char *err);
@@ -51,6 +40,6 @@ int	 sq_codes_step(struct sq_codes *, const struct sq_tune_rate *,
 int	 sq_codes_put(struct sq_codes *, char *err);
 
 void	 sq_codes_release(struct sq_codes *);
-uint64_t sq_codes_bytes(uint64_t weights, uint64_t layers, size_t threads);
+uint64_t sq_codes_bytes(uint64_t weights, size_t threads);
 
 #endif

@@ -50,8 +50,7 @@ sq_distill_bytes(const struct sq_distill_config *c, const struct sq_config *t,
 	    (s->heads + s->kv_heads) + 3 * s->dim * s->ffn);
 	size_t group = group_of(c, length), rows = group * length;
 
-	return (c->train == SQ_TRAIN_CODES ? sq_codes_bytes(weights,
-	    s->layers, threads) :
+	return (c->train == SQ_TRAIN_CODES ? sq_codes_bytes(weights, threads) :
 	    16 * weights) + sq_backward_forth_bytes(t, group, length) +
 	    sq_backward_bytes(s, group, length) + sq_trail_bytes(s, rows,
 	    hold) + 4 * rows * s->dim * (2 + (is_mapped(c) ? s->layers : 0)) +
@@ -284,8 +283,7 @@ answer(struct sq_distill *d, size_t n, char *err)
 	if (sq_backward_embed(&k->s, k->ids, n, err) < 0)
 		return -1;
 	for (l = 0; l < k->layers; l++)
-		if (sq_codes_bind(&d->codes, l, err) < 0 ||
-		    sq_backward_forward(&k->s, l, err) < 0)
+		if (sq_backward_forward(&k->s, l, err) < 0)
 			return -1;
 	return 0;
 }
@@ -347,8 +345,7 @@ back(struct sq_distill *d, size_t n, double weight, char *err)
 	while (l-- > 0) {
 		if (k->map[l] >= 0)
 			hidden_grad(d, l, dx.rows, weight);
-		if (sq_codes_bind(&d->codes, l, err) < 0 ||
-		    sq_backward_return(&k->s, l, err) < 0 ||
+		if (sq_backward_return(&k->s, l, err) < 0 ||
 		    sq_backward_block(&k->s, l, &dx, &d->grad[l], 1, err) < 0)
 			return -1;
 	}

@@ -88,7 +88,7 @@ take_codes(struct sq_distill *d, size_t layer, char *err)
 	int i;
 
 	for (i = 0; i < SQ_LINEARS; i++)
-		if (sq_codes_take(&d->codes, d->ctx, layer,
+		if (sq_codes_take(&d->codes, d->ctx,
 		    sq_layer_linear(l, i), t == NULL ? NULL :
 		    &sq_layer_linear(t, i)->w,
 		    sq_layer_linear_grad(&d->grad[layer], i), err) < 0)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/panels.h"
 #include "model/backward.h"
 #include "model/rope.h"
 
@@ -269,6 +270,7 @@ input_grad(struct sq_backward *b, const struct sq_weight *w,
 	struct sq_operand right = { mat(b->weight, w->rows, w->cols),
 	    SQ_AS_IS };
 
+	right.m.type = sq_panel_type(b->f.prec);
 	if (w->grid == SQ_DENSE) {
 		right.m.p = (void *)(uintptr_t)w->data;
 		right.m.type = w->type;

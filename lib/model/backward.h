@@ -39,7 +39,8 @@ struct sq_backward {
 	struct sq_feed *feed;
 	float *angles;			/* with the sines negated */
 	float *mem, *dim[2], *query[2], *kv[2], *ffn;
-	float *weight;			/* dense, of one that is not */
+	float *weight;			/* dense, of one that is not: of the
+					   precision's type */
 	size_t weight_size;
 };
 

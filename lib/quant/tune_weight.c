@@ -37,13 +37,6 @@ place(float f, uint8_t code, float slack)
 	return f < lo ? lo : f > hi ? hi : f;
 }
 
-static float
-zero_of(const struct sq_tune_weight *t, size_t group)
-{
-	return t->z == NULL ? (float)(1 << (t->bits - 1)) :
-	    (float)t->z[group];
-}
-
 static void
 set_places(struct sq_tune_weight *t, const struct sq_mat *dense, float slack)
 {
@@ -58,7 +51,7 @@ set_places(struct sq_tune_weight *t, const struct sq_mat *dense, float slack)
 			s = sq_f16_to_f32(t->s0[group]);
 			code = t->best + i * t->cols + c;
 			f = ((const float *)dense->p)[i * dense->stride + c];
-			f = s != 0 ? f / s + zero_of(t, group) : (float)*code;
+			f = s != 0 ? f / s + (float)t->z[group] : (float)*code;
 			u[c] = place(f, *code, slack);
 		}
 		sq_tune_rows_put(&t->u, i, 1, 0);
@@ -97,8 +90,11 @@ sq_tune_weight_init(struct sq_tune_weight *t, struct sq_pool *pool,
 	t->best_s = t->s0 + g;
 	memcpy(t->s0, q->scales, g * sizeof(*t->s0));
 	memcpy(t->best_s, q->scales, g * sizeof(*t->s0));
-	if (!rule->symmetric)
-		t->z = memcpy(t->best + n, q->zeros, g);
+	t->z = t->best + n;
+	if (rule->symmetric)
+		memset(t->z, 1 << (t->bits - 1), g);
+	else
+		memcpy(t->z, q->zeros, g);
 	row = sq_row_bytes(t->cols, t->bits);
 	for (i = 0; i < t->rows; i++)
 		sq_codes_unpack(q->codes + i * row, t->cols, t->bits,
@@ -189,7 +185,7 @@ apply_row(const struct job *j, size_t row, float *u)
 	for (g = 0; g < t->across; g++) {
 		group = row * t->across + g;
 		s = sq_f16_to_f32(scale_of(t, group));
-		z = zero_of(t, group);
+		z = (float)t->z[group];
 		columns(t, g, &c, &n);
 		for (i = c; i < c + n; i++)
 			w[i] = s * (code_of(u[i], most) - z);
@@ -259,7 +255,7 @@ static float
 by_scale(const struct sq_tune_weight *t, size_t group, const float *u)
 {
 	float sum = 0, most = (float)((1 << t->bits) - 1);
-	float z = zero_of(t, group);
+	float z = (float)t->z[group];
 	const float *g = t->g + group / t->across * t->cols;
 	size_t c, n, i;
 
@@ -331,50 +327,13 @@ sq_tune_weight_note(struct sq_tune_weight *t)
 	each_row(&j);
 }
 
-struct values {
-	const struct sq_tune_weight *t;
-	float *w;
-};
-
-/* n codes: 16 at a time as vectors. */
-static void
-values_of(const uint8_t *code, size_t n, float s, float z, float *w)
+struct sq_weight
+sq_tune_weight_now(const struct sq_tune_weight *t)
 {
-	float some[16];
-	size_t i = 0;
-	int k;
-
-	for (; i + 16 <= n; i += 16) {
-		for (k = 0; k < 16; k++)
-			some[k] = s * ((float)code[i + k] - z);
-		memcpy(w + i, some, sizeof(some));
-	}
-	for (; i < n; i++)
-		w[i] = s * ((float)code[i] - z);
-}
-
-static void
-values_row(void *arg, long row, int thread)
-{
-	const struct values *v = arg;
-	const struct sq_tune_weight *t = v->t;
-	size_t g, c, n, group, at = (size_t)row * t->cols;
-
-	(void)thread;
-	for (g = 0; g < t->across; g++) {
-		group = (size_t)row * t->across + g;
-		columns(t, g, &c, &n);
-		values_of(t->best + at + c, n, sq_f16_to_f32(t->best_s[group]),
-		    zero_of(t, group), v->w + at + c);
-	}
-}
-
-void
-sq_tune_weight_values(const struct sq_tune_weight *t, float *w)
-{
-	struct values v = { t, w };
-
-	sq_pool_run(t->pool, values_row, &v, (long)t->rows);
+	return (struct sq_weight){ .grid = SQ_INT8, .rows = t->rows,
+	    .cols = t->cols, .data = t->best, .group_rows = 1,
+	    .group_cols = t->group, .scale_type = SQ_F16,
+	    .scales = t->best_s, .zeros = t->z };
 }
 
 void

@@ -30,7 +30,7 @@ struct sq_tune_weight {
 	struct sq_tune_rows u;		/* of each [3][cols]: places, moments */
 	float *a, *a1, *a2;		/* [rows][across] */
 	uint16_t *s0, *best_s;
-	uint8_t *z, *best;		/* z NULL: symmetric */
+	uint8_t *z, *best;		/* zero points, codes */
 	float *mem;
 };
 
@@ -56,8 +56,9 @@ int	 sq_tune_weight_init(struct sq_tune_weight *, struct sq_pool *,
 	    char *err);
 void	 sq_tune_weight_release(struct sq_tune_weight *);
 
-/* What was noted last, as weights: [rows][cols]. */
-void	 sq_tune_weight_values(const struct sq_tune_weight *, float *w);
+/* What was noted last, as a weight whose codes have a byte each; it is what is
+ * noted later, too, as long as the weight is there. */
+struct sq_weight sq_tune_weight_now(const struct sq_tune_weight *);
 
 /* w from u and a. */
 void	 sq_tune_weight_apply(struct sq_tune_weight *);
