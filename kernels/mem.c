@@ -2,14 +2,25 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "kernels/kern.h"
 
+#define HUGE_PAGE	((size_t)2 << 20)
+
+/* Much memory is walked in strides of many pages: it has huge ones. */
 static void *
 host_alloc(size_t n)
 {
-	return aligned_alloc(64, (n + 63) / 64 * 64);
+	void *p;
+
+	n = (n + 63) / 64 * 64;
+	if (n < 2 * HUGE_PAGE)
+		return aligned_alloc(64, n);
+	if ((p = aligned_alloc(HUGE_PAGE, n)) != NULL)
+		(void)madvise(p, n / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+	return p;
 }
 
 static int

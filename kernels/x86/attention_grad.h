@@ -7,8 +7,9 @@
 
 #include "kernels/kern.h"
 
-typedef int sq_product_fn(struct sq_ctx *, const struct sq_weight *,
-	    const struct sq_mat *x, enum sq_prec, const struct sq_mat *y);
+typedef int sq_product_fn(struct sq_ctx *, const struct sq_operand *a,
+	    const struct sq_operand *b, enum sq_prec, int add,
+	    const struct sq_mat *y);
 
 int	 sq_attn_grad_avx2(struct sq_ctx *, const struct sq_attn *,
 	    size_t kv_heads, size_t length, const struct sq_attn_grad *,

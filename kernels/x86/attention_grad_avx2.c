@@ -7,6 +7,6 @@ int
 sq_attention_backward_avx2(struct sq_ctx *c, const struct sq_attn *a,
     size_t kv_heads, size_t length, const struct sq_attn_grad *g)
 {
-	return sq_attn_grad_avx2(c, a, kv_heads, length, g, sq_matmul_avx2,
+	return sq_attn_grad_avx2(c, a, kv_heads, length, g, sq_product_avx2,
 	    SQ_PREC_F32);
 }

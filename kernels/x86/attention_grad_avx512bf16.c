@@ -9,5 +9,5 @@ sq_attention_backward_avx512bf16(struct sq_ctx *c, const struct sq_attn *a,
 	if (a->prec != SQ_PREC_BF16)
 		return sq_attention_backward_avx512(c, a, kv_heads, length, g);
 	return sq_attn_grad_avx512(c, a, kv_heads, length, g,
-	    sq_matmul_avx512bf16, SQ_PREC_BF16);
+	    sq_product_avx512bf16, SQ_PREC_BF16);
 }

@@ -97,8 +97,8 @@ set_memory(struct sq_distill_work *k, int mapped, char *err)
 	size_t one = k->rows * k->dim, v = k->slice * k->vocab;
 
 	k->want = malloc((mapped ? k->layers * one : 1) * sizeof(float));
-	k->dx = malloc(2 * one * sizeof(float));
-	k->tl = malloc(2 * v * sizeof(float));
+	k->dx = sq_mem_host.alloc(2 * one * sizeof(float));
+	k->tl = sq_mem_host.alloc(2 * v * sizeof(float));
 	k->lse = malloc(3 * k->slice * sizeof(float));
 	k->map = malloc(k->layers * sizeof(*k->map));
 	k->order = malloc(k->learned * sizeof(*k->order));
@@ -201,8 +201,8 @@ sq_distill_release(struct sq_distill *d)
 		sq_backward_release(&k->t);
 		sq_backward_release(&k->s);
 		free(k->want);
-		free(k->dx);
-		free(k->tl);
+		sq_mem_host.free(k->dx);
+		sq_mem_host.free(k->tl);
 		free(k->lse);
 		free(k->map);
 		free(k->order);

@@ -96,7 +96,7 @@ set_memory(struct sq_backward *b, char *err)
 	size_t rows = b->samples * b->length, i;
 	float *p;
 
-	p = b->mem = aligned_alloc(64, floats(&w, rows) / 16 * 16 *
+	p = b->mem = sq_mem_host.alloc(floats(&w, rows) / 16 * 16 *
 	    sizeof(*p));
 	if (p == NULL)
 		return sq_fail(err, "out of memory");
@@ -187,7 +187,7 @@ sq_backward_release(struct sq_backward *b)
 	free(b->seq);
 	free(b->feed);
 	free(b->angles);
-	free(b->mem);
+	sq_mem_host.free(b->mem);
 	sq_trail_release(&b->trail);
 	sq_kvcache_release(&b->cache);
 	sq_forward_release(&b->f);

@@ -90,7 +90,7 @@ sq_forward_keep(struct sq_forward *f, char *err)
 
 	if (f->ctx->kern->mem->device)
 		return sq_fail(err, "training works in the host's memory");
-	p = f->kept = aligned_alloc(64, (r * (4 * dim + ffn + q + kv) +
+	p = f->kept = f->ctx->kern->mem->alloc((r * (4 * dim + ffn + q + kv) +
 	    7 * 16) / 16 * 16 * sizeof(float));
 	if (p == NULL)
 		return sq_fail(err, "out of memory");

@@ -14,7 +14,7 @@ lay(struct sq_head *h, const struct sq_mat *dense, enum sq_lay lay,
 	to->lay = SQ_PANELS;
 	to->m = (struct sq_mat){ .type = sq_panel_type(h->prec),
 	    .rows = sq_operand_rows(&from), .cols = sq_operand_cols(&from) };
-	to->m.p = aligned_alloc(64, sq_panel_bytes(to->m.rows, to->m.cols,
+	to->m.p = sq_mem_host.alloc(sq_panel_bytes(to->m.rows, to->m.cols,
 	    to->m.type));
 	if (to->m.p == NULL)
 		return sq_fail(err, "out of memory");
@@ -47,8 +47,8 @@ sq_head_init(struct sq_head *h, const struct sq_model *m, struct sq_ctx *ctx,
 void
 sq_head_release(struct sq_head *h)
 {
-	free(h->forth.m.p);
-	free(h->back.m.p);
+	sq_mem_host.free(h->forth.m.p);
+	sq_mem_host.free(h->back.m.p);
 	memset(h, 0, sizeof(*h));
 }
 

@@ -66,7 +66,7 @@ sq_trail_init(struct sq_trail *h, const struct sq_forward *f, uint64_t most,
 	    .own = *f };
 	h->first = h->layers - whole(c, r, most);
 	h->layer = calloc(h->layers, sizeof(*h->layer));
-	p = h->mem = aligned_alloc(64, sq_trail_bytes(c, r, most));
+	p = h->mem = sq_mem_host.alloc(sq_trail_bytes(c, r, most));
 	if (h->layer == NULL || p == NULL)
 		return sq_fail(err, "out of memory");
 	for (i = 0; i < h->layers; i++) {
@@ -93,7 +93,7 @@ void
 sq_trail_release(struct sq_trail *h)
 {
 	free(h->layer);
-	free(h->mem);
+	sq_mem_host.free(h->mem);
 	memset(h, 0, sizeof(*h));
 }
 

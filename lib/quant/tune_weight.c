@@ -73,7 +73,7 @@ sq_tune_weight_init(struct sq_tune_weight *t, struct sq_pool *pool,
 	t->across = (t->cols + t->group - 1) / t->group;
 	g = t->rows * t->across;
 	held = file == NULL ? n : 0;
-	t->mem = calloc(held + n + 3 * g, sizeof(*t->mem));
+	t->mem = sq_mem_host.alloc((held + n + 3 * g) * sizeof(*t->mem));
 	t->s0 = malloc(2 * g * sizeof(*t->s0));
 	t->best = malloc(n + g);
 	if (t->mem == NULL || t->s0 == NULL || t->best == NULL ||
@@ -82,6 +82,7 @@ sq_tune_weight_init(struct sq_tune_weight *t, struct sq_pool *pool,
 		sq_tune_weight_release(t);
 		return sq_fail(err, "%s", why);
 	}
+	memset(t->mem, 0, (held + n + 3 * g) * sizeof(*t->mem));
 	t->w = held > 0 ? t->mem : NULL;
 	t->g = t->mem + held;
 	t->a = t->g + n;
@@ -107,7 +108,7 @@ void
 sq_tune_weight_release(struct sq_tune_weight *t)
 {
 	sq_tune_rows_release(&t->u);
-	free(t->mem);
+	sq_mem_host.free(t->mem);
 	free(t->s0);
 	free(t->best);
 	memset(t, 0, sizeof(*t));
