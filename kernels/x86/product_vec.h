@@ -14,6 +14,7 @@
 #define PARTS	(SIDE / VL)		/* vectors of 16 words */
 #define ROWS	(VL == 16 ? 8 : 4)	/* of a block's sums in registers, */
 #define WIDE	(VL == 16 ? 2 : 1)	/* and panels */
+#define SOON	6			/* blocks of a line, read ahead */
 
 /* ---- laying out ---- */
 
@@ -40,6 +41,13 @@ put_both(uint32_t *to, VF a, VF b)
 #endif
 }
 
+/* What a block has that is laid out later. */
+SQ_INLINE void
+soon(const void *p, enum sq_dtype from, size_t at)
+{
+	__builtin_prefetch((const char *)p + at * sq_dtype_size(from));
+}
+
 /* 16 rows of 16 words.  What is always the same is known when it is
  * compiled. */
 SQ_INLINE void
@@ -57,10 +65,13 @@ lay(const struct sq_pr_square *s, enum sq_dtype from, int by_row,
 			vf_store((float *)to, s->round ? vf_round_bf16(a) : a);
 		} else if (by_row) {
 			at = row * s->stride + 2 * at;
+			soon(s->p, from, at + 2 * SOON * SIDE);
 			put_run(to, vf_take(s->p, from, at, VL), vf_take(s->p,
 			    from, at + VL, VL));
 		} else {
 			at += 2 * row * s->stride;
+			soon(s->p, from, at + 2 * SIDE * s->stride);
+			soon(s->p, from, at + (2 * SIDE + 1) * s->stride);
 			put_both(to, vf_take(s->p, from, at, VL), vf_take(
 			    s->p, from, at + s->stride, VL));
 		}
@@ -111,8 +122,8 @@ lay_whole(const struct sq_pr_square *s, uint32_t *to)
 }
 
 /* What is missing is 0. */
-static void
-square(const struct sq_pr_square *s, void *to)
+static __attribute__((noinline)) void
+lay_edge(const struct sq_pr_square *s, void *to)
 {
 	size_t deep = SIDE * sq_panel_unit(s->to), i, j;
 	float copy[2 * SIDE * SIDE];
@@ -120,10 +131,6 @@ square(const struct sq_pr_square *s, void *to)
 	size_t rows = s->by_row ? s->n : s->k;
 	size_t cols = s->by_row ? s->k : s->n;
 
-	if (s->n == SIDE && s->k == deep) {
-		lay_whole(s, to);
-		return;
-	}
 	memset(copy, 0, sizeof(copy));
 	all.p = copy;
 	all.from = SQ_F32;
@@ -133,6 +140,15 @@ square(const struct sq_pr_square *s, void *to)
 			copy[i * all.stride + j] = sq_scalar(s->p, s->from,
 			    i * s->stride + j);
 	lay_whole(&all, to);
+}
+
+static void
+square(const struct sq_pr_square *s, void *to)
+{
+	if (s->n == SIDE && s->k == SIDE * sq_panel_unit(s->to))
+		lay_whole(s, to);
+	else
+		lay_edge(s, to);
 }
 
 /* ---- sums ---- */
