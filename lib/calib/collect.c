@@ -175,7 +175,7 @@ sq_collect_reset(struct sq_collect *k)
 		in = &k->in[i];
 		in->tokens = 0;
 		in->stats.h = in->gram.h;
-		in->gram.have = 0;
+		sq_gram_end(&in->gram);
 		fill(in->stats.min, in->channels, FLT_MAX);
 		fill(in->stats.max, in->channels, -FLT_MAX);
 		memset(in->sum, 0, in->channels * sizeof(double));
@@ -317,15 +317,23 @@ sq_collect_tap(void *arg, enum sq_role role, size_t layer,
 }
 
 /* Experts get some of the tokens, or none. */
-void
-sq_collect_sample(struct sq_collect *k, size_t tokens)
+int
+sq_collect_sample(struct sq_collect *k, size_t tokens, char *err)
 {
+	struct sq_gram *g;
 	int i;
 
-	for (i = SQ_INPUTS; k->full && i < k->n; i++)
-		if (k->in[i].gram.have > 0)
-			sq_gram_pad(&k->in[i].gram);
+	for (i = 0; k->full && i < k->n; i++) {
+		g = &k->in[i].gram;
+		if (g->have == 0)
+			continue;
+		if (i >= SQ_INPUTS)
+			sq_gram_pad(g);
+		if (sq_gram_lay(g, err) < 0)
+			return -1;
+	}
 	k->tokens += tokens;
+	return 0;
 }
 
 /* min and max of a widen to those of b. */

@@ -59,7 +59,7 @@ int	 sq_collect_tap(void *arg, enum sq_role role, size_t layer,
 	    const struct sq_mat *x);
 
 /* A sample of so many tokens has passed whole. */
-void	 sq_collect_sample(struct sq_collect *, size_t tokens);
+int	 sq_collect_sample(struct sq_collect *, size_t tokens, char *err);
 
 /* All but H is added to a sum. */
 void	 sq_collect_add(struct sq_collect *sum, const struct sq_collect *);

@@ -3,11 +3,11 @@
  *
  *	        C                   The product is done in bands of rows: band b
  *	   +---------+              times everything from its first column on.
- *	   |\ band 0 |              A band is a matrix product of the kernels'
- *	   | +\------|              own: its rows are the activations, the rest
- *	   |   \ 1   |              of X the weight, both [channel][token].  The
- *	   |    +\---|              little triangle under the diagonal is thrown
- *	   +---------+              away.
+ *	   |\ band 0 |              A sample is [token][channel], as it came but
+ *	   | +\------|              rounded, and a second time in the panels
+ *	   |   \ 1   |              that products want (panels.h), made once for
+ *	   |    +\---|              all bands.  The little triangle under the
+ *	   +---------+              diagonal is thrown away.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -15,11 +15,11 @@
 #include "base/half.h"
 #include "base/pool.h"
 #include "calib/gram.h"
+#include "kernels/panels.h"
 
 #define BAND	256			/* rows of a band */
-#define PIECE	512			/* columns of a piece of one */
-#define BLOCK	64			/* channels of a task of transposing */
-#define SQUARE	32			/* tokens at a time there */
+#define PIECE	1024			/* columns of a piece of one */
+#define SOME	16			/* tokens of a task of taking */
 
 static enum sq_dtype
 type_of(enum sq_prec prec)
@@ -42,20 +42,21 @@ sq_gram_h_bytes(size_t c)
 uint64_t
 sq_gram_x_bytes(size_t c, size_t length, enum sq_prec prec)
 {
-	return (uint64_t)c * length * sq_dtype_size(type_of(prec));
+	return (uint64_t)c * length * sq_dtype_size(type_of(prec)) +
+	    sq_panel_bytes(length, c, type_of(prec));
 }
 
 uint64_t
 sq_gram_bytes(size_t c, size_t length, enum sq_prec prec)
 {
 	return sq_gram_h_bytes(c) + sq_gram_x_bytes(c, length, prec) +
-	    (uint64_t)BAND * (length + c) * sizeof(float);
+	    (uint64_t)BAND * c * sizeof(float);
 }
 
 uint64_t
-sq_gram_space_bytes(size_t length)
+sq_gram_space_bytes(void)
 {
-	return (uint64_t)BAND * (length + PIECE) * sizeof(float);
+	return (uint64_t)BAND * PIECE * sizeof(float);
 }
 
 static int
@@ -77,8 +78,14 @@ sq_gram_init_sample(struct sq_gram *g, struct sq_ctx *ctx, size_t c,
 	if (ctx->kern->mem->device)
 		g->far = ctx->kern->mem->alloc(c * c * sizeof(*g->far));
 	else
-		g->x = malloc((size_t)sq_gram_x_bytes(c, length, prec));
-	return g->x != NULL || g->far != NULL ? 0 : no_memory(g, c, err);
+		g->x = aligned_alloc(64, ((size_t)sq_gram_x_bytes(c, length,
+		    prec) + 127) / 64 * 64);
+	if (g->x == NULL && g->far == NULL)
+		return no_memory(g, c, err);
+	if (g->x != NULL)
+		g->panels = (char *)g->x + (c * length *
+		    sq_dtype_size(type_of(prec)) + 63) / 64 * 64;
+	return 0;
 }
 
 int
@@ -87,9 +94,8 @@ sq_gram_init_plain(struct sq_gram *g, struct sq_ctx *ctx, size_t c,
 {
 	if (sq_gram_init_sample(g, ctx, c, length, prec, err) < 0)
 		return -1;
-	g->left = malloc(BAND * length * sizeof(*g->left));
 	g->tile = malloc(BAND * c * sizeof(*g->tile));
-	return g->left != NULL && g->tile != NULL ? 0 : no_memory(g, c, err);
+	return g->tile != NULL ? 0 : no_memory(g, c, err);
 }
 
 int
@@ -103,24 +109,18 @@ sq_gram_init(struct sq_gram *g, struct sq_ctx *ctx, size_t c, size_t length,
 }
 
 int
-sq_gram_space_init(struct sq_gram_space *p, struct sq_ctx *ctx, size_t length,
-    char *err)
+sq_gram_space_init(struct sq_gram_space *p, struct sq_ctx *ctx, char *err)
 {
 	p->ctx = ctx;
-	p->left = malloc(BAND * length * sizeof(*p->left));
 	p->tile = malloc(BAND * PIECE * sizeof(*p->tile));
-	if (p->left != NULL && p->tile != NULL)
-		return 0;
-	sq_gram_space_release(p);
-	return sq_fail(err, "statistics: out of memory");
+	return p->tile != NULL ? 0 : sq_fail(err, "statistics: out of memory");
 }
 
 void
 sq_gram_space_release(struct sq_gram_space *p)
 {
-	free(p->left);
 	free(p->tile);
-	p->left = p->tile = NULL;
+	p->tile = NULL;
 }
 
 void
@@ -130,7 +130,6 @@ sq_gram_release(struct sq_gram *g)
 		g->ctx->kern->mem->free(g->far);
 	free(g->x);
 	free(g->h);
-	free(g->left);
 	free(g->tile);
 	memset(g, 0, sizeof(*g));
 }
@@ -154,62 +153,24 @@ round_row(uint16_t *to, const float *from, size_t n)
 		to[i] = sq_f32_to_bf16(from[i]);
 }
 
-/* A square of n tokens and m channels, rounded before it is turned. */
+/* Some tokens, as they come. */
 static void
-turn_bf16(uint16_t *to, size_t stride, const float *from, size_t from_stride,
-    size_t n, size_t m)
-{
-	uint16_t square[SQUARE][BLOCK], four[4];
-	size_t c, j;
-
-	for (j = 0; j < n; j++)
-		round_row(square[j], from + j * from_stride, m);
-	for (c = 0; c < m; c++, to += stride) {
-		for (j = 0; j + 4 <= n; j += 4) {
-			four[0] = square[j][c];
-			four[1] = square[j + 1][c];
-			four[2] = square[j + 2][c];
-			four[3] = square[j + 3][c];
-			memcpy(to + j, four, sizeof(four));
-		}
-		for (; j < n; j++)
-			to[j] = square[j][c];
-	}
-}
-
-static void
-turn_f32(float *to, size_t stride, const float *from, size_t from_stride,
-    size_t n, size_t m)
-{
-	size_t c, j;
-
-	for (c = 0; c < m; c++)
-		for (j = 0; j < n; j++)
-			to[c * stride + j] = from[j * from_stride + c];
-}
-
-/* Turns tokens x channels into channels x tokens: a block of channels, in
- * squares that the cache holds. */
-static void
-take_block(void *arg, long task, int thread)
+take_some(void *arg, long task, int thread)
 {
 	const struct take *t = arg;
 	struct sq_gram *g = t->g;
-	size_t c = (size_t)task * BLOCK, m = g->channels - c, i, n, at;
-	const float *from = (const float *)t->x->p + c;
+	size_t i = (size_t)task * SOME, end = i + SOME;
+	const float *from = (const float *)t->x->p + i * t->x->stride;
+	size_t at = (g->have + i) * g->channels;
 
 	(void)thread;
-	m = m < BLOCK ? m : BLOCK;
-	for (i = 0; i < t->x->rows; i += n, from += n * t->x->stride) {
-		n = t->x->rows - i < SQUARE ? t->x->rows - i : SQUARE;
-		at = c * g->length + g->have + i;
+	end = end < t->x->rows ? end : t->x->rows;
+	for (; i < end; i++, at += g->channels, from += t->x->stride)
 		if (g->prec == SQ_PREC_F32)
-			turn_f32((float *)g->x + at, g->length, from,
-			    t->x->stride, n, m);
+			memcpy((float *)g->x + at, from, g->channels *
+			    sizeof(*from));
 		else
-			turn_bf16((uint16_t *)g->x + at, g->length, from,
-			    t->x->stride, n, m);
-	}
+			round_row((uint16_t *)g->x + at, from, g->channels);
 }
 
 /* x^T x, where x is. */
@@ -239,8 +200,8 @@ sq_gram_take(struct sq_gram *g, const struct sq_mat *x, char *err)
 		return 0;
 	if (g->far != NULL)
 		return take_far(g, x, err);
-	sq_pool_run(g->ctx->pool, take_block, &t,
-	    (long)((g->channels + BLOCK - 1) / BLOCK));
+	sq_pool_run(g->ctx->pool, take_some, &t,
+	    (long)((x->rows + SOME - 1) / SOME));
 	g->have += x->rows;
 	return 0;
 }
@@ -248,12 +209,45 @@ sq_gram_take(struct sq_gram *g, const struct sq_mat *x, char *err)
 void
 sq_gram_pad(struct sq_gram *g)
 {
-	size_t size = sq_dtype_size(type_of(g->prec)), c;
+	size_t row = g->channels * sq_dtype_size(type_of(g->prec));
 
-	for (c = 0; g->x != NULL && c < g->channels; c++)
-		memset((char *)g->x + (c * g->length + g->have) * size, 0,
-		    (g->length - g->have) * size);
+	if (g->x != NULL)
+		memset((char *)g->x + g->have * row, 0,
+		    (g->length - g->have) * row);
 	g->have = g->length;
+}
+
+/* Of the sample, some channels. */
+static struct sq_mat
+channels(const struct sq_gram *g, size_t first, size_t n)
+{
+	enum sq_dtype type = type_of(g->prec);
+
+	return (struct sq_mat){ (char *)g->x + first * sq_dtype_size(type),
+	    type, g->have, n, g->channels };
+}
+
+static int
+whole(const struct sq_gram *g, char *err)
+{
+	return g->have == g->length ? 0 : sq_fail(err, "a sample shorter than "
+	    "it should be");
+}
+
+int
+sq_gram_lay(struct sq_gram *g, char *err)
+{
+	struct sq_operand x = { channels(g, 0, g->channels), SQ_AS_IS };
+	struct sq_mat to = { g->panels, type_of(g->prec), g->have,
+	    g->channels, g->channels };
+
+	if (whole(g, err) < 0)
+		return -1;
+	if (!g->laid && g->x != NULL && sq_panels(g->ctx, &x, &to) != 0)
+		return sq_fail(err, "statistics: %s",
+		    g->ctx->kern->mem->error());
+	g->laid = 1;
+	return 0;
 }
 
 /* Rows of a product, and its columns: of first up to end. */
@@ -261,32 +255,8 @@ struct band {
 	const struct sq_gram *g;
 	struct sq_gram_space space;
 	size_t row, rows, first, end;
-	float *to;			/* a triangle, or a square */
+	float *to;			/* a triangle */
 };
-
-/* Row `task' of the band: its tokens as float32. */
-static void
-widen_row(void *arg, long task, int thread)
-{
-	const struct band *b = arg;
-	const struct sq_gram *g = b->g;
-	size_t c = b->row + (size_t)task, i = 0;
-	const uint16_t *src = (const uint16_t *)g->x + c * g->length;
-	float *dst = b->space.left + (size_t)task * g->length;
-	int k;
-
-	(void)thread;
-	if (g->prec == SQ_PREC_F32) {
-		memcpy(dst, (const float *)g->x + c * g->length,
-		    g->have * sizeof(*dst));
-		return;
-	}
-	for (; i + 16 <= g->have; i += 16)
-		for (k = 0; k < 16; k++)
-			dst[i + k] = sq_bf16_to_f32(src[i + k]);
-	for (; i < g->have; i++)
-		dst[i] = sq_bf16_to_f32(src[i]);
-}
 
 /* Adds row `task' of the tile to H, from the diagonal on. */
 static void
@@ -304,46 +274,36 @@ add_row(void *arg, long task, int thread)
 		h[j] += tile[j];
 }
 
-/* The same of all columns, to a square. */
-static void
-add_whole(void *arg, long task, int thread)
-{
-	const struct band *b = arg;
-	size_t c = b->g->channels, j;
-	float *to = b->to + (b->row + (size_t)task) * c;
-	const float *tile = b->space.tile + (size_t)task * c;
-
-	(void)thread;
-	for (j = 0; j < c; j++)
-		to[j] += tile[j];
-}
-
-/* The tile becomes the band's rows times those of y. */
+/* The band's rows times those of y, to y's tile. */
 static int
-multiply(struct band *b, const struct sq_gram *y, char *err)
+multiply(const struct band *b, const struct sq_gram *y, int add,
+    struct sq_mat *to, char *err)
 {
 	const struct sq_gram *g = b->g;
 	struct sq_ctx *ctx = b->space.ctx;
-	struct sq_weight w = { .grid = SQ_DENSE, .layout = SQ_ROWS,
-	    .type = type_of(g->prec), .rows = b->end - b->first,
-	    .cols = g->have };
-	struct sq_mat x = { b->space.left, SQ_F32, b->rows, g->have,
-	    g->length };
-	struct sq_mat t = { b->space.tile, SQ_F32, b->rows, w.rows, w.rows };
+	size_t n = b->end - b->first;
+	struct sq_operand left = { channels(g, b->row, b->rows), SQ_TURNED };
+	struct sq_operand right = { channels(y, b->first, n), SQ_PANELS };
 
-	sq_pool_run(ctx->pool, widen_row, b, (long)b->rows);
-	w.data = (char *)y->x + b->first * g->have * sq_dtype_size(w.type);
-	if (sq_matmul(ctx, &w, &x, g->prec, &t) != 0)
+	right.m.p = (char *)y->panels + sq_panel_bytes(g->have, b->first,
+	    type_of(g->prec));
+	if (sq_product(ctx, &left, &right, g->prec, add, to) != 0)
 		return sq_fail(err, "statistics: %s",
 		    ctx->kern->mem->error());
 	return 0;
 }
 
+/* H, from the band's first column on. */
 static int
-whole(const struct sq_gram *g, char *err)
+add_band(struct band *b, char *err)
 {
-	return g->have == g->length ? 0 : sq_fail(err, "a sample shorter than "
-	    "it should be");
+	size_t n = b->end - b->first;
+	struct sq_mat tile = { b->space.tile, SQ_F32, b->rows, n, n };
+
+	if (multiply(b, b->g, 0, &tile, err) < 0)
+		return -1;
+	sq_pool_run(b->space.ctx->pool, add_row, b, (long)b->rows);
+	return 0;
 }
 
 /* The band that begins with a row. */
@@ -360,37 +320,29 @@ set_rows(struct band *b, size_t row)
 int
 sq_gram_add(struct sq_gram *g, char *err)
 {
-	struct band b = { .g = g, .space = { g->ctx, g->left, g->tile },
-	    .to = g->h };
+	struct band b = { .g = g, .space = { g->ctx, g->tile }, .to = g->h };
 
-	if (whole(g, err) < 0)
+	if (sq_gram_lay(g, err) < 0)
 		return -1;
 	for (set_rows(&b, 0); b.row < g->channels;
-	    set_rows(&b, b.row + b.rows)) {
-		if (multiply(&b, g, err) < 0)
+	    set_rows(&b, b.row + b.rows))
+		if (add_band(&b, err) < 0)
 			return -1;
-		sq_pool_run(g->ctx->pool, add_row, &b, (long)b.rows);
-	}
 	sq_gram_end(g);
 	return 0;
 }
 
 int
-sq_gram_cross(struct sq_gram *g, const struct sq_gram *y, float *to,
-    char *err)
+sq_gram_cross(struct sq_gram *g, struct sq_gram *y, float *to, char *err)
 {
-	struct band b = { .g = g, .space = { g->ctx, g->left, g->tile },
-	    .to = to };
+	size_t c = g->channels;
+	struct band all = { .g = g, .space = { g->ctx, g->tile }, .rows = c,
+	    .end = c };
+	struct sq_mat square = { to, SQ_F32, c, c, c };
 
-	if (whole(g, err) < 0 || whole(y, err) < 0)
+	if (whole(g, err) < 0 || sq_gram_lay(y, err) < 0 ||
+	    multiply(&all, y, 1, &square, err) < 0)
 		return -1;
-	for (set_rows(&b, 0); b.row < g->channels;
-	    set_rows(&b, b.row + b.rows)) {
-		b.first = 0;
-		if (multiply(&b, y, err) < 0)
-			return -1;
-		sq_pool_run(g->ctx->pool, add_whole, &b, (long)b.rows);
-	}
 	sq_gram_end(g);
 	return 0;
 }
@@ -432,9 +384,8 @@ sq_gram_piece(float *h, const struct sq_gram *const *sample, size_t n,
 		set_rows(&b, row);
 		b.first = row + piece * PIECE;
 		b.end = b.end - b.first < PIECE ? b.end : b.first + PIECE;
-		if (multiply(&b, b.g, err) < 0)
+		if (add_band(&b, err) < 0)
 			return -1;
-		sq_pool_run(space->ctx->pool, add_row, &b, (long)b.rows);
 	}
 	return 0;
 }
@@ -443,6 +394,7 @@ void
 sq_gram_end(struct sq_gram *g)
 {
 	g->have = 0;
+	g->laid = 0;
 }
 
 /* ---- from a device ---- */

@@ -23,11 +23,13 @@ struct sq_gram {
 	size_t length;			/* tokens of a sample */
 	size_t have;			/* of this sample so far */
 	enum sq_prec prec;
-	void *x;		/* [C][length]: the sample, BF16 or F32 */
+	void *x;		/* [length][C]: the sample, BF16 or F32 */
+	void *panels;		/* the same in panels, once it is laid; x's */
+	int laid;
 	float *h;		/* upper triangle of C x C, row by row */
 	float *far;		/* NULL, or C x C on the device */
 	int far_any;		/* there is something in it */
-	float *left, *tile;		/* scratch of sq_gram_add() */
+	float *tile;			/* scratch of sq_gram_add() */
 };
 
 /* h all zero.  -1 when there is no memory. */
@@ -53,9 +55,12 @@ int	 sq_gram_take(struct sq_gram *, const struct sq_mat *x, char *err);
 /* The sample has fewer tokens than others: the rest of it is zeros. */
 void	 sq_gram_pad(struct sq_gram *);
 
+/* The sample is whole: what its products want is made. */
+int	 sq_gram_lay(struct sq_gram *, char *err);
+
 /* The samples of both are whole: to += X Y^T, [C][C], with X from the first
  * one, whose sample ends. */
-int	 sq_gram_cross(struct sq_gram *, const struct sq_gram *, float *to,
+int	 sq_gram_cross(struct sq_gram *, struct sq_gram *, float *to,
 	    char *err);
 
 /* The sample is whole: H += X X^T, and the next sample begins. */
@@ -64,18 +69,18 @@ int	 sq_gram_add(struct sq_gram *, char *err);
 /*
  * The same for n samples, one after the other, and one piece of h: pieces may
  * be worked on at the same time, each with a space of its own, and together
- * they are what sq_gram_add() of each sample would have made.  Samples without
- * tokens count for nothing; sq_gram_end() begins the next one.
+ * they are what sq_gram_add() of each sample would have made.  Samples are laid;
+ * those without tokens count for nothing; sq_gram_end() begins the next one.
  */
 struct sq_gram_space {
 	struct sq_ctx *ctx;
-	float *left, *tile;
+	float *tile;
 };
 
 int	 sq_gram_space_init(struct sq_gram_space *, struct sq_ctx *,
-	    size_t length, char *err);
+	    char *err);
 void	 sq_gram_space_release(struct sq_gram_space *);
-uint64_t sq_gram_space_bytes(size_t length);
+uint64_t sq_gram_space_bytes(void);
 size_t	 sq_gram_pieces(size_t channels);
 int	 sq_gram_piece(float *h, const struct sq_gram *const *sample, size_t n,
 	    size_t piece, const struct sq_gram_space *, char *err);

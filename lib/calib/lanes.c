@@ -49,7 +49,7 @@ sq_lanes_bytes(const struct sq_config *c, size_t length, int full,
 	kv = 4 * length * c->kv_heads * c->head_dim * 2;
 	return SCRATCH + 4 * rows * widest(c) + forward + kv +
 	    4 * length * c->dim + sq_collect_bytes(c, length, full, prec) +
-	    (full ? sq_gram_space_bytes(length) : 0);
+	    (full ? sq_gram_space_bytes() : 0);
 }
 
 size_t
@@ -100,8 +100,7 @@ one_init(struct sq_lanes_one *a, const struct sq_lanes_how *o, char *err)
 	a->lane.f.tap = sq_collect_tap;
 	a->lane.f.tap_arg = &a->collect;
 	a->collect.expert = &a->lane.f.expert;
-	return o->full ? sq_gram_space_init(&a->space, a->ctx, length, err) :
-	    0;
+	return o->full ? sq_gram_space_init(&a->space, a->ctx, err) : 0;
 }
 
 static void
@@ -173,7 +172,9 @@ pass_one(void *arg, long task, int thread)
 	a->failed = sq_pass_sample(&p, j->first + (size_t)task, a->err) < 0;
 	if (a->failed && a->collect.err[0] != '\0')
 		sq_fail(a->err, "%s", a->collect.err);
-	sq_collect_sample(&a->collect, a->hidden.length);
+	if (!a->failed)
+		a->failed = sq_collect_sample(&a->collect, a->hidden.length,
+		    a->err) < 0;
 }
 
 /* Pieces of H, as long as there are any. */
