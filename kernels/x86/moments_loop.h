@@ -5,17 +5,18 @@
  * rows; the histograms of the tasks are whole numbers and are added up last.
  *
  * Magnitudes that follow each other are alike, and a counter that was just
- * written cannot be read at once: neighbours count in tables of their own.
+ * written cannot be read at once: each lane counts in a table of its own.
  */
 #include <string.h>
 
 #include "base/pool.h"
 #include "kernels/bins.h"
+#include "kernels/x86/vec.h"
 #include "kernels/x86/x86.h"
 
 #define LANES	16
 #define COLS	64			/* of a task */
-#define TABLES	4
+#define TABLES	LANES
 #define AHEAD	16			/* rows whose line is asked for early */
 #define ROWS	((size_t)1 << 26)	/* that a counter has room for */
 
@@ -69,8 +70,8 @@ sixteen(const struct job *j, size_t col, size_t row, size_t end,
 			abssum[i] += __builtin_fabsf(p[i]);
 		}
 		bins(p, bin);
-		for (i = 0; i < LANES; i++)
-			table[i % TABLES][bin[i]]++;
+		SQ_UNROLL for (i = 0; i < LANES; i++)
+			table[i][bin[i]]++;
 	}
 	memcpy(m->min + col, lo, sizeof(lo));
 	memcpy(m->max + col, hi, sizeof(hi));
