@@ -75,7 +75,7 @@ lay_out(struct sq_gptq_tile *s, size_t n, size_t across, int masked, int exact,
 	s->square = carve(p, &used, B * B * sizeof(float));
 	s->codes = carve(p, &used, B * ROWS);
 	s->all_g = pairs ? carve(p, &used, n * column) : NULL;
-	s->moves = pairs ? carve(p, &used, 4 * n * SQ_PAIR_ROWS *
+	s->moves = pairs ? carve(p, &used, n * (5 * SQ_PAIR_ROWS + 1) *
 	    sizeof(float)) : NULL;
 	s->keep = masked ? carve(p, &used, n * ROWS) : NULL;
 	s->q = exact ? carve(p, &used, n * column) : NULL;

@@ -30,7 +30,7 @@ struct sq_gptq_tile {
 	float *q;			/* [n], the same: values of no grid */
 	float *all_g;			/* [n]: E H of all columns; NULL: no
 					   pairs */
-	float *moves;			/* [4][n][SQ_PAIR_ROWS]: pairs.c */
+	float *moves;			/* [5][n][SQ_PAIR_ROWS], [n]: pairs.c */
 };
 
 /* One call of sq_gptq_rows(). */

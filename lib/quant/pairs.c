@@ -93,7 +93,9 @@ sq_gptq_find_partners(struct sq_gptq *g)
 
 struct work {
 	const struct sq_gptq_work *k;
+	float *g;		/* [n][LANES]: E H of columns still to come */
 	float *up, *down, *cost_up, *cost_down;	/* [n][LANES] */
+	float *less;		/* [n]: what moves take from E H of a row */
 };
 
 /* How far the next level above or below, `to', is away, or 0. */
@@ -109,14 +111,14 @@ away(const struct work *w, size_t c, size_t r, const uint8_t *to)
 	    sq_gptq_value(w->k, g, r, u);
 }
 
-/* What that costs in row r, which is the l-th of the lanes. */
+/* What that costs in the l-th of the lanes. */
 static void
-weigh(const struct work *w, size_t c, size_t r, size_t l)
+weigh(const struct work *w, size_t c, size_t l)
 {
-	float g = w->k->s->all_g[c * ROWS + r];
-	float h = sq_factor_weight(w->k->f, c), up, down;
+	float h = sq_factor_weight(w->k->f, c), up, down, g;
 	size_t at = c * LANES + l;
 
+	g = w->g[at];
 	up = w->up[at];
 	down = w->down[at];
 	w->cost_up[at] = up > 0 ? up * (up * h - 2 * g) : INFINITY;
@@ -142,28 +144,29 @@ reach(const struct work *w, size_t c, size_t r, size_t l)
 	w->down[at] = down;
 }
 
-/* Weight c of row r is d more: so is its error less, and E H of its row. */
+/* Weight c of a row is d more: what that takes from E H of columns first and
+ * on. */
 static void
-follow(const struct work *w, size_t c, size_t r, float d)
+add_row(const struct sq_factor *f, size_t c, float d, size_t first, float *less)
 {
-	const struct sq_factor *f = w->k->f;
-	float *g = w->k->s->all_g + r;
+	size_t p = c / B, q, i, end;
 	const float *h;
-	size_t p = c / B, q, i;
 
-	w->k->s->x[c * ROWS + r] -= d;
-	for (i = 0; i < p * B; i++)
-		g[i * ROWS] -= sq_factor_h(f, i, p)[c - p * B] * d;
+	for (i = first; i < p * B; i++)
+		less[i] += sq_factor_h(f, i, p)[c - p * B] * d;
 	for (q = p; q * B < f->n; q++) {
-		h = sq_factor_h(f, c, q) - q * B;
-		for (i = q * B; i < f->n && i < (q + 1) * B; i++)
-			g[i * ROWS] -= h[i] * d;
+		h = sq_factor_h(f, c, q);
+		i = first > q * B ? first : q * B;
+		end = f->n < (q + 1) * B ? f->n : (q + 1) * B;
+		for (; i < end; i++)
+			less[i] += h[i - q * B] * d;
 	}
-	g[c * ROWS] -= sq_factor_ridge(f, c) * d;
+	if (c >= first)
+		less[c] += sq_factor_ridge(f, c) * d;
 }
 
-/* To the next level. */
-static void
+/* To the next level: how much more the weight is now, its error less. */
+static float
 move(const struct work *w, size_t c, size_t r, int down)
 {
 	const struct sq_levels *v = &w->k->j->levels;
@@ -174,7 +177,27 @@ move(const struct work *w, size_t c, size_t r, int down)
 	if (!above)
 		d = away(w, c, r, v->below);
 	*u = above ? v->above[*u] : v->below[*u];
-	follow(w, c, r, d);
+	w->k->s->x[c * ROWS + r] -= d;
+	return d;
+}
+
+/* Column c of row r, the l-th of the lanes, moves, and o after it: columns
+ * after c know.  Those before it have had their turn, and so has c. */
+static void
+move_both(const struct work *w, size_t c, int down, size_t o, int o_down,
+    size_t r, size_t l)
+{
+	const struct sq_factor *f = w->k->f;
+	size_t i;
+
+	memset(w->less + c + 1, 0, (f->n - c - 1) * sizeof(*w->less));
+	add_row(f, c, move(w, c, r, down), c + 1, w->less);
+	add_row(f, o, move(w, o, r, o_down), c + 1, w->less);
+	reach(w, o, r, l);
+	for (i = c + 1; i < f->n; i++) {
+		w->g[i * LANES + l] -= w->less[i];
+		weigh(w, i, l);
+	}
 }
 
 /* Column c and the best of its partners. */
@@ -187,7 +210,7 @@ try_column(const struct work *w, size_t c, size_t r)
 	const float *h = g->partner_h + c * MOST;
 	float cost[LANES];
 	uint32_t which[LANES], k;
-	size_t l, i;
+	size_t l;
 	int down;
 
 	if (sq_pair(&w->k->s->ctx, &m, c, with, h, partners(w->k->f, c),
@@ -198,12 +221,8 @@ try_column(const struct work *w, size_t c, size_t r)
 		down = which[l] % 2;
 		if (!(cost[l] < 0))
 			continue;
-		move(w, c, r + l, down);
-		reach(w, c, r + l, l);
-		move(w, with[k], r + l, h[k] > 0 ? !down : down);
-		reach(w, with[k], r + l, l);
-		for (i = 0; i < w->k->f->n; i++)
-			weigh(w, i, r + l, l);
+		move_both(w, c, down, with[k], h[k] > 0 ? !down : down, r + l,
+		    l);
 	}
 	return 0;
 }
@@ -211,16 +230,20 @@ try_column(const struct work *w, size_t c, size_t r)
 int
 sq_gptq_pairs(const struct sq_gptq_work *k)
 {
-	size_t n = k->f->n, r, c, l;
-	struct work w = { k, k->s->moves, k->s->moves + n * LANES,
-	    k->s->moves + 2 * n * LANES, k->s->moves + 3 * n * LANES };
+	size_t n = k->f->n, r, c, l, part = n * LANES;
+	float *p = k->s->moves;
+	struct work w = { k, p, p + part, p + 2 * part, p + 3 * part,
+	    p + 4 * part, p + 5 * part };
 
 	for (r = 0; r < k->rows; r += LANES) {
-		for (c = 0; c < n; c++)
+		for (c = 0; c < n; c++) {
+			memcpy(w.g + c * LANES, k->s->all_g + c * ROWS + r,
+			    LANES * sizeof(*w.g));
 			for (l = 0; l < LANES; l++) {
 				reach(&w, c, r + l, l);
-				weigh(&w, c, r + l, l);
+				weigh(&w, c, l);
 			}
+		}
 		for (c = 0; c + 1 < n; c++)
 			if (try_column(&w, c, r) < 0)
 				return -1;
