@@ -88,7 +88,7 @@ int	 sq_gptq_refine(const struct sq_gptq_work *, double *error);
  * in g->partner and partner_h.  -1: no memory.  Then they move, all_g being
  * E H; -1: no kernel.
  */
-#define SQ_PARTNERS	256
+#define SQ_PARTNERS	128
 
 int	 sq_gptq_find_partners(struct sq_gptq *);
 int	 sq_gptq_pairs(const struct sq_gptq_work *);
