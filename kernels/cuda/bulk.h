@@ -71,6 +71,14 @@ goes_first(void)
 	return p;
 }
 
+/* Into the second cache only. */
+static __device__ inline void
+bulk_ahead(const void *from, uint32_t bytes)
+{
+	asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::
+	    "l"(from), "r"(bytes) : "memory");
+}
+
 static __device__ inline void
 copy16_once(uint32_t to, const void *from, uint64_t policy)
 {

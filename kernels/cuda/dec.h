@@ -45,8 +45,8 @@ struct dec_x {
 /* What a product of many tokens leaves, bf16.  Of e4m3, up to DEC_BARE tokens,
  * these are the bare sums, to be multiplied by the scales of both: the vendor's
  * products with scales are few, and slow for such numbers.  Of dec_mid(), where
- * there are shares, pieces of tiles of DEC_PIECE columns, to be added up; gate
- * and up in turns. */
+ * there are shares, pieces of tiles of DEC_PIECE columns, to be added up, and
+ * rows to be multiplied unless `row' is NULL; gate and up in turns. */
 #define DEC_BARE	512
 #define DEC_PIECE	256
 #define DEC_MID		64		/* tokens that dec_mid() takes */
@@ -156,11 +156,30 @@ void	 dec_pack_w4(gpu_stream, const void *codes, const void *scales,
  * DEC_MID_SCALE. */
 #define DEC_MID_SCALE	0.249f
 
+/* What becomes of its pieces: dec_end.h. */
+enum dec_mid_end { DEC_MID_PIECES, DEC_MID_ADD, DEC_MID_SILU };
+
+#define DEC_SQUARES	128		/* columns whose squares are summed */
+
 struct dec_mid {
 	const void *w;
-	uint32_t rows, cols, pad;
+	uint32_t rows, cols, pad, n;
 	const void *x;			/* panels */
 	void *y;			/* pieces */
+	enum dec_mid_end end;
+	uint32_t *done, *clear;		/* [tiles]: 0; to be 0 after it */
+	uint32_t ntiles;		/* of them */
+	const void *next;		/* weight that is read next, or NULL */
+	uint32_t next_rows, next_cols;
+	/* x is to be divided by a norm, of these, or NULL; SILU does it, of
+	 * others the factors go to roots, or NULL */
+	const float *squares;		/* [n][cols / DEC_SQUARES] */
+	float eps, *roots;
+	/* ADD: to the rows of h; norm, or NULL: the weights of the next one,
+	 * which takes the sums of their squares */
+	float *h, *sums;
+	const float *norm;
+	void *out;			/* panels */
 };
 
 /* The rows of panels for n tokens; 0: too many. */

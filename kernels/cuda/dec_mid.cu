@@ -24,7 +24,7 @@
  * higher, 2^-20.  One fused operation makes that (code - 8) * scale, of which
  * UNIT_OF is taken out, so that scales up to DEC_MID_SCALE are in range.
  */
-#include "kernels/cuda/dec_pieces.h"
+#include "kernels/cuda/dec_end.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/mma.h"
 #include "kernels/cuda/wgmma.h"
@@ -180,13 +180,14 @@ done_with(uint64_t *empty)
 		bar_arrive(shared_at(empty));
 }
 
-template <int N>
+template <int N, int END>
 static __global__ void __launch_bounds__(WARPS * 32, 1)
-products(struct dec_mid m)
+products(const __grid_constant__ struct dec_mid m)
 {
 	typedef struct mid<N> M;
 	extern __shared__ uint8_t shared[];
 	__shared__ struct bars b;
+	__shared__ float roots[END == DEC_MID_SILU ? DEC_MID : 1];
 	uint32_t chunks = m.cols / 128, all = m.rows / ROWS * chunks, i, k = 0;
 	uint32_t from = all * blockIdx.x / gridDim.x;
 	uint32_t n = all * (blockIdx.x + 1) / gridDim.x - from;
@@ -217,12 +218,21 @@ products(struct dec_mid m)
 	for (i = 0; i < M::STAGES; i++)
 		ask(ahead, units + i * UNIT);
 	wait_for_others();
+	for (i = blockIdx.x; END != DEC_MID_PIECES && i < m.ntiles; i +=
+	    gridDim.x)
+		if (threadIdx.x == 0)
+			m.clear[i] = 0;
 	for (asked = 0; threadIdx.x == 0 && asked < M::STAGES && asked < n;
 	    asked++) {
 		ask_tokens<N>(m, next, tokens + asked * M::TOKENS,
 		    shared_at(&b.full[asked]));
 		next = next + 1 == chunks ? 0 : next + 1;
 	}
+	if (END == DEC_MID_PIECES)
+		put_roots(m);
+	if (END == DEC_MID_SILU)
+		near_roots(m, roots);
+	__syncwarp();
 	while (k < n) {
 #pragma unroll
 		for (i = 0; i < N / 2; i++)
@@ -276,17 +286,31 @@ products(struct dec_mid m)
 		chunk = 0;
 		tile++;
 	}
+	if (END != DEC_MID_PIECES)
+		finish<END>(m, from / chunks, tile, roots);
+}
+
+template <int N, int END>
+static void
+start(gpu_stream s, const struct dec_mid &m)
+{
+	(void)GPU(FuncSetAttribute)((const void *)products<N, END>,
+	    GPU(FuncAttributeMaxDynamicSharedMemorySize),
+	    (int)mid<N>::SHARED);
+	launch(products<N, END>, dim3(dec_mid_shares(m.rows, m.cols)),
+	    WARPS * 32, mid<N>::SHARED, s, m);
 }
 
 template <int N>
 static void
-start(gpu_stream s, const struct dec_mid &m)
+start_of(gpu_stream s, const struct dec_mid &m)
 {
-	(void)GPU(FuncSetAttribute)((const void *)products<N>,
-	    GPU(FuncAttributeMaxDynamicSharedMemorySize),
-	    (int)mid<N>::SHARED);
-	launch(products<N>, dim3(dec_mid_shares(m.rows, m.cols)), WARPS * 32,
-	    mid<N>::SHARED, s, m);
+	if (m.end == DEC_MID_ADD)
+		start<N, DEC_MID_ADD>(s, m);
+	else if (m.end == DEC_MID_SILU)
+		start<N, DEC_MID_SILU>(s, m);
+	else
+		start<N, DEC_MID_PIECES>(s, m);
 }
 
 uint32_t
@@ -313,11 +337,11 @@ void
 dec_mid(gpu_stream s, struct dec_mid m)
 {
 	if (m.pad == 16)
-		start<16>(s, m);
+		start_of<16>(s, m);
 	else if (m.pad == 32)
-		start<32>(s, m);
+		start_of<32>(s, m);
 	else
-		start<64>(s, m);
+		start_of<64>(s, m);
 }
 
 #else

@@ -131,7 +131,7 @@ static void
 activations(struct sq_decoder *d, int *bad)
 {
 	const struct sq_dec_shape *s = &d->s;
-	size_t q = s->heads * s->head_dim, n, widest;
+	size_t q = s->heads * s->head_dim, n, widest, tiles;
 
 	d->rows = n = (greatest(s->rows, s->slots + 1) + 127) / 128 * 128;
 	widest = greatest(greatest(s->dim, s->ffn), q);
@@ -154,6 +154,14 @@ activations(struct sq_decoder *d, int *bad)
 	    qkv_rows(s))), bad);
 	d->out = room(left_bytes(n, s->dim), bad);
 	d->att = room(n * q * 2, bad);
+	d->squares = room(DEC_MID * (s->dim / DEC_SQUARES) * sizeof(float),
+	    bad);
+	d->ntiles = (uint32_t)(greatest(greatest(2 * s->ffn, qkv_rows(s)),
+	    s->dim) / DEC_PIECE + 1);
+	tiles = 3 * d->ntiles * sizeof(*d->done);
+	d->done = room(tiles, bad);
+	*bad = *bad || sqc_ok(GPU(MemsetAsync)(d->done, 0, tiles, sqc.stream),
+	    "memory") < 0;
 	d->ids = room(n * 4, bad);
 	d->pos = room(n * 4, bad);
 	d->slot = room(n * 4, bad);
@@ -212,7 +220,7 @@ dec_close(struct sq_decoder *d)
 	    d->logits, d->sums, d->scale, d->x, d->y, d->qkv, d->gu, d->out,
 	    d->att, d->best, d->next, d->length, d->table, d->made, d->nmade,
 	    d->active, d->ids, d->pos, d->slot, d->first, d->row,
-	    d->plan.unit, d->plan.run, d->how };
+	    d->plan.unit, d->plan.run, d->how, d->squares, d->done };
 	struct dec_layer *l;
 	size_t i;
 

@@ -36,6 +36,21 @@ two_of_bf16(uint32_t u)
 	    __uint_as_float(u & 0xffff0000));
 }
 
+/* The blocks that have pieces of a tile. */
+struct makers {
+	uint32_t first, n;
+};
+
+static __device__ inline struct makers
+makers_of(const struct dec_y &y, uint32_t tile)
+{
+	uint32_t at = tile * y.chunks, all = y.tiles * y.chunks, from, to;
+
+	from = ((at + 1) * y.shares - 1) / all;
+	to = ((at + y.chunks) * y.shares - 1) / all;
+	return { from, to - from + 1 };
+}
+
 /* Where the pieces of a column are: the first, how many, how far apart. */
 struct pieces {
 	const uint16_t *p;
@@ -46,16 +61,14 @@ struct pieces {
 static __device__ inline struct pieces
 pieces_of(const struct dec_y &y, size_t row, size_t col)
 {
-	uint32_t tile = (uint32_t)(col / DEC_PIECE), at = tile * y.chunks;
-	uint32_t all = y.tiles * y.chunks, from, to;
+	uint32_t tile = (uint32_t)(col / DEC_PIECE);
+	struct makers m = makers_of(y, tile);
 	struct pieces k;
 
-	from = ((at + 1) * y.shares - 1) / all;
-	to = ((at + y.chunks) * y.shares - 1) / all;
 	k.step = (size_t)y.pad * DEC_PIECE;
-	k.p = (const uint16_t *)y.p + (tile + from) * k.step + row *
+	k.p = (const uint16_t *)y.p + (tile + m.first) * k.step + row *
 	    DEC_PIECE + col % DEC_PIECE;
-	k.n = to - from + 1;
+	k.n = m.n;
 	return k;
 }
 
@@ -78,8 +91,9 @@ four_of(const struct dec_y &y, size_t row, size_t n, size_t j)
 		for (i = 0; i < k.n; i += PIECES_AT_ONCE) {
 #pragma unroll
 			for (e = 0; e < PIECES_AT_ONCE; e++)
-				u[e] = i + e < k.n ? *(const uint2 *)(k.p +
-				    (i + e) * k.step) : make_uint2(0, 0);
+				u[e] = i + e < k.n ? __ldcg((const uint2 *)(
+				    k.p + (i + e) * k.step)) : make_uint2(0,
+				    0);
 #pragma unroll
 			for (e = 0; e < PIECES_AT_ONCE; e++) {
 				c = four_bf16(u[e]);
@@ -89,7 +103,8 @@ four_of(const struct dec_y &y, size_t row, size_t n, size_t j)
 				v.w += c.w;
 			}
 		}
-		return v;
+		r = y.row == NULL ? 1 : y.row[row];
+		return make_float4(v.x * r, v.y * r, v.z * r, v.w * r);
 	}
 	v = four_bf16(((const uint2 *)y.p)[row * (n / 4) + j]);
 	if (y.row == NULL)
@@ -115,8 +130,8 @@ two_of(const struct dec_y &y, size_t row, size_t n, size_t e)
 		for (i = 0; i < k.n; i += PIECES_AT_ONCE) {
 #pragma unroll
 			for (l = 0; l < PIECES_AT_ONCE; l++)
-				u[l] = i + l < k.n ? *(const uint32_t *)(k.p +
-				    (i + l) * k.step) : 0;
+				u[l] = i + l < k.n ? __ldcg((const uint32_t *)(
+				    k.p + (i + l) * k.step)) : 0;
 #pragma unroll
 			for (l = 0; l < PIECES_AT_ONCE; l++) {
 				c = two_of_bf16(u[l]);
@@ -124,7 +139,8 @@ two_of(const struct dec_y &y, size_t row, size_t n, size_t e)
 				v.y += c.y;
 			}
 		}
-		return v;
+		r = y.row == NULL ? 1 : y.row[row];
+		return make_float2(v.x * r, v.y * r);
 	}
 	v = two_of_bf16(((const uint32_t *)y.p)[(row * n + e) / 2]);
 	if (y.row == NULL)

@@ -240,4 +240,35 @@ put_value(const struct dec_step &d, uint32_t page, uint32_t head, uint32_t pos,
 		    i / 2 * (d.dim / 2)), v[i]);
 }
 
+/* A head of a token, by its lanes: queries to p, keys and values into the cache,
+ * but of a prompt values to p. */
+static __device__ inline void
+take_head(const struct dec_step &d, uint32_t *p, uint32_t head, uint32_t pos,
+    uint32_t page, uint32_t e, const struct angles &angles, float v[4],
+    int prefill)
+{
+	uint32_t half = d.dim / 2;
+
+	if (prefill && head >= d.heads + d.kv_heads) {
+		p[0] = two_bf16(v[0], v[1]);
+		p[half / 2] = two_bf16(v[2], v[3]);
+		return;
+	}
+	if (head >= d.heads + d.kv_heads) {
+		put_value(d, page, head - d.heads - d.kv_heads, pos, e, v);
+		return;
+	}
+	turn(angles, v);
+	if (head < d.heads) {
+		p[0] = query(d, prefill, v[0]) |
+		    (uint32_t)query(d, prefill, v[1]) << 16;
+		p[half / 2] = query(d, prefill, v[2]) |
+		    (uint32_t)query(d, prefill, v[3]) << 16;
+		return;
+	}
+	p[0] = two_bf16(v[0], v[1]);
+	p[half / 2] = two_bf16(v[2], v[3]);
+	put_key(d, page, head - d.heads, pos, e, v);
+}
+
 #endif

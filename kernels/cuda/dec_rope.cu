@@ -34,26 +34,7 @@ rope(struct dec_step d, uint32_t *qkv, unsigned some, int prefill)
 	b = two_of(d.y, i, width, head * d.dim + e + half);
 	float v[4] = { a.x, a.y, b.x, b.y };
 
-	if (prefill && head >= d.heads + d.kv_heads) {
-		p[0] = two_bf16(v[0], v[1]);
-		p[half / 2] = two_bf16(v[2], v[3]);
-		return;
-	}
-	if (head >= d.heads + d.kv_heads) {
-		put_value(d, page, head - d.heads - d.kv_heads, pos, e, v);
-		return;
-	}
-	turn(angles, v);
-	if (head < d.heads) {
-		p[0] = query(d, prefill, v[0]) |
-		    (uint32_t)query(d, prefill, v[1]) << 16;
-		p[half / 2] = query(d, prefill, v[2]) |
-		    (uint32_t)query(d, prefill, v[3]) << 16;
-		return;
-	}
-	p[0] = two_bf16(v[0], v[1]);
-	p[half / 2] = two_bf16(v[2], v[3]);
-	put_key(d, page, head - d.heads, pos, e, v);
+	take_head(d, p, head, pos, page, e, angles, v, prefill);
 }
 
 /* A page of values, turned, that are rows of dim + 2 bf16. */

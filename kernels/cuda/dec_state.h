@@ -40,6 +40,8 @@ struct sq_decoder {
 	size_t rows;			/* room, a multiple of 16 */
 	float *h, *last, *logits, *sums, *scale;
 	void *x, *y, *qkv, *gu, *out, *att, *best;
+	float *squares;			/* of rows of h, in parts */
+	uint32_t *done, ntiles;		/* of dec_mid(), three times */
 	/* sequences, on the device; slot `slots' is nobody's */
 	uint32_t *next, *length, *table, *made, *nmade, *active;
 	uint32_t *ids, *pos, *slot, *first, *row;

@@ -68,6 +68,14 @@ x_of(const struct sq_decoder *d, void *p, enum dec_form f, size_t n)
 	return (struct dec_x){ f, p, d->scale, dec_mid_pad(n) };
 }
 
+static struct dec_mid
+mid_of(const struct dec_lin *l, struct dec_x x, size_t n, void *y)
+{
+	return (struct dec_mid){ .w = l->w4, .rows = (uint32_t)l->rows,
+	    .cols = (uint32_t)l->cols, .pad = x.pad, .n = (uint32_t)n,
+	    .x = x.p, .y = y };
+}
+
 static int
 product(struct sq_decoder *d, const struct dec_lin *l, struct dec_x x, size_t n,
     void *y, int f32)
@@ -75,8 +83,7 @@ product(struct sq_decoder *d, const struct dec_lin *l, struct dec_x x, size_t n,
 	int bare = x.form != DEC_E4M3 || n <= DEC_BARE;
 
 	if (x.form == DEC_PANELS) {
-		dec_mid(sqc.stream, (struct dec_mid){ l->w4,
-		    (uint32_t)l->rows, (uint32_t)l->cols, x.pad, x.p, y });
+		dec_mid(sqc.stream, mid_of(l, x, n, y));
 		return 0;
 	}
 	return dec_gemm(d->gemm, x.form == DEC_E4M3 ? l->w8 : l->w16,
@@ -192,6 +199,67 @@ few_block(struct sq_decoder *d, struct dec_layer *l, struct dec_step s,
 	few(d, &l->down, d->y, NULL, NULL, s.n, DEC_ADD, d->h);
 }
 
+/* The products of dec_mid() in a step with what lies between them as their
+ * ends: h has all that blocks add. */
+static int
+has_ends(const struct sq_decoder *d, const struct dec_step *s,
+    const struct prompts *p)
+{
+	return form_of(d, s->n) == DEC_PANELS && p == NULL && s->pos == NULL;
+}
+
+static void
+then(struct dec_mid *m, const struct dec_lin *next)
+{
+	m->next = next->w4;
+	m->next_rows = (uint32_t)next->rows;
+	m->next_cols = (uint32_t)next->cols;
+}
+
+static void
+mid_block(struct sq_decoder *d, size_t i, struct dec_step s)
+{
+	struct dec_layer *l = &d->layer[i];
+	const float *next = i + 1 < d->s.layers ? l[1].attn_norm : NULL;
+	struct dec_x x = x_of(d, d->x, DEC_PANELS, s.n);
+	struct dec_x y = x_of(d, d->y, DEC_PANELS, s.n);
+	struct dec_mid qkv = mid_of(&l->qkv, x, s.n, d->gu), o, gu, down;
+
+	o = mid_of(&l->o, y, s.n, d->gu);
+	gu = mid_of(&l->gu, x, s.n, d->gu);
+	down = mid_of(&l->down, y, s.n, d->gu);
+	gu.end = DEC_MID_SILU;
+	o.end = down.end = DEC_MID_ADD;
+	o.done = gu.clear = d->done;
+	gu.done = down.clear = d->done + d->ntiles;
+	down.done = o.clear = d->done + 2 * d->ntiles;
+	o.ntiles = gu.ntiles = down.ntiles = d->ntiles;
+	then(&o, &l->gu);
+	then(&gu, &l->down);
+	if (next != NULL)
+		then(&down, &l[1].qkv);
+	gu.squares = o.sums = down.sums = d->squares;
+	qkv.eps = gu.eps = d->s.eps;
+	o.h = down.h = d->h;
+	o.norm = l->ffn_norm;
+	down.norm = next;
+	o.out = down.out = d->x;
+	gu.out = d->y;
+	s.y = made_of(&l->qkv, x, s.n, d->gu);
+	if (i == 0)
+		dec_norm(sqc.stream, d->h, (struct dec_y){ .p = NULL },
+		    l->attn_norm, d->s.eps, s.n, d->s.dim, x);
+	else {
+		qkv.squares = d->squares;
+		s.y.row = qkv.roots = d->scale;
+	}
+	dec_mid(sqc.stream, qkv);
+	look(d, s, NULL, y);
+	dec_mid(sqc.stream, o);
+	dec_mid(sqc.stream, gu);
+	dec_mid(sqc.stream, down);
+}
+
 static int
 block(struct sq_decoder *d, size_t i, struct dec_step s,
     const struct prompts *p)
@@ -207,6 +275,10 @@ block(struct sq_decoder *d, size_t i, struct dec_step s,
 	s.v = l->v;
 	if (are_few(d, s.n)) {
 		few_block(d, l, s, p);
+		return 0;
+	}
+	if (has_ends(d, &s, p)) {
+		mid_block(d, i, s);
 		return 0;
 	}
 	dec_norm(sqc.stream, d->h, i == 0 ? none : last_of(d, i - 1, s.n),
@@ -259,11 +331,12 @@ tokens(struct sq_decoder *d, float *h, struct dec_y add, const uint32_t *slot,
 
 /* What the last block leaves to be added, of n tokens. */
 static struct dec_y
-left_over(const struct sq_decoder *d, size_t n)
+left_over(const struct sq_decoder *d, const struct dec_step *s,
+    const struct prompts *p)
 {
-	if (are_few(d, n))
+	if (are_few(d, s->n) || has_ends(d, s, p))
 		return (struct dec_y){ .p = NULL };
-	return last_of(d, d->s.layers - 1, n);
+	return last_of(d, d->s.layers - 1, s->n);
 }
 
 static struct dec_step
@@ -289,7 +362,7 @@ one_step(struct sq_decoder *d, size_t n)
 	for (i = 0; i < d->s.layers; i++)
 		if (block(d, i, s, NULL) < 0)
 			return -1;
-	return tokens(d, d->h, left_over(d, n), d->active, n, 1);
+	return tokens(d, d->h, left_over(d, &s, NULL), d->active, n, 1);
 }
 
 /* The graph of n sequences.  The library picks its kernels in a step that is
@@ -479,8 +552,9 @@ run_prompts(struct sq_decoder *d, const struct pack *k, size_t n, int rest)
 			return -1;
 	/* what the last block adds is taken in by a norm of all rows */
 	if (!are_few(d, k->rows))
-		dec_norm(sqc.stream, d->h, left_over(d, k->rows), d->norm,
-		    d->s.eps, k->rows, q, x_of(d, d->x, DEC_PLAIN, k->rows));
+		dec_norm(sqc.stream, d->h, left_over(d, &s, rest ? NULL : &p),
+		    d->norm, d->s.eps, k->rows, q, x_of(d, d->x, DEC_PLAIN,
+		    k->rows));
 	dec_gather(sqc.stream, d->h, d->row, n, q, d->last);
 	for (i = 0; i < n; i += m) {
 		m = n - i < DEC_LOGITS ? n - i : DEC_LOGITS;
