@@ -23,10 +23,10 @@ room_of(int fd)
 }
 
 void
-sq_inputs_open(struct sq_inputs *s, size_t length, size_t most)
+sq_inputs_open(struct sq_inputs *s, size_t length)
 {
 	*s = (struct sq_inputs){ .length = length, .fd = sq_temp_file(),
-	    .full = 1, .rows = malloc(most * sizeof(*s->rows)) };
+	    .full = 1 };
 }
 
 void
@@ -34,7 +34,6 @@ sq_inputs_release(struct sq_inputs *s)
 {
 	if (s->fd >= 0)
 		close(s->fd);
-	free(s->rows);
 	*s = (struct sq_inputs){ .fd = -1 };
 }
 
@@ -46,7 +45,7 @@ sq_inputs_clear(struct sq_inputs *s, size_t channels)
 		s->room = room_of(s->fd);
 	s->samples = 0;
 	s->channels = channels;
-	s->full = channels == 0 || s->fd < 0 || s->rows == NULL;
+	s->full = channels == 0 || s->fd < 0;
 }
 
 /* Where a token lies. */
@@ -68,23 +67,25 @@ sq_inputs_put(struct sq_inputs *s, size_t sample, size_t at,
 	if (x->stride != s->channels || offset(s, sample + 1, 0) > s->room ||
 	    sq_pwrite_full(s->fd, x->p, n, (off_t)offset(s, sample, at)) < 0) {
 		s->full = 1;
-		s->samples = 0;
 		(void)!ftruncate(s->fd, 0);	/* the disk is for others */
-		return;
 	}
-	if (at + x->rows == s->length)
-		s->samples = sample + 1;
+}
+
+void
+sq_inputs_kept(struct sq_inputs *s, size_t sample)
+{
+	s->samples = s->full ? 0 : sample + 1;
 }
 
 int
-sq_inputs_get(struct sq_inputs *s, size_t sample, size_t at, size_t n,
+sq_inputs_get(const struct sq_inputs *s, size_t sample, size_t at, size_t n,
     struct sq_mat *x, char *err)
 {
 	size_t bytes = n * s->channels * sizeof(float);
 
-	if (sq_pread_full(s->fd, s->rows, bytes, (off_t)offset(s, sample,
+	if (sq_pread_full(s->fd, x->p, bytes, (off_t)offset(s, sample,
 	    at)) != (ssize_t)bytes)
 		return sq_fail_errno(err, "inputs of a layer: temporary file");
-	*x = (struct sq_mat){ s->rows, SQ_F32, n, s->channels, s->channels };
+	*x = (struct sq_mat){ x->p, SQ_F32, n, s->channels, s->channels };
 	return 0;
 }

@@ -8,6 +8,7 @@
 #ifndef SQ_QUANT_INPUTS_H
 #define SQ_QUANT_INPUTS_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,27 +19,27 @@ struct sq_inputs {
 	size_t samples;			/* kept whole: the first ones */
 	/* private */
 	int fd;				/* or -1 */
-	int full;			/* no more of them */
+	atomic_int full;		/* no more of them */
 	size_t length, channels;	/* tokens of a sample */
 	uint64_t room;
-	float *rows;			/* some tokens */
 };
 
-/* most: floats that are got at a time.  fd -1 before: harmless to release. */
-void	 sq_inputs_open(struct sq_inputs *, size_t length, size_t most);
+/* fd -1 before: harmless to release. */
+void	 sq_inputs_open(struct sq_inputs *, size_t length);
 void	 sq_inputs_release(struct sq_inputs *);
 
 /* None are kept any more; the next ones have so many channels, or, with 0,
  * are not to be kept. */
 void	 sq_inputs_clear(struct sq_inputs *, size_t channels);
 
-/* Tokens of a sample, from token `at' on: samples in their order, each one's
- * tokens in theirs. */
+/* Tokens of a sample, from token `at' on; several threads may do so, each with
+ * a sample of its own.  Then, samples in their order: this one has come whole. */
 void	 sq_inputs_put(struct sq_inputs *, size_t sample, size_t at,
 	    const struct sq_mat *x);
+void	 sq_inputs_kept(struct sq_inputs *, size_t sample);
 
-/* n tokens of a sample that is kept, until the next call. */
-int	 sq_inputs_get(struct sq_inputs *, size_t sample, size_t at, size_t n,
+/* n tokens of a sample that is kept, to x->p; x is set.  Any thread may. */
+int	 sq_inputs_get(const struct sq_inputs *, size_t sample, size_t at, size_t n,
 	    struct sq_mat *x, char *err);
 
 #endif

@@ -12,13 +12,31 @@
 #include "quant/target.h"
 
 #define FIXED	((uint64_t)160 << 20)	/* the program and the kernels' space */
+#define SCRATCH	((uint64_t)8 << 20)	/* of the kernels, for a sample */
+#define CALM	((uint64_t)320 << 20)	/* nobody minds */
 #define HOLD	SQ_SEQUENTIAL_LEAST	/* every such sample is held out */
 
 /* One of the two models, and its samples. */
 struct side {
 	struct sq_model *model;
-	struct sq_lane lane;
 	struct sq_hidden hidden;
+};
+
+/* Where a sample passes both models: samples pass side by side. */
+struct seat {
+	struct sq_sequential *s;
+	struct sq_ctx own, *ctx;	/* own: unless it is the only seat */
+	struct sq_lane whole, small;
+	float *one;			/* hidden states, if they are in files */
+	float *rows;			/* of sq_inputs_get() */
+	size_t sample;			/* that passes now */
+	size_t have;			/* tokens of it */
+	float *x;			/* it at the input: [length][channels] */
+	struct sq_gram y, away;		/* Y, X - Y */
+	int stopped;			/* a tap stopped the pass */
+	int failed;
+	char why[SQ_ERR];		/* of a tap's -1 otherwise */
+	char err[SQ_ERR];
 };
 
 /* What is taken from an input, of some of the tokens. */
@@ -37,16 +55,14 @@ struct sq_sequential {
 	/* the input at work */
 	enum sq_role role;
 	size_t channels;
-	float *x;			/* a sample: [length][channels] */
-	size_t have;			/* tokens of it */
 	int inside;			/* it is a half's second layer's */
 	int ahead;			/* the first model passed the half */
 	struct sq_inputs inputs;	/* of the second model, there */
-	size_t sample;			/* that passes now */
-	struct sq_gram y, away;		/* Y, X - Y */
 	struct sums learn, held;
-	int stopped;			/* a tap stopped the pass */
-	char why[SQ_ERR];		/* of a tap's -1 otherwise */
+	struct seat *seat;
+	size_t seats;
+	size_t first;			/* sample of those that pass now */
+	sq_pass_fn *fn;			/* what they pass */
 	char *err;			/* the filter's */
 };
 
@@ -75,39 +91,68 @@ widest(const struct sq_config *c)
 	return n < c->ffn ? (size_t)c->ffn : n;
 }
 
-/* Of a side's passes, of an input's sums and what is made of them. */
+/* Of a sample that passes. */
 static uint64_t
-least_memory(const struct sq_sequential *s)
+seat_memory(const struct sq_sequential *s)
 {
 	const struct sq_config *c = &s->o.filter->inv.config;
 	uint64_t wide = widest(c);
-	uint64_t length = s->tokens.length, rows = SQ_LANE_ROWS, lane, sum;
-	uint64_t block = 2 * (2 * c->dim * c->head_dim * (c->heads +
-	    c->kv_heads) + 3 * c->dim * c->ffn);
+	uint64_t length = s->tokens.length, rows = SQ_LANE_ROWS, lane;
 
 	lane = 4 * rows * (3 * c->dim + 2 * c->head_dim * (c->heads +
 	    c->kv_heads) + 2 * c->ffn) + 16 * length * c->kv_heads *
 	    c->head_dim + 4 * length * c->dim;
-	sum = 4 * length * wide + 2 * sq_gram_bytes(wide, length, s->o.prec) +
-	    4 * (5 * wide * wide) + 4 * wide * c->dim + 4 * rows * wide;
+	return SCRATCH + 2 * lane + 4 * length * wide +
+	    2 * sq_gram_bytes(wide, length, s->o.prec) + 4 * rows * wide;
+}
+
+/* Of one, of an input's sums and what is made of them. */
+static uint64_t
+least_memory(const struct sq_sequential *s)
+{
+	const struct sq_config *c = &s->o.filter->inv.config;
+	uint64_t wide = widest(c), sum;
+	uint64_t block = 2 * (2 * c->dim * c->head_dim * (c->heads +
+	    c->kv_heads) + 3 * c->dim * c->ffn);
+
+	sum = 4 * (5 * wide * wide) + 4 * wide * c->dim;
 	if (s->o.block != NULL)
 		sum += s->o.memory(s->o.block_arg, &s->tokens);
-	return FIXED + 2 * block + 2 * lane + sum +
+	return FIXED + 2 * block + seat_memory(s) + sum +
 	    sq_gptq_memory(s->o.layer, c->dim, wide, 4, 1);
+}
+
+/* As many samples side by side as there are threads, and room for; a device's
+ * kernels, one at a time. */
+static void
+plan_seats(struct sq_sequential *s, uint64_t room)
+{
+	const struct sq_ctx *ctx = s->o.layer->ctx;
+	size_t most = (size_t)sq_pool_threads(ctx->pool);
+
+	most = most < samples(s) ? most : samples(s);
+	s->seats = 1 + (size_t)(room / seat_memory(s));
+	s->seats = s->seats < most ? s->seats : most;
+	if (ctx->kern->mem->device)
+		s->seats = 1;
 }
 
 /* 1 when the hidden states go to a file; -1 when not even that fits. */
 static int
-plan_memory(const struct sq_sequential *s)
+plan_memory(struct sq_sequential *s)
 {
 	uint64_t least = least_memory(s), most = s->o.layer->memory;
+	uint64_t all = hidden_bytes(s);
+	int spill;
 
 	if (most != 0 && least > most)
 		return sq_fail(s->err, "-M: needs at least %juM for this "
 		    "model and samples of %ju tokens",
 		    (uintmax_t)(least + 0xfffff) >> 20,
 		    (uintmax_t)s->tokens.length);
-	return sq_hidden_spills(hidden_bytes(s), least, most);
+	spill = sq_hidden_spills(all, least, most);
+	plan_seats(s, most == 0 ? CALM : most - least - (spill ? 0 : all));
+	return spill;
 }
 
 /* ---- the inputs ---- */
@@ -143,12 +188,12 @@ less_row(void *arg, long row, int thread)
 }
 
 static void
-each_row(struct sq_sequential *s, const struct sq_mat *m,
+each_row(struct seat *a, const struct sq_mat *m,
     void (*fn)(void *, long, int))
 {
-	struct rows r = { m, s->x + s->have * s->channels };
+	struct rows r = { m, a->x + a->have * a->s->channels };
 
-	sq_pool_run(s->o.layer->ctx->pool, fn, &r, (long)m->rows);
+	sq_pool_run(a->ctx->pool, fn, &r, (long)m->rows);
 }
 
 /*
@@ -158,36 +203,37 @@ each_row(struct sq_sequential *s, const struct sq_mat *m,
 static int
 take_whole(void *arg, enum sq_role role, size_t layer, const struct sq_mat *x)
 {
-	struct sq_sequential *s = arg;
+	struct seat *a = arg;
 
 	(void)layer;
-	if (role != s->role)
+	if (role != a->s->role)
 		return 0;
-	each_row(s, x, keep_row);
-	s->have += x->rows;
-	s->stopped = !s->inside;
-	return s->stopped ? -1 : 0;
+	each_row(a, x, keep_row);
+	a->have += x->rows;
+	a->stopped = !a->s->inside;
+	return a->stopped ? -1 : 0;
 }
 
 /* A pass of the second: it is taken, and how far the first is away from it. */
 static int
 take_small(void *arg, enum sq_role role, size_t layer, const struct sq_mat *y)
 {
-	struct sq_sequential *s = arg;
-	struct sq_mat away = { s->x + s->have * s->channels, SQ_F32, y->rows,
+	struct seat *a = arg;
+	struct sq_sequential *s = a->s;
+	struct sq_mat away = { a->x + a->have * s->channels, SQ_F32, y->rows,
 	    s->channels, s->channels };
 
 	(void)layer;
 	if (role != s->role)
 		return 0;
-	if (sq_gram_take(&s->y, y, s->why) < 0)
+	if (sq_gram_take(&a->y, y, a->why) < 0)
 		return -1;
-	each_row(s, y, less_row);
-	if (sq_gram_take(&s->away, &away, s->why) < 0)
+	each_row(a, y, less_row);
+	if (sq_gram_take(&a->away, &away, a->why) < 0)
 		return -1;
-	sq_inputs_put(&s->inputs, s->sample, s->have, y);
-	s->have += y->rows;
-	s->stopped = 1;
+	sq_inputs_put(&s->inputs, a->sample, a->have, y);
+	a->have += y->rows;
+	a->stopped = 1;
 	return -1;
 }
 
@@ -195,11 +241,11 @@ take_small(void *arg, enum sq_role role, size_t layer, const struct sq_mat *y)
 static int
 stopped(struct sq_forward *f, int r)
 {
-	struct sq_sequential *s = f->tap_arg;
+	struct seat *a = f->tap_arg;
 
-	if (r < 0 && s->stopped)
+	if (r < 0 && a->stopped)
 		r = 0;
-	s->stopped = 0;
+	a->stopped = 0;
 	return r;
 }
 
@@ -218,18 +264,62 @@ to_ffn(struct sq_forward *f, size_t layer, const struct sq_feed *feed,
 }
 
 static int
-pass(struct sq_sequential *s, struct side *side, size_t i, sq_pass_fn *fn,
-    int keep)
+pass(struct seat *a, int small, sq_pass_fn *fn, int keep)
 {
-	struct sq_pass p = { &side->lane, &side->hidden,
+	struct sq_sequential *s = a->s;
+	struct sq_hidden hidden = small ? s->small.hidden : s->whole.hidden;
+	struct sq_pass p = { small ? &a->small : &a->whole, &hidden,
 	    (size_t)s->block.layer, fn, keep, NULL };
 
-	s->have = 0;
-	s->sample = i;
-	s->why[0] = '\0';
-	if (sq_pass_sample(&p, i, s->err) == 0)
+	hidden.one = a->one;
+	a->have = 0;
+	a->why[0] = '\0';
+	if (sq_pass_sample(&p, a->sample, a->err) == 0)
 		return 0;
-	return s->why[0] == '\0' ? -1 : sq_fail(s->err, "%s", s->why);
+	return a->why[0] == '\0' ? -1 : sq_fail(a->err, "%s", a->why);
+}
+
+/* Samples that pass now. */
+static size_t
+passing(const struct sq_sequential *s)
+{
+	size_t left = samples(s) - s->first;
+
+	return left < s->seats ? left : s->seats;
+}
+
+/* All samples, side by side; then, in their order, what comes after, unless
+ * that is NULL. */
+static int
+each_sample(struct sq_sequential *s, void (*fn)(void *, long, int),
+    int (*after)(struct seat *))
+{
+	size_t i;
+
+	for (s->first = 0; s->first < samples(s); s->first += i) {
+		for (i = 0; i < passing(s); i++)
+			s->seat[i].sample = s->first + i;
+		sq_pool_run(s->o.layer->ctx->pool, fn, s, (long)passing(s));
+		for (i = 0; i < passing(s); i++)
+			if (s->seat[i].failed)
+				return sq_fail(s->err, "%s", s->seat[i].err);
+		for (i = 0; i < passing(s); i++)
+			if (after != NULL && after(&s->seat[i]) < 0)
+				return -1;
+	}
+	return 0;
+}
+
+static void
+set_taps(struct sq_sequential *s, sq_tap_fn *whole,
+    sq_tap_fn *small)
+{
+	size_t i;
+
+	for (i = 0; i < s->seats; i++) {
+		s->seat[i].whole.f.tap = whole;
+		s->seat[i].small.f.tap = small;
+	}
 }
 
 /* The end of a half, of inputs that were kept. */
@@ -237,15 +327,26 @@ static int
 leave(struct sq_forward *f, size_t layer, const struct sq_feed *feed, size_t n,
     char *err)
 {
-	struct sq_sequential *s = f->tap_arg;
-	struct sq_mat in;
+	struct seat *a = f->tap_arg;
+	struct sq_mat in = { .p = a->rows };
 
 	(void)n;
-	if (sq_inputs_get(&s->inputs, s->sample, s->have, feed->n, &in,
+	if (sq_inputs_get(&a->s->inputs, a->sample, a->have, feed->n, &in,
 	    err) < 0)
 		return -1;
-	s->have += feed->n;
-	return sq_forward_leave(f, s->role, layer, &in, err);
+	a->have += feed->n;
+	return sq_forward_leave(f, a->s->role, layer, &in, err);
+}
+
+static void
+finish_sample(void *arg, long task, int thread)
+{
+	struct sq_sequential *s = arg;
+	struct seat *a = &s->seat[task];
+
+	(void)thread;
+	a->failed = (!s->ahead && pass(a, 0, s->fn, 1) < 0) ||
+	    pass(a, 1, a->sample < s->inputs.samples ? leave : s->fn, 1) < 0;
 }
 
 /* A half of the block is done with: all samples of both models pass it, or
@@ -253,63 +354,90 @@ leave(struct sq_forward *f, size_t layer, const struct sq_feed *feed, size_t n,
 static int
 finish_half(struct sq_sequential *s, sq_pass_fn *fn)
 {
-	size_t i;
-
-	s->whole.lane.f.tap = s->small.lane.f.tap = NULL;
-	for (i = 0; i < samples(s); i++)
-		if ((!s->ahead && pass(s, &s->whole, i, fn, 1) < 0) ||
-		    pass(s, &s->small, i, i < s->inputs.samples ? leave : fn,
-		    1) < 0)
-			return -1;
+	set_taps(s, NULL, NULL);
+	s->fn = fn;
+	if (each_sample(s, finish_sample, NULL) < 0)
+		return -1;
 	s->ahead = 0;
 	sq_inputs_clear(&s->inputs, 0);
 	return 0;
 }
 
+/* A sample's part of the sums, by all threads. */
 static int
-add_sample(struct sq_sequential *s, size_t i)
+add_sample(struct seat *a)
 {
-	struct sums *to = i % HOLD == HOLD - 1 ? &s->held : &s->learn;
+	struct sq_sequential *s = a->s;
+	struct sums *to = a->sample % HOLD == HOLD - 1 ? &s->held : &s->learn;
+	int r = -1;
 
-	if (sq_gram_cross(&s->away, &s->y, to->d, s->err) < 0)
-		return -1;
-	s->y.h = to->h;
-	return sq_gram_add(&s->y, s->err);
+	a->y.ctx = a->away.ctx = s->o.layer->ctx;
+	a->y.h = to->h;
+	if (sq_gram_cross(&a->away, &a->y, to->d, s->err) == 0)
+		r = sq_gram_add(&a->y, s->err);
+	a->y.ctx = a->away.ctx = a->ctx;
+	sq_inputs_kept(&s->inputs, a->sample);
+	return r;
 }
 
 static void
 input_release(struct sq_sequential *s)
 {
-	s->y.h = NULL;			/* that of the sums */
-	sq_gram_release(&s->y);
-	sq_gram_release(&s->away);
-	free(s->x);
+	struct seat *a;
+	size_t i;
+
+	for (i = 0; s->seat != NULL && i < s->seats; i++) {
+		a = &s->seat[i];
+		a->y.h = NULL;			/* that of the sums */
+		sq_gram_release(&a->y);
+		sq_gram_release(&a->away);
+		free(a->x);
+		a->x = NULL;
+	}
 	free(s->learn.h);
 	free(s->learn.d);
 	free(s->held.h);
 	free(s->held.d);
-	s->x = s->learn.h = s->learn.d = s->held.h = s->held.d = NULL;
+	s->learn.h = s->learn.d = s->held.h = s->held.d = NULL;
 }
 
 static int
 input_init(struct sq_sequential *s, int input)
 {
-	size_t n = sq_input_channels(&s->o.filter->inv.config, input);
+	size_t n = sq_input_channels(&s->o.filter->inv.config, input), i;
 	size_t length = (size_t)s->tokens.length;
-	struct sq_ctx *ctx = s->o.layer->ctx;
+	struct seat *a;
 
 	s->channels = n;
-	s->x = malloc(length * n * sizeof(float));
 	s->learn.h = calloc(sq_triangle(n), sizeof(float));
 	s->held.h = calloc(sq_triangle(n), sizeof(float));
 	s->learn.d = calloc(n * n, sizeof(float));
 	s->held.d = calloc(n * n, sizeof(float));
-	if (s->x == NULL || s->learn.h == NULL || s->held.h == NULL ||
+	if (s->held.h == NULL || s->learn.h == NULL ||
 	    s->learn.d == NULL || s->held.d == NULL)
 		return sq_fail(s->err, "out of memory");
-	if (sq_gram_init_plain(&s->y, ctx, n, length, s->o.prec, s->err) < 0)
-		return -1;
-	return sq_gram_init_plain(&s->away, ctx, n, length, s->o.prec, s->err);
+	for (i = 0; i < s->seats; i++) {
+		a = &s->seat[i];
+		a->x = malloc(length * n * sizeof(float));
+		if (a->x == NULL)
+			return sq_fail(s->err, "out of memory");
+		if (sq_gram_init_plain(&a->y, a->ctx, n, length, s->o.prec,
+		    s->err) < 0 || sq_gram_init_plain(&a->away, a->ctx, n,
+		    length, s->o.prec, s->err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static void
+gather_sample(void *arg, long task, int thread)
+{
+	struct sq_sequential *s = arg;
+	struct seat *a = &s->seat[task];
+
+	(void)thread;
+	a->failed = pass(a, 0, s->fn, s->inside) < 0 ||
+	    pass(a, 1, s->fn, 0) < 0 || sq_gram_lay(&a->y, a->err) < 0;
 }
 
 /* What both models feed the layers of an input. */
@@ -319,19 +447,15 @@ gather(struct sq_sequential *s, int input)
 	static const enum sq_role role[SQ_INPUTS] = {
 		SQ_Q, SQ_O, SQ_GATE, SQ_DOWN
 	};
-	sq_pass_fn *fn = input < SQ_IN_FFN ? to_attention : to_ffn;
-	size_t i;
 
 	s->role = role[input];
+	s->fn = input < SQ_IN_FFN ? to_attention : to_ffn;
 	s->inside = input == SQ_IN_O || input == SQ_IN_DOWN;
 	sq_inputs_clear(&s->inputs, s->inside && (s->o.block == NULL ||
 	    input == SQ_IN_O) ? s->channels : 0);
-	s->whole.lane.f.tap = take_whole;
-	s->small.lane.f.tap = take_small;
-	for (i = 0; i < samples(s); i++)
-		if (pass(s, &s->whole, i, fn, s->inside) < 0 ||
-		    pass(s, &s->small, i, fn, 0) < 0 || add_sample(s, i) < 0)
-			return -1;
+	set_taps(s, take_whole, take_small);
+	if (each_sample(s, gather_sample, add_sample) < 0)
+		return -1;
 	s->ahead = s->inside;
 	return 0;
 }
@@ -524,6 +648,24 @@ copy_states(struct sq_sequential *s)
 	return 0;
 }
 
+static void
+whole_ffn(void *arg, long task, int thread)
+{
+	struct seat *a = &((struct sq_sequential *)arg)->seat[task];
+
+	(void)thread;
+	a->failed = pass(a, 0, sq_forward_ffn, 1) < 0;
+}
+
+static void
+small_block(void *arg, long task, int thread)
+{
+	struct seat *a = &((struct sq_sequential *)arg)->seat[task];
+
+	(void)thread;
+	a->failed = pass(a, 1, sq_forward_block, 1) < 0;
+}
+
 /* The second half and what o.block does; then the second model passes the
  * whole block, from its beginning. */
 static int
@@ -532,22 +674,17 @@ finish_block(struct sq_sequential *s, const struct sq_block *whole)
 	struct sq_sequential_block b = { whole, &s->block, s->small.model,
 	    &s->entry, &s->whole.hidden };
 	struct sq_hidden mid = s->small.hidden;
-	size_t i;
 
-	s->whole.lane.f.tap = s->small.lane.f.tap = NULL;
-	for (i = 0; !s->ahead && i < samples(s); i++)
-		if (pass(s, &s->whole, i, sq_forward_ffn, 1) < 0)
-			return -1;
+	set_taps(s, NULL, NULL);
+	if (!s->ahead && each_sample(s, whole_ffn, NULL) < 0)
+		return -1;
 	s->ahead = 0;
 	if (s->o.block(s->o.block_arg, &b, s->err) < 0 ||
 	    sq_block_bind(&s->block, s->small.model, s->err) < 0)
 		return -1;
 	s->small.hidden = s->entry;
 	s->entry = mid;
-	for (i = 0; i < samples(s); i++)
-		if (pass(s, &s->small, i, sq_forward_block, 1) < 0)
-			return -1;
-	return 0;
+	return each_sample(s, small_block, NULL);
 }
 
 static int
@@ -600,15 +737,76 @@ static int
 side_init(struct sq_sequential *s, struct side *side, int spill)
 {
 	const struct sq_config *c = &s->o.filter->inv.config;
-	size_t length = (size_t)s->tokens.length;
 
-	if ((side->model = sq_model_new(c, s->err)) == NULL ||
-	    sq_lane_init(&side->lane, side->model, s->o.layer->ctx, s->o.prec,
-	    length, 1, s->err) < 0)
+	if ((side->model = sq_model_new(c, s->err)) == NULL)
 		return -1;
-	side->lane.f.tap_arg = s;
-	return sq_hidden_init(&side->hidden, samples(s), length,
-	    (size_t)c->dim, spill, s->err);
+	return sq_hidden_init(&side->hidden, samples(s),
+	    (size_t)s->tokens.length, (size_t)c->dim, spill, s->err);
+}
+
+static int
+seat_init(struct sq_sequential *s, struct seat *a)
+{
+	const struct sq_config *c = &s->o.filter->inv.config;
+	size_t length = (size_t)s->tokens.length;
+	struct sq_ctx *ctx = s->o.layer->ctx;
+	int threads = sq_pool_threads(ctx->pool) / (int)s->seats;
+	struct sq_pool *pool = NULL;
+
+	a->s = s;
+	a->ctx = s->seats == 1 ? ctx : &a->own;
+	if (s->seats > 1) {
+		if (threads > 1)
+			pool = sq_pool_new(threads);
+		if (sq_ctx_init(a->ctx, ctx->kern, pool) < 0) {
+			sq_pool_free(pool);
+			return sq_fail(s->err, "out of memory");
+		}
+		a->own.fell = ctx->fell;
+	}
+	a->one = malloc(length * (size_t)c->dim * sizeof(float));
+	a->rows = malloc(SQ_LANE_ROWS * widest(c) * sizeof(float));
+	if (a->one == NULL || a->rows == NULL)
+		return sq_fail(s->err, "out of memory");
+	if (sq_lane_init(&a->whole, s->whole.model, a->ctx, s->o.prec, length,
+	    1, s->err) < 0 || sq_lane_init(&a->small, s->small.model, a->ctx,
+	    s->o.prec, length, 1, s->err) < 0)
+		return -1;
+	a->whole.f.tap_arg = a->small.f.tap_arg = a;
+	return 0;
+}
+
+static int
+seats_init(struct sq_sequential *s)
+{
+	size_t i;
+
+	if ((s->seat = calloc(s->seats, sizeof(*s->seat))) == NULL)
+		return sq_fail(s->err, "out of memory");
+	for (i = 0; i < s->seats; i++)
+		if (seat_init(s, &s->seat[i]) < 0)
+			return -1;
+	return 0;
+}
+
+static void
+seats_release(struct sq_sequential *s)
+{
+	struct seat *a;
+	size_t i;
+
+	for (i = 0; s->seat != NULL && i < s->seats; i++) {
+		a = &s->seat[i];
+		sq_lane_release(&a->whole);
+		sq_lane_release(&a->small);
+		free(a->one);
+		free(a->rows);
+		if (a->ctx == &a->own) {
+			sq_pool_free(a->own.pool);
+			sq_ctx_release(&a->own);
+		}
+	}
+	free(s->seat);
 }
 
 int
@@ -630,10 +828,9 @@ sq_sequential_tokens(struct sq_sequential *s)
 	if ((spill = plan_memory(s)) < 0)
 		return -1;
 	if (side_init(s, &s->whole, spill) < 0 ||
-	    side_init(s, &s->small, spill) < 0)
+	    side_init(s, &s->small, spill) < 0 || seats_init(s) < 0)
 		return -1;
-	sq_inputs_open(&s->inputs, (size_t)s->tokens.length, SQ_LANE_ROWS *
-	    widest(&f->inv.config));
+	sq_inputs_open(&s->inputs, (size_t)s->tokens.length);
 	return s->o.block == NULL ? 0 : sq_hidden_init(&s->entry, samples(s),
 	    (size_t)s->tokens.length, (size_t)f->inv.config.dim, spill,
 	    s->err);
@@ -642,7 +839,7 @@ sq_sequential_tokens(struct sq_sequential *s)
 static int
 embedding(struct sq_sequential *s, const struct sq_tensor *t)
 {
-	struct sq_pass p = { &s->whole.lane, &s->whole.hidden, 0, NULL, 1,
+	struct sq_pass p = { &s->seat[0].whole, &s->whole.hidden, 0, NULL, 1,
 	    NULL };
 	unsigned char *payload = sq_in_payload(&s->o.filter->in,
 	    SQ_MAX_PAYLOAD);
@@ -701,7 +898,6 @@ static void
 side_release(struct side *side)
 {
 	sq_hidden_release(&side->hidden);
-	sq_lane_release(&side->lane);
 	sq_model_free(side->model);
 }
 
@@ -711,6 +907,7 @@ sq_sequential_free(struct sq_sequential *s)
 	if (s == NULL)
 		return;
 	input_release(s);
+	seats_release(s);
 	sq_block_drop(&s->block);
 	side_release(&s->whole);
 	side_release(&s->small);

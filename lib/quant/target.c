@@ -7,7 +7,7 @@
 #include "formats/fmt_stats.h"
 #include "quant/target.h"
 
-#define STRIP	64		/* rows of a task */
+#define STRIP	128		/* rows of a task */
 
 struct job {
 	const struct sq_target *t;
