@@ -105,8 +105,8 @@ ask_w4(const struct dec_few &f, uint32_t to, uint32_t tile, uint32_t c)
 	const uint8_t *scale = (const uint8_t *)f.w + (size_t)f.rows *
 	    (f.cols / 2) + unit * 32 + lane / 4 * 4;
 
-	copy16(to + lane * 16, w);
-	copy16(to + 512 + lane * 16, w + 512);
+	copy16_once(to + lane * 16, w, goes_first());
+	copy16_once(to + 512 + lane * 16, w + 512, goes_first());
 	asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" :: "r"(to +
 	    1024 + lane * 4), "l"(scale) : "memory");
 }
