@@ -12,14 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/half.h"
 #include "base/pool.h"
 #include "calib/gram.h"
 #include "kernels/panels.h"
 
 #define BAND	256			/* rows of a band */
 #define PIECE	1024			/* columns of a piece of one */
-#define SOME	16			/* tokens of a task of taking */
 
 static enum sq_dtype
 type_of(enum sq_prec prec)
@@ -134,43 +132,18 @@ sq_gram_release(struct sq_gram *g)
 	memset(g, 0, sizeof(*g));
 }
 
-struct take {
-	struct sq_gram *g;
-	const struct sq_mat *x;
-};
-
-/* n columns of a row: 16 at a time as vectors. */
-static void
-round_row(uint16_t *to, const float *from, size_t n)
+/* Rows as they come, rounded. */
+static int
+take_rows(struct sq_gram *g, const float *rows, size_t n)
 {
-	size_t i = 0;
-	int k;
+	struct sq_weight from = { .grid = SQ_DENSE, .type = SQ_F32, .rows = n,
+	    .cols = g->channels, .data = rows };
+	enum sq_dtype type = type_of(g->prec);
+	struct sq_mat to = { (char *)g->x + g->have * g->channels *
+	    sq_dtype_size(type), type, n, g->channels, g->channels };
 
-	for (; i + 16 <= n; i += 16)
-		for (k = 0; k < 16; k++)
-			to[i + k] = sq_f32_to_bf16(from[i + k]);
-	for (; i < n; i++)
-		to[i] = sq_f32_to_bf16(from[i]);
-}
-
-/* Some tokens, as they come. */
-static void
-take_some(void *arg, long task, int thread)
-{
-	const struct take *t = arg;
-	struct sq_gram *g = t->g;
-	size_t i = (size_t)task * SOME, end = i + SOME;
-	const float *from = (const float *)t->x->p + i * t->x->stride;
-	size_t at = (g->have + i) * g->channels;
-
-	(void)thread;
-	end = end < t->x->rows ? end : t->x->rows;
-	for (; i < end; i++, at += g->channels, from += t->x->stride)
-		if (g->prec == SQ_PREC_F32)
-			memcpy((float *)g->x + at, from, g->channels *
-			    sizeof(*from));
-		else
-			round_row((uint16_t *)g->x + at, from, g->channels);
+	g->have += n;
+	return sq_dequantize(g->ctx, &from, 0, &to);
 }
 
 /* x^T x, where x is. */
@@ -192,7 +165,8 @@ take_far(struct sq_gram *g, const struct sq_mat *x, char *err)
 int
 sq_gram_take(struct sq_gram *g, const struct sq_mat *x, char *err)
 {
-	struct take t = { g, x };
+	size_t step = x->stride == x->cols ? x->rows : 1, i;
+	int r = 0;
 
 	if (x->rows > g->length - g->have || x->cols != g->channels)
 		return sq_fail(err, "a sample longer than it should be");
@@ -200,10 +174,10 @@ sq_gram_take(struct sq_gram *g, const struct sq_mat *x, char *err)
 		return 0;
 	if (g->far != NULL)
 		return take_far(g, x, err);
-	sq_pool_run(g->ctx->pool, take_some, &t,
-	    (long)((x->rows + SOME - 1) / SOME));
-	g->have += x->rows;
-	return 0;
+	for (i = 0; r == 0 && i < x->rows; i += step)
+		r = take_rows(g, (const float *)x->p + i * x->stride, step);
+	return r == 0 ? 0 : sq_fail(err, "statistics: %s",
+	    g->ctx->kern->mem->error());
 }
 
 void
