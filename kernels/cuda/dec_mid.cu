@@ -46,6 +46,8 @@ struct mid {
 	    1024;
 };
 
+static_assert(WARPS * 32 == END_THREADS, "a block of dec_end.h");
+
 struct bars {
 	uint64_t full[9], empty[9];
 };
