@@ -12,8 +12,8 @@
 #include "distill/take.h"
 
 #define ROWS		512		/* of logits at a time, at most, */
-#define LOGITS		((size_t)64 << 20)	/* and as many bytes of each */
-#define PASS		1024		/* tokens, or one sample, at a time */
+#define LOGITS		((size_t)16 << 20)	/* and as many bytes of each */
+#define PASS		512		/* tokens, or one sample, at a time */
 #define HELD_OUT	16		/* one sample of so many, */
 #define ENOUGH		8		/* but not more of the teacher's own */
 
@@ -184,8 +184,10 @@ sq_distill_init(struct sq_distill *d, char *err)
 	    sq_backward_init(&k->s, d->student, d->ctx, d->prec, k->group,
 	    k->length, err) < 0 ||
 	    sq_backward_hold(&k->s, d->hold, err) < 0 ||
-	    sq_head_init(&k->th, d->teacher, d->ctx, d->prec, 0, err) < 0 ||
-	    sq_head_init(&k->sh, d->student, d->ctx, d->prec, 1, err) < 0)
+	    sq_head_init(&k->th, d->teacher, d->ctx, d->prec, 0, NULL,
+	    err) < 0 ||
+	    sq_head_init(&k->sh, d->student, d->ctx, d->prec, 1, &k->th,
+	    err) < 0)
 		return -1;
 	if (sq_distill_take(d, err) < 0)
 		return -1;
@@ -206,8 +208,8 @@ sq_distill_release(struct sq_distill *d)
 		free(k->lse);
 		free(k->map);
 		free(k->order);
-		sq_head_release(&k->th);
 		sq_head_release(&k->sh);
+		sq_head_release(&k->th);
 		free(k->ids);
 		free(k->sample);
 		sq_recall_release(&k->recall);

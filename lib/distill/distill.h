@@ -9,7 +9,7 @@
  * and norms of the blocks and the last norm, or else the integers of the blocks
  * with their scales (codes.h), and norms and biases; the embedding and the head
  * stay.
- * Samples of a step pass side by side, as many as make 1,024 tokens, and what
+ * Samples of a step pass side by side, as many as make 512 tokens, and what
  * blocks leave behind is held (trail.h).
  */
 #ifndef SQ_DISTILL_DISTILL_H
@@ -54,7 +54,7 @@ struct sq_distill {
 	struct sq_distill_work *work;
 };
 
-#define SQ_DISTILL_HOLD	((uint64_t)384 << 20)	/* where nobody minds */
+#define SQ_DISTILL_HOLD	((uint64_t)192 << 20)	/* where nobody minds */
 
 /* Options are set.  The student's dense weights move into params, where they
  * are bound from then on. */

@@ -60,7 +60,8 @@ open_work(struct work *k, size_t samples, char *err)
 		writer = &k->writer.model;
 		kv.k.grid = kv.v.grid = SQ_PAGE_INT8;
 	}
-	if (sq_head_init(&k->head, writer, own->ctx, own->prec, 0, err) < 0 ||
+	if (sq_head_init(&k->head, writer, own->ctx, own->prec, 0, NULL,
+	    err) < 0 ||
 	    sq_forward_init(&k->f, writer, own->ctx, own->prec,
 	    n * k->lead, err) < 0 ||
 	    sq_kvcache_init(&k->cache, &kv, own->ctx->kern->mem,

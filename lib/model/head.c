@@ -22,21 +22,43 @@ lay(struct sq_head *h, const struct sq_mat *dense, enum sq_lay lay,
 	    sq_no_kernel(err, SQ_OP_panels);
 }
 
+/* Whether its panels are the ones that are wanted. */
+static int
+serves(const struct sq_head *like, const struct sq_weight *w,
+    enum sq_prec prec)
+{
+	const struct sq_weight *v;
+
+	if (like == NULL || like->prec != prec)
+		return 0;
+	v = &like->model->head.w;
+	return v->grid == SQ_DENSE && w->grid == SQ_DENSE &&
+	    v->type == w->type && v->rows == w->rows && v->cols == w->cols &&
+	    memcmp(v->data, w->data, w->rows * w->cols *
+	    sq_dtype_size(w->type)) == 0;
+}
+
 int
 sq_head_init(struct sq_head *h, const struct sq_model *m, struct sq_ctx *ctx,
-    enum sq_prec prec, int back, char *err)
+    enum sq_prec prec, int back, const struct sq_head *like, char *err)
 {
 	const struct sq_weight *w = &m->head.w;
 	struct sq_mat f = { NULL, SQ_F32, w->rows, w->cols, w->cols };
 	int r = 0;
 
 	*h = (struct sq_head){ .ctx = ctx, .model = m, .prec = prec };
+	if (serves(like, w, prec)) {
+		h->forth = like->forth;
+		h->lent = 1;
+		if (!back)
+			return 0;
+	}
 	f.p = malloc(w->rows * w->cols * sizeof(float));
 	if (f.p == NULL)
 		return sq_fail(err, "out of memory");
 	if (sq_dequantize(ctx, w, 0, &f) != 0)
 		r = sq_no_kernel(err, SQ_OP_dequantize);
-	if (r == 0)
+	if (r == 0 && !h->lent)
 		r = lay(h, &f, SQ_TURNED, &h->forth, err);
 	if (r == 0 && back)
 		r = lay(h, &f, SQ_AS_IS, &h->back, err);
@@ -47,7 +69,8 @@ sq_head_init(struct sq_head *h, const struct sq_model *m, struct sq_ctx *ctx,
 void
 sq_head_release(struct sq_head *h)
 {
-	sq_mem_host.free(h->forth.m.p);
+	if (!h->lent)
+		sq_mem_host.free(h->forth.m.p);
 	sq_mem_host.free(h->back.m.p);
 	memset(h, 0, sizeof(*h));
 }

@@ -12,12 +12,15 @@ struct sq_head {
 	const struct sq_model *model;
 	enum sq_prec prec;
 	struct sq_operand forth, back;	/* panels */
+	int lent;			/* forth is another head's */
 };
 
 /* Of the model's last norm and head, which are bound; back: for
- * sq_head_back(), too.  Released also after -1. */
+ * sq_head_back(), too.  `like', or NULL, lends its panels for as long as this
+ * one is there, if its weight is the same.  Released also after -1. */
 int	 sq_head_init(struct sq_head *, const struct sq_model *,
-	    struct sq_ctx *, enum sq_prec, int back, char *err);
+	    struct sq_ctx *, enum sq_prec, int back,
+	    const struct sq_head *like, char *err);
 void	 sq_head_release(struct sq_head *);
 uint64_t sq_head_bytes(const struct sq_config *, enum sq_prec, int back);
 

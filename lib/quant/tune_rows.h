@@ -23,7 +23,7 @@ struct sq_tune_file {
 	atomic_int bad;			/* errno of what went wrong, or 0 */
 };
 
-#define SQ_TUNE_CALM	((uint64_t)64 << 20)	/* bytes in memory, */
+#define SQ_TUNE_CALM	((uint64_t)16 << 20)	/* bytes in memory, */
 #define SQ_TUNE_SPACE	((size_t)1 << 18)	/* floats for each thread */
 
 void	 sq_tune_file_release(struct sq_tune_file *);
