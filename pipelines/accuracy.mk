@@ -94,9 +94,7 @@ weights = rtn-w8 rtn-w4 rtn-w3 rtn-w2 w8 w6 w5 w4 w4-asym w4-g64 w4-g32 w3 \
 	w4-statistics w3-statistics q4_0-statistics iq4_nl-statistics \
 	iq4_xs-statistics q4_k-statistics w4-tune w3-tune \
 	w4-blocks w3-blocks
-# Their profiles are sequential, or they learn from the tokens.
-light = w4 w4-asym w4-g32 w3 q4_0 iq4_nl iq4_xs q4_k w4-g64-sequential \
-	w4-tune w3-tune w4-blocks w3-blocks
+light = w4-tune w3-tune w4-blocks w3-blocks
 
 # The parts of the default, one changed at a time; each of what can stand
 # before it, alone and added to it.
