@@ -18,8 +18,9 @@ host_alloc(size_t n)
 	n = (n + 63) / 64 * 64;
 	if (n < 2 * HUGE_PAGE)
 		return aligned_alloc(64, n);
-	if ((p = aligned_alloc(HUGE_PAGE, n)) != NULL)
-		(void)madvise(p, n / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+	if (posix_memalign(&p, HUGE_PAGE, n) != 0)
+		return NULL;
+	(void)madvise(p, n / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
 	return p;
 }
 
