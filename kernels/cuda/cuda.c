@@ -390,6 +390,30 @@ op_matmul_int8(struct sq_ctx *c, const struct sq_weight *w,
 	return sqc_call_end(&k, r);
 }
 
+static int
+op_matmul_each(struct sq_ctx *c, const struct sq_weight *const *w, size_t n,
+    const struct sq_mat *x, enum sq_prec prec, const struct sq_mat *y)
+{
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < n && r == 0; i++)
+		r = op_matmul(c, w[i], x, prec, &y[i]);
+	return r;
+}
+
+static int
+op_matmul_int8_each(struct sq_ctx *c, const struct sq_weight *const *w,
+    size_t n, const struct sq_qmat *x, const struct sq_mat *y)
+{
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < n && r == 0; i++)
+		r = op_matmul_int8(c, w[i], x, &y[i]);
+	return r;
+}
+
 /* ---- attention ---- */
 
 #define MAX_PAGES	((size_t)1 << 24)
@@ -775,6 +799,8 @@ sq_plugin_init(struct sq_kern *k, char *err)
 	k->embed = op_embed;
 	k->matmul = op_matmul;
 	k->matmul_int8 = op_matmul_int8;
+	k->matmul_each = op_matmul_each;
+	k->matmul_int8_each = op_matmul_int8_each;
 	k->quantize_act = op_quantize_act;
 	k->dequantize_act = op_dequantize_act;
 	k->rmsnorm = op_rmsnorm;

@@ -1,6 +1,6 @@
 /*
- * The references of matmul and matmul_int8: rows of the weight in float32, as dequantize gives
- * them, and sums in float64 in the order of the columns, rounded once.
+ * The references of matmul and matmul_int8, and of both with several weights:
+ * rows of the weight in float32, as dequantize gives them, and sums in float64 in the order of the columns, rounded once.
  * SQ_PREC_BF16 rounds x to bf16, the weights not at all.  The scale of a row of
  * codes is applied to the sum.
  */
@@ -78,4 +78,30 @@ sq_matmul_int8_ref(struct sq_ctx *c, const struct sq_weight *w,
 		}
 	}
 	return 0;
+}
+
+/* One after the other, with the best kernel of the caller's table. */
+int
+sq_matmul_each_ref(struct sq_ctx *c, const struct sq_weight *const *w,
+    size_t n, const struct sq_mat *x, enum sq_prec prec,
+    const struct sq_mat *y)
+{
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < n && r == 0; i++)
+		r = sq_matmul(c, w[i], x, prec, &y[i]);
+	return r;
+}
+
+int
+sq_matmul_int8_each_ref(struct sq_ctx *c, const struct sq_weight *const *w,
+    size_t n, const struct sq_qmat *x, const struct sq_mat *y)
+{
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < n && r == 0; i++)
+		r = sq_matmul_int8(c, w[i], x, &y[i]);
+	return r;
 }

@@ -71,6 +71,7 @@ int
 sq_matmul_amx(struct sq_ctx *c, const struct sq_weight *w,
     const struct sq_mat *x, enum sq_prec prec, const struct sq_mat *y)
 {
+	const struct sq_few one = { &w, 1, x, NULL, y };
 	struct sq_mm_level level = sq_mm_amx();
 	int steps = sq_mm_allows(w, x, y) && sq_few_allows(w);
 
@@ -83,6 +84,6 @@ sq_matmul_amx(struct sq_ctx *c, const struct sq_weight *w,
 		return sq_mm_run(&level, c, w, x, prec, y);
 	}
 	if (prec == SQ_PREC_BF16 && steps)
-		return sq_few_amx(c, w, x, y);
+		return sq_few_amx(c, &one);
 	return sq_matmul_avx512(c, w, x, prec, y);
 }

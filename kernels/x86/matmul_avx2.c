@@ -3,5 +3,4 @@
 
 #define LEVEL(op)	sq_##op##_avx2
 #define FEW		sq_few_avx2
-#define FEW_INT8	sq_few_avx2_int8
 #include "kernels/x86/matmul_vec.h"

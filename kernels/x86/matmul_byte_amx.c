@@ -417,6 +417,7 @@ int
 sq_matmul_int8_amx(struct sq_ctx *c, const struct sq_weight *w,
     const struct sq_qmat *x, const struct sq_mat *y)
 {
+	const struct sq_few one = { &w, 1, NULL, x, y };
 	struct sq_mm_level level = sq_mm_byte_avx512vnni;
 	int steps = sq_matmul_int8_allows(w, x, y) && sq_few_allows(w), few;
 
@@ -425,7 +426,7 @@ sq_matmul_int8_amx(struct sq_ctx *c, const struct sq_weight *w,
 		level.few = SQ_FEW_TOKENS;
 	few = sq_mm_is_few(&level, c, x->rows);
 	if (few && steps)
-		return sq_few_amx_int8(c, w, x, y);
+		return sq_few_amx(c, &one);
 	if (few || (sq_mm_int_fits(w) && !fits(w)))
 		return sq_matmul_int8_avx512vnni(c, w, x, y);
 	return sq_mm_run_int8(&sq_mm_byte_amx, &sq_mm_avx512, c, w, x, y);

@@ -1,12 +1,12 @@
 /*
  * The matrix product in float32 over the vectors of vec.h, for both levels;
  * see matmul.h.  The file of a level defines LEVEL(op), the name of its
- * function, FEW and FEW_INT8 if it has those products of few tokens, and
- * includes this.
+ * function, FEW if it has that product of few tokens, and includes this.
  *
  * A tile is TR rows of the panel by up to TV vectors of tokens; its sums stay
  * in registers while it runs through the columns of the panel.
  */
+#include "kernels/x86/few.h"
 #include "kernels/x86/matmul.h"
 #include "kernels/x86/unit_vec.h"
 #include "kernels/x86/x86.h"
@@ -19,8 +19,7 @@
 #define TV	SQ_MM_VECTORS
 
 #ifndef FEW
-#define FEW(c, w, x, y)		SQ_UNSUP
-#define FEW_INT8(c, w, x, y)	SQ_UNSUP
+#define FEW(c, f)	((void)(f), SQ_UNSUP)
 #endif
 
 #define DEPTH	512
@@ -170,11 +169,12 @@ int
 LEVEL(matmul)(struct sq_ctx *c, const struct sq_weight *w,
     const struct sq_mat *x, enum sq_prec prec, const struct sq_mat *y)
 {
-	int few = sq_mm_is_few(&LEVEL(mm_int), c, x->rows), r;
+	const struct sq_few one = { &w, 1, x, NULL, y };
+	int few = sq_mm_is_few(&LEVEL(mm_int), c, x->rows);
 
 	if (prec == SQ_PREC_BF16 && few && sq_mm_allows(w, x, y) &&
-	    (r = FEW(c, w, x, y)) != SQ_UNSUP)
-		return r;
+	    FEW(c, &one) == 0)
+		return 0;
 	/* Few tokens: those kinds that have a fast direct product. */
 	if (prec == SQ_PREC_BF16 && sq_mm_int_fits(w) && (!few ||
 	    w->grid == SQ_INT4 || w->grid == SQ_INT8))
@@ -186,13 +186,12 @@ int
 LEVEL(matmul_int8)(struct sq_ctx *c, const struct sq_weight *w,
     const struct sq_qmat *x, const struct sq_mat *y)
 {
+	const struct sq_few one = { &w, 1, NULL, x, y };
 	int narrow = sq_grid_is_int(w->grid) && sq_grid_bits(w->grid) <= 4;
-	int r;
 
 	if (sq_mm_is_few(&LEVEL(mm_byte), c, x->rows) &&
-	    sq_matmul_int8_allows(w, x, y) &&
-	    (r = FEW_INT8(c, w, x, y)) != SQ_UNSUP)
-		return r;
+	    sq_matmul_int8_allows(w, x, y) && FEW(c, &one) == 0)
+		return 0;
 	return sq_mm_run_int8(narrow ? &LEVEL(mm_byte) : &LEVEL(mm_int),
 	    &LEVEL(mm), c, w, x, y);
 }

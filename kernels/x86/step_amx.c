@@ -1,5 +1,4 @@
 /* The product of few tokens with VNNI and AMX; see step.h. */
-#include "kernels/x86/few.h"
 #include "kernels/x86/step_many.h"
 #include "kernels/x86/step_one.h"
 
@@ -150,19 +149,7 @@ has_tiles(const struct sq_weight *w)
 }
 
 int
-sq_few_amx(struct sq_ctx *c, const struct sq_weight *w,
-    const struct sq_mat *x, const struct sq_mat *y)
+sq_few_amx(struct sq_ctx *c, const struct sq_few *f)
 {
-	struct job j = { .w = w, .x = x, .y = y };
-
-	return has_tiles(w) ? run(c, &j) : sq_few_vnni(c, w, x, y);
-}
-
-int
-sq_few_amx_int8(struct sq_ctx *c, const struct sq_weight *w,
-    const struct sq_qmat *q, const struct sq_mat *y)
-{
-	struct job j = { .w = w, .q = q, .y = y };
-
-	return has_tiles(w) ? run(c, &j) : sq_few_vnni_int8(c, w, q, y);
+	return has_tiles(f->w[0]) ? run(c, f) : sq_few_vnni(c, f);
 }

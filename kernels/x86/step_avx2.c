@@ -12,7 +12,6 @@
  * them are broadcast, and multiplied with those of eight tokens, as in a tile
  * (int_steps.h).
  */
-#include "kernels/x86/few.h"
 #include "kernels/x86/step_alone.h"
 
 #define UNIT	SQ_MM_UNIT
@@ -357,19 +356,7 @@ allows(const struct sq_weight *w)
 }
 
 int
-sq_few_avx2(struct sq_ctx *c, const struct sq_weight *w,
-    const struct sq_mat *x, const struct sq_mat *y)
+sq_few_avx2(struct sq_ctx *c, const struct sq_few *f)
 {
-	struct job j = { .w = w, .x = x, .y = y };
-
-	return allows(w) ? run(c, &j) : SQ_UNSUP;
-}
-
-int
-sq_few_avx2_int8(struct sq_ctx *c, const struct sq_weight *w,
-    const struct sq_qmat *q, const struct sq_mat *y)
-{
-	struct job j = { .w = w, .q = q, .y = y };
-
-	return allows(w) ? run(c, &j) : SQ_UNSUP;
+	return allows(f->w[0]) ? run(c, f) : SQ_UNSUP;
 }

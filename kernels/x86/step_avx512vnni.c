@@ -1,5 +1,4 @@
 /* The product of few tokens with VNNI; see step.h and step_vnni.h. */
-#include "kernels/x86/few.h"
 #include "kernels/x86/step_vnni.h"
 
 #define PACKED	sizeof(struct several)
@@ -254,19 +253,7 @@ sq_few_allows(const struct sq_weight *w)
 }
 
 int
-sq_few_vnni(struct sq_ctx *c, const struct sq_weight *w,
-    const struct sq_mat *x, const struct sq_mat *y)
+sq_few_vnni(struct sq_ctx *c, const struct sq_few *f)
 {
-	struct job j = { .w = w, .x = x, .y = y };
-
-	return run(c, &j);
-}
-
-int
-sq_few_vnni_int8(struct sq_ctx *c, const struct sq_weight *w,
-    const struct sq_qmat *q, const struct sq_mat *y)
-{
-	struct job j = { .w = w, .q = q, .y = y };
-
-	return run(c, &j);
+	return run(c, f);
 }

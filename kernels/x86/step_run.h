@@ -16,6 +16,7 @@
 
 #include "base/pool.h"
 #include "kernels/quant.h"
+#include "kernels/x86/few.h"
 #include "kernels/x86/step_tokens.h"
 
 #define LATER	256			/* bytes: scales that are fetched */
@@ -238,46 +239,56 @@ do_strip(const struct job *j, const struct sq_slice *l, size_t strip,
 	keep(j, l, strip, t);
 }
 
+/* Weights that are multiplied by the same tokens: jobs that differ in w and y. */
+struct set {
+	struct job job[SQ_FEW_WEIGHTS];
+	struct sq_slices slices[SQ_FEW_WEIGHTS];
+	size_t n;
+};
+
 static void
 do_slices(void *arg, long task, int thread)
 {
-	struct job *j = arg;
+	struct set *s = arg;
+	const struct job *j = s->job;
 	struct scratch *t = (struct scratch *)(j->scratch + (size_t)thread *
 	    j->scratch_size);
 	const struct sq_slice *l;
-	size_t done = 0, strip;
+	size_t done, strip, i;
 
 	begin(j);
 	t->waiting = 0;
-	while ((l = sq_slices_take(&j->slices, (size_t)task, &done,
-	    &strip)) != NULL)
-		do_strip(j, l, strip, t);
-	put(j, t);
-	end(j);
+	for (i = 0; i < s->n; i++, j++) {
+		done = 0;
+		while ((l = sq_slices_take(&s->slices[i], (size_t)task, &done,
+		    &strip)) != NULL)
+			do_strip(j, l, strip, t);
+		put(j, t);
+	}
+	end(s->job);
 }
 
 /* ---- all of it ---- */
 
 static void
-run_pass(struct job *j, struct sq_ctx *c)
+run_pass(struct set *s, struct sq_ctx *c)
 {
-	size_t threads = (size_t)sq_pool_threads(c->pool);
+	size_t threads = (size_t)sq_pool_threads(c->pool), i;
+	struct job *j = s->job;
 
 	sq_pool_run(c->pool, do_pack, j, (long)(j->octets * j->blocks));
-	sq_slices_cut(&j->slices, j->w->rows, threads, ROWS);
-	sq_pool_run(c->pool, do_slices, j, (long)j->slices.n);
+	for (i = 0; i < s->n; i++)
+		sq_slices_cut(&s->slices[i], j[i].w->rows, threads, ROWS);
+	sq_pool_run(c->pool, do_slices, s, (long)s->slices->n);
 }
 
-static int
-run(struct sq_ctx *c, struct job *j)
+/* What the weight asks for; packed tokens follow the threads' scratch. */
+static void
+set_shape(struct job *j)
 {
-	size_t threads = (size_t)sq_pool_threads(c->pool), octets, most;
-	size_t rows = j->y->rows;
 	const struct sq_weight *w = j->w;
 
 	j->run = 1;
-	if (rows == 0 || w->rows == 0)
-		return 0;
 	j->bits = sq_grid_bits(w->grid);
 	j->groups = w->group_cols >= w->cols || w->group_cols >= BLOCK ? 1 :
 	    BLOCK / (int)w->group_cols;
@@ -289,20 +300,39 @@ run(struct sq_ctx *c, struct job *j)
 	j->across = sq_groups_across(w->cols, w->group_cols);
 	j->row_bytes = sq_row_bytes(w->cols, j->bits);
 	j->block_bytes = BLOCK * (size_t)j->bits / 8;
-	octets = up(rows, TOKENS);
-	j->scratch_size = up(sizeof(struct scratch) + octets * (ROWS +
-	    TOKENS * VL) * sizeof(VF), 4096) * 4096;
-	if (threads * j->scratch_size > c->work_size / 2)
+}
+
+static int
+run(struct sq_ctx *c, const struct sq_few *f)
+{
+	size_t threads = (size_t)sq_pool_threads(c->pool), rows = f->y->rows;
+	size_t first, i, most;
+	struct job one = { .w = f->w[0], .x = f->x, .q = f->q };
+	struct set s;
+
+	if (rows == 0)
+		return 0;
+	s.n = f->n;
+	set_shape(&one);
+	one.scratch_size = up(sizeof(struct scratch) + up(rows, TOKENS) *
+	    (ROWS + TOKENS * VL) * sizeof(VF), 4096) * 4096;
+	if (threads * one.scratch_size > c->work_size / 2)
 		return SQ_UNSUP;
-	j->scratch = c->work;
-	j->packed = j->scratch + threads * j->scratch_size;
-	most = c->work_size / 2 / (j->blocks * PACKED);
+	one.scratch = c->work;
+	one.packed = one.scratch + threads * one.scratch_size;
+	most = c->work_size / 2 / (one.blocks * PACKED);
 	if (most == 0)
 		return SQ_UNSUP;
-	for (; j->first < rows; j->first += j->tokens) {
-		j->tokens = least(rows - j->first, most * TOKENS);
-		j->octets = up(j->tokens, TOKENS);
-		run_pass(j, c);
+	for (first = 0; first < rows; first += one.tokens) {
+		one.first = first;
+		one.tokens = least(rows - first, most * TOKENS);
+		one.octets = up(one.tokens, TOKENS);
+		for (i = 0; i < f->n; i++) {
+			s.job[i] = one;
+			s.job[i].w = f->w[i];
+			s.job[i].y = &f->y[i];
+		}
+		run_pass(&s, c);
 	}
 	return 0;
 }

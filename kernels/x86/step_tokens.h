@@ -26,7 +26,6 @@ struct job {
 	size_t first, tokens, octets;	/* of this pass */
 	char *packed, *scratch;
 	size_t scratch_size;
-	struct sq_slices slices;
 };
 
 #define PARTS	(BLOCK / VB)		/* registers of a block's bytes */

@@ -36,6 +36,8 @@ sq_init_avx2(struct sq_kern *k)
 	k->matmul = sq_matmul_avx2;
 	k->sparse_matmul = sq_sparse_matmul_avx2;
 	k->matmul_int8 = sq_matmul_int8_avx2;
+	k->matmul_each = sq_matmul_each_avx2;
+	k->matmul_int8_each = sq_matmul_int8_each_avx2;
 	k->quantize_act = sq_quantize_act_avx2;
 	k->dequantize_act = sq_dequantize_act_avx2;
 	k->rmsnorm = sq_rmsnorm_avx2;
@@ -77,6 +79,8 @@ sq_init_avx512(struct sq_kern *k)
 	k->matmul = sq_matmul_avx512;
 	k->sparse_matmul = sq_sparse_matmul_avx512;
 	k->matmul_int8 = sq_matmul_int8_avx512;
+	k->matmul_each = sq_matmul_each_avx512;
+	k->matmul_int8_each = sq_matmul_int8_each_avx512;
 	k->quantize_act = sq_quantize_act_avx512;
 	k->dequantize_act = sq_dequantize_act_avx512;
 	k->rmsnorm = sq_rmsnorm_avx512;
@@ -110,6 +114,8 @@ sq_init_avx512vnni(struct sq_kern *k)
 		return -1;
 	k->matmul = sq_matmul_avx512vnni;
 	k->matmul_int8 = sq_matmul_int8_avx512vnni;
+	k->matmul_each = sq_matmul_each_avx512vnni;
+	k->matmul_int8_each = sq_matmul_int8_each_avx512vnni;
 	return 0;
 }
 
@@ -150,6 +156,8 @@ sq_init_amx(struct sq_kern *k)
 	k->matmul = sq_matmul_amx;
 	k->sparse_matmul = sq_sparse_matmul_amx;
 	k->matmul_int8 = sq_matmul_int8_amx;
+	k->matmul_each = sq_matmul_each_amx;
+	k->matmul_int8_each = sq_matmul_int8_each_amx;
 	k->product = sq_product_amx;
 	k->attention = sq_attention_amx;
 	k->sparse_attention = sq_sparse_attention_amx;

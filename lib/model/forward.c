@@ -8,6 +8,8 @@
 #include "model/forward.h"
 #include "model/rope.h"
 
+#define TOGETHER	3		/* layers of one product, at most */
+
 enum sq_dtype
 sq_forward_kv_type(enum sq_prec prec)
 {
@@ -198,30 +200,69 @@ values_of(struct sq_forward *f, struct sq_mat *y, char *err)
 	return 0;
 }
 
+/* Layers that one product can be made of: their inputs and the ways in which
+ * weights lie are the same. */
 static int
-product(struct sq_forward *f, const struct sq_linear *l,
+alike(const struct sq_linear *const *l, size_t n)
+{
+	size_t i;
+
+	for (i = 1; i < n; i++)
+		if (l[i]->act.kind != l[0]->act.kind ||
+		    l[i]->act.scale != l[0]->act.scale ||
+		    l[i]->w.layout != SQ_ROWS || l[0]->w.layout != SQ_ROWS ||
+		    sq_grid_is_int(l[i]->w.grid) !=
+		    sq_grid_is_int(l[0]->w.grid))
+			return 0;
+	return n <= TOGETHER;
+}
+
+/* Of layers that are alike. */
+static int
+product(struct sq_forward *f, const struct sq_linear *const *l, size_t n,
     const struct sq_mat *x, const struct sq_mat *y, char *err)
 {
+	const struct sq_weight *w[TOGETHER];
 	struct sq_mat values;
+	size_t i;
 
-	if (l->act.kind != SQ_ACT_NONE) {
-		if (quantize(f, &l->act, x, err) < 0)
+	for (i = 0; i < n; i++)
+		w[i] = &l[i]->w;
+	if (l[0]->act.kind != SQ_ACT_NONE) {
+		if (quantize(f, &l[0]->act, x, err) < 0)
 			return -1;
-		if (l->act.kind == SQ_ACT_INT8 && sq_grid_is_int(l->w.grid) &&
-		    l->w.layout == SQ_ROWS) {
-			if (sq_matmul_int8(f->ctx, &l->w, &f->qx, y) != 0)
-				return no_kernel(f, err, SQ_OP_matmul_int8);
+		if (l[0]->act.kind == SQ_ACT_INT8 &&
+		    sq_grid_is_int(w[0]->grid) && w[0]->layout == SQ_ROWS) {
+			if (sq_matmul_int8_each(f->ctx, w, n, &f->qx, y) != 0)
+				return no_kernel(f, err, SQ_OP_matmul_int8_each);
 			return 0;
 		}
 		if (values_of(f, &values, err) < 0)
 			return -1;
 		x = &values;
 	}
-	if (l->w.layout != SQ_ROWS) {
-		if (sq_sparse_matmul(f->ctx, &l->w, x, f->prec, y) != 0)
+	if (w[0]->layout != SQ_ROWS) {
+		if (sq_sparse_matmul(f->ctx, w[0], x, f->prec, y) != 0)
 			return no_kernel(f, err, SQ_OP_sparse_matmul);
-	} else if (sq_matmul(f->ctx, &l->w, x, f->prec, y) != 0)
-		return no_kernel(f, err, SQ_OP_matmul);
+	} else if (sq_matmul_each(f->ctx, w, n, x, f->prec, y) != 0)
+		return no_kernel(f, err, SQ_OP_matmul_each);
+	return 0;
+}
+
+/* Layers of one input: y[i] is what the i-th makes of it. */
+static int
+linears(struct sq_forward *f, const struct sq_linear *const *l, size_t n,
+    const struct sq_mat *x, const struct sq_mat *y, char *err)
+{
+	size_t i, step = alike(l, n) ? n : 1;
+
+	for (i = 0; i < n; i += step)
+		if (product(f, l + i, step, x, y + i, err) < 0)
+			return -1;
+	for (i = 0; i < n; i++)
+		if (l[i]->bias != NULL && sq_add_bias(f->ctx, l[i]->bias,
+		    &y[i]) != 0)
+			return no_kernel(f, err, SQ_OP_add_bias);
 	return 0;
 }
 
@@ -229,11 +270,7 @@ static int
 linear(struct sq_forward *f, const struct sq_linear *l,
     const struct sq_mat *x, const struct sq_mat *y, char *err)
 {
-	if (product(f, l, x, y, err) < 0)
-		return -1;
-	if (l->bias != NULL && sq_add_bias(f->ctx, l->bias, y) != 0)
-		return no_kernel(f, err, SQ_OP_add_bias);
-	return 0;
+	return linears(f, &l, 1, x, y, err);
 }
 
 static int
@@ -400,21 +437,21 @@ attention_half(struct sq_forward *f, size_t layer, const struct sq_feed *feed,
 	const struct sq_layer *l = &f->model->layer[layer];
 	size_t rows = f->x.rows, nq = (size_t)(c->heads * c->head_dim);
 	size_t nkv = (size_t)(c->kv_heads * c->head_dim);
+	const struct sq_linear *const qkv[] = { &l->q, &l->k, &l->v };
 	struct sq_mat h = mat(f->normed, rows, (size_t)c->dim);
-	struct sq_mat q = mat(f->q, rows, nq), att = mat(f->att, rows, nq);
-	struct sq_mat k = mat(f->k, rows, nkv), v = mat(f->v, rows, nkv);
+	struct sq_mat att = mat(f->att, rows, nq);
+	struct sq_mat y[] = { mat(f->q, rows, nq), mat(f->k, rows, nkv),
+	    mat(f->v, rows, nkv) };
 
 	keep(f, f->entry, &f->x);
 	if (norm(f, &f->x, l->attn_norm, &h, err) < 0 ||
 	    tap(f, SQ_Q, layer, &h, err) < 0 ||
-	    linear(f, &l->q, &h, &q, err) < 0 ||
-	    linear(f, &l->k, &h, &k, err) < 0 ||
-	    linear(f, &l->v, &h, &v, err) < 0 ||
-	    rotate(f, l->q_norm, &q, f->q_raw, err) < 0 ||
-	    rotate(f, l->k_norm, &k, f->k_raw, err) < 0 ||
-	    tap(f, SQ_K, layer, &k, err) < 0 ||
-	    tap(f, SQ_V, layer, &v, err) < 0 ||
-	    attend(f, layer, feed, n, &q, &k, &v, &att, err) < 0 ||
+	    linears(f, qkv, 3, &h, y, err) < 0 ||
+	    rotate(f, l->q_norm, &y[0], f->q_raw, err) < 0 ||
+	    rotate(f, l->k_norm, &y[1], f->k_raw, err) < 0 ||
+	    tap(f, SQ_K, layer, &y[1], err) < 0 ||
+	    tap(f, SQ_V, layer, &y[2], err) < 0 ||
+	    attend(f, layer, feed, n, &y[0], &y[1], &y[2], &att, err) < 0 ||
 	    tap(f, SQ_O, layer, &att, err) < 0)
 		return -1;
 	return leave(f, &l->o, &att, err);
@@ -427,18 +464,18 @@ one_expert(struct sq_forward *f, size_t layer, size_t e,
 {
 	const struct sq_expert *w = &f->model->layer[layer].expert[e];
 	size_t ffn = (size_t)f->model->config.expert_ffn;
-	struct sq_mat gate = mat(f->gate, x->rows, ffn);
-	struct sq_mat up = mat(f->up, x->rows, ffn);
+	const struct sq_linear *const both[] = { &w->gate, &w->up };
+	struct sq_mat y[] = { mat(f->gate, x->rows, ffn),
+	    mat(f->up, x->rows, ffn) };
 
 	f->expert = (int64_t)e;
 	if (tap(f, SQ_GATE, layer, x, err) < 0 ||
-	    linear(f, &w->gate, x, &gate, err) < 0 ||
-	    linear(f, &w->up, x, &up, err) < 0)
+	    linears(f, both, 2, x, y, err) < 0)
 		return -1;
-	if (sq_silu_mul(f->ctx, &gate, &up, &gate) != 0)
+	if (sq_silu_mul(f->ctx, &y[0], &y[1], &y[0]) != 0)
 		return no_kernel(f, err, SQ_OP_silu_mul);
-	if (tap(f, SQ_DOWN, layer, &gate, err) < 0 ||
-	    linear(f, &w->down, &gate, x, err) < 0)
+	if (tap(f, SQ_DOWN, layer, &y[0], err) < 0 ||
+	    linear(f, &w->down, &y[0], x, err) < 0)
 		return -1;
 	f->expert = -1;
 	return 0;
@@ -495,8 +532,9 @@ ffn_half(struct sq_forward *f, size_t layer, char *err)
 	const struct sq_layer *l = &f->model->layer[layer];
 	size_t rows = f->x.rows;
 	struct sq_mat h = mat(f->ffn_normed, rows, (size_t)c->dim);
-	struct sq_mat gate = mat(f->gate, rows, (size_t)c->ffn);
-	struct sq_mat up = mat(f->up, rows, (size_t)c->ffn);
+	const struct sq_linear *const both[] = { &l->gate, &l->up };
+	struct sq_mat y[] = { mat(f->gate, rows, (size_t)c->ffn),
+	    mat(f->up, rows, (size_t)c->ffn) };
 	struct sq_mat act = mat(f->act, rows, (size_t)c->ffn);
 
 	keep(f, f->mid, &f->x);
@@ -504,10 +542,9 @@ ffn_half(struct sq_forward *f, size_t layer, char *err)
 		return experts_half(f, layer, err);
 	if (norm(f, &f->x, l->ffn_norm, &h, err) < 0 ||
 	    tap(f, SQ_GATE, layer, &h, err) < 0 ||
-	    linear(f, &l->gate, &h, &gate, err) < 0 ||
-	    linear(f, &l->up, &h, &up, err) < 0)
+	    linears(f, both, 2, &h, y, err) < 0)
 		return -1;
-	if (sq_silu_mul(f->ctx, &gate, &up, &act) != 0)
+	if (sq_silu_mul(f->ctx, &y[0], &y[1], &act) != 0)
 		return no_kernel(f, err, SQ_OP_silu_mul);
 	if (tap(f, SQ_DOWN, layer, &act, err) < 0)
 		return -1;

@@ -1,6 +1,7 @@
 /*
- * Checks of matmul and matmul_int8: see checkkern.h.  Every kind of weight with as many tokens
- * as lie around the edges of tiles, and shapes likewise.
+ * Checks of matmul and matmul_int8, and of both with several weights: see
+ * checkkern.h.  Every kind of weight with as many tokens as lie around the edges
+ * of tiles, and shapes likewise.
  */
 #include <math.h>
 #include <stdio.h>
@@ -462,4 +463,112 @@ check_matmul_int8(struct checker *k, const struct sq_kern *ref,
 	    .scale_type = SQ_F16, .rows = 33, .cols = 100, .group_rows = 1,
 	    .group_cols = 40 } };
 	check_codes(k, ref, new, &c, 5, CK_NORMAL);
+}
+
+/* ---- several weights ---- */
+
+#define MOST	5			/* one more than x86 does together */
+
+struct several {
+	struct test c[MOST];		/* the first one's x is that of all */
+	const struct sq_weight *w[MOST];
+	struct sq_mat y[MOST];
+	size_t n;
+};
+
+/* As many rows as come, of the first one's columns: alike, or every other one in
+ * groups of its own. */
+static void
+make_several(struct checker *k, const struct kind *kind, size_t m, int alike,
+    struct several *s)
+{
+	static const uint8_t want_zeros;
+	size_t cols = PICK(k, ins), i;
+	struct test *c;
+
+	for (i = 0; i < s->n; i++) {
+		c = &s->c[i];
+		*c = (struct test){ .w = { .grid = kind->grid,
+		    .layout = SQ_ROWS, .type = kind->type,
+		    .scale_type = kind->type, .cols = cols, .group_rows = 1,
+		    .group_cols = i > 0 ? s->c[0].w.group_cols : 0 } };
+		c->w.rows = PICK(k, outs);
+		c->w.zeros = kind->zeros ? &want_zeros : NULL;
+		if (i == 0 || (!alike && i % 2 > 0))
+			set_groups(k, &c->w);
+		make_weight(k, &c->w, CK_NORMAL);
+		make_mats(k, c, m, CK_NORMAL);
+		s->w[i] = &c->w;
+		s->y[i] = c->got;
+	}
+}
+
+/* Each has what it has alone, to the bit. */
+static void
+check_several(struct checker *k, const struct sq_kern *new, struct several *s,
+    enum sq_prec prec)
+{
+	struct test *first = &s->c[0], *c;
+	int codes = first->q.codes != NULL, r, t;
+	size_t i;
+
+	for (t = 0; t < CK_CTXS; t++) {
+		for (i = 0; i < s->n; i++)
+			ck_clear(s->y[i].p, s->c[i].bytes);
+		r = codes ? new->matmul_int8_each(ck_ctx(k, new, t), s->w,
+		    s->n, &first->q, s->y) : new->matmul_each(ck_ctx(k, new,
+		    t), s->w, s->n, &first->x, prec, s->y);
+		for (i = 0; i < s->n; i++) {
+			c = &s->c[i];
+			c->prec = prec;
+			c->x = first->x;
+			c->q = first->q;
+			describe(c, CK_NORMAL);
+			ck_clear(c->want.p, c->bytes);
+			if (ck_ret(k, product(new, ck_ctx(k, new, t), c,
+			    &c->want), r, "%zu of %zu: %s", i, s->n, c->what))
+				ck_same(k, c->want.p, s->y[i].p, c->bytes,
+				    "%zu of %zu: %s", i, s->n, c->what);
+		}
+	}
+}
+
+void
+check_matmul_each(struct checker *k, const struct sq_kern *ref,
+    const struct sq_kern *new)
+{
+	static const size_t some[] = { 1, 2, 8, 9, 16, 17, 33 };
+	struct several s;
+	size_t i, j, prec;
+
+	(void)ref;
+	for (i = 0; i < N(kinds); i++)
+		for (j = 0; j < N(some); j++)
+			for (prec = SQ_PREC_F32; prec <= SQ_PREC_BF16;
+			    prec++) {
+				s.n = ck_range(k, 1, MOST);
+				make_several(k, &kinds[i], some[j],
+				    ck_range(k, 0, 3) > 0, &s);
+				check_several(k, new, &s, (enum sq_prec)prec);
+				ck_done(k);
+			}
+}
+
+void
+check_matmul_int8_each(struct checker *k, const struct sq_kern *ref,
+    const struct sq_kern *new)
+{
+	static const size_t some[] = { 1, 2, 8, 9, 16, 17, 33 };
+	struct several s;
+	size_t i, j;
+
+	for (i = 0; i < N(kinds); i++)
+		for (j = 0; j < N(some); j++) {
+			s.n = ck_range(k, 1, MOST);
+			make_several(k, &kinds[i], some[j],
+			    ck_range(k, 0, 3) > 0, &s);
+			make_codes(k, ref, &s.c[0]);
+			check_several(k, new, &s, SQ_PREC_F32);
+			ck_done(k);
+		}
 }
