@@ -3,7 +3,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/pool.h"
 #include "kernels/kern.h"
@@ -24,7 +23,6 @@ static const struct level {
 #endif
 };
 
-#define HUGE_PAGE	((size_t)2 << 20)
 #define NLEVELS	(sizeof(levels) / sizeof(levels[0]))
 
 static const char *names[NLEVELS + 1];
@@ -124,18 +122,38 @@ sq_ctx_init(struct sq_ctx *c, const struct sq_kern *kern, struct sq_pool *pool)
 	c->fell = NULL;
 	c->batch = SQ_BATCH_AUTO;
 	c->work_size = SQ_WORK(sq_pool_threads(pool));
-	if ((c->work = aligned_alloc(HUGE_PAGE, c->work_size)) == NULL)
-		return -1;
-	/* tiles are walked in strides of many pages */
-	(void)madvise(c->work, c->work_size, MADV_HUGEPAGE);
-	return 0;
+	c->work = sq_mem_host.alloc(c->work_size);
+	return c->work == NULL ? -1 : 0;
 }
 
 void
 sq_ctx_release(struct sq_ctx *c)
 {
-	free(c->work);
+	sq_mem_host.free(c->work);
 	c->work = NULL;
+}
+
+int
+sq_ctx_init_part(struct sq_ctx *c, const struct sq_ctx *whole, int parts)
+{
+	int threads = sq_pool_threads(whole->pool) / parts;
+	struct sq_pool *pool = threads > 1 ? sq_pool_new(threads) : NULL;
+
+	if (sq_ctx_init(c, whole->kern, pool) < 0) {
+		sq_pool_free(pool);
+		c->pool = NULL;
+		return -1;
+	}
+	c->fell = whole->fell;
+	return 0;
+}
+
+void
+sq_ctx_release_part(struct sq_ctx *c)
+{
+	sq_pool_free(c->pool);
+	c->pool = NULL;
+	sq_ctx_release(c);
 }
 
 /* No silent fallback: a slower level that steps in is named, once. */

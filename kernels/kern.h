@@ -306,6 +306,15 @@ int	 sq_ctx_init(struct sq_ctx *, const struct sq_kern *kern,
 void	 sq_ctx_release(struct sq_ctx *);
 
 /*
+ * One of `parts' contexts that work side by side: over the same table, with its
+ * share of the threads in a pool of its own.  -1 when there is no memory; what
+ * was not made, and all zeros, may be released too.
+ */
+int	 sq_ctx_init_part(struct sq_ctx *, const struct sq_ctx *whole,
+	    int parts);
+void	 sq_ctx_release_part(struct sq_ctx *);
+
+/*
  * The callers' functions, one for each operation: they go down the levels until
  * one supports the case.  ref supports every case that the header of the
  * operation allows, so SQ_UNSUP comes back only for a caller's mistake.

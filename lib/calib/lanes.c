@@ -66,20 +66,9 @@ sq_lanes_most(const struct sq_ctx *ctx, size_t samples)
 static int
 context(struct sq_lanes_one *a, const struct sq_lanes_how *o, char *err)
 {
-	int threads = sq_pool_threads(o->ctx->pool) / (int)o->n;
-	struct sq_pool *pool = NULL;
-
-	a->ctx = o->ctx;
-	if (o->n == 1)
-		return 0;
-	if (threads > 1)
-		pool = sq_pool_new(threads);
-	a->ctx = &a->own;
-	if (sq_ctx_init(a->ctx, o->ctx->kern, pool) < 0) {
-		sq_pool_free(pool);
+	a->ctx = o->n == 1 ? o->ctx : &a->own;
+	if (o->n > 1 && sq_ctx_init_part(a->ctx, o->ctx, (int)o->n) < 0)
 		return sq_fail(err, "out of memory");
-	}
-	a->own.fell = o->ctx->fell;
 	return 0;
 }
 
@@ -110,10 +99,7 @@ one_release(struct sq_lanes_one *a)
 	sq_collect_release(&a->collect);
 	sq_lane_release(&a->lane);
 	sq_hidden_unshare(&a->hidden);
-	if (a->ctx == &a->own) {
-		sq_pool_free(a->own.pool);
-		sq_ctx_release(&a->own);
-	}
+	sq_ctx_release_part(&a->own);
 }
 
 int

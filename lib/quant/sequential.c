@@ -311,8 +311,7 @@ each_sample(struct sq_sequential *s, void (*fn)(void *, long, int),
 }
 
 static void
-set_taps(struct sq_sequential *s, sq_tap_fn *whole,
-    sq_tap_fn *small)
+set_taps(struct sq_sequential *s, sq_tap_fn *whole, sq_tap_fn *small)
 {
 	size_t i;
 
@@ -750,20 +749,11 @@ seat_init(struct sq_sequential *s, struct seat *a)
 	const struct sq_config *c = &s->o.filter->inv.config;
 	size_t length = (size_t)s->tokens.length;
 	struct sq_ctx *ctx = s->o.layer->ctx;
-	int threads = sq_pool_threads(ctx->pool) / (int)s->seats;
-	struct sq_pool *pool = NULL;
 
 	a->s = s;
 	a->ctx = s->seats == 1 ? ctx : &a->own;
-	if (s->seats > 1) {
-		if (threads > 1)
-			pool = sq_pool_new(threads);
-		if (sq_ctx_init(a->ctx, ctx->kern, pool) < 0) {
-			sq_pool_free(pool);
-			return sq_fail(s->err, "out of memory");
-		}
-		a->own.fell = ctx->fell;
-	}
+	if (s->seats > 1 && sq_ctx_init_part(a->ctx, ctx, (int)s->seats) < 0)
+		return sq_fail(s->err, "out of memory");
 	a->one = malloc(length * (size_t)c->dim * sizeof(float));
 	a->rows = malloc(SQ_LANE_ROWS * widest(c) * sizeof(float));
 	if (a->one == NULL || a->rows == NULL)
@@ -801,10 +791,7 @@ seats_release(struct sq_sequential *s)
 		sq_lane_release(&a->small);
 		free(a->one);
 		free(a->rows);
-		if (a->ctx == &a->own) {
-			sq_pool_free(a->own.pool);
-			sq_ctx_release(&a->own);
-		}
+		sq_ctx_release_part(&a->own);
 	}
 	free(s->seat);
 }
