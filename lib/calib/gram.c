@@ -19,12 +19,6 @@
 #define BAND	256			/* rows of a band */
 #define PIECE	1024			/* columns of a piece of one */
 
-static enum sq_dtype
-type_of(enum sq_prec prec)
-{
-	return prec == SQ_PREC_F32 ? SQ_F32 : SQ_BF16;
-}
-
 static size_t
 triangle(size_t c)
 {
@@ -40,8 +34,8 @@ sq_gram_h_bytes(size_t c)
 uint64_t
 sq_gram_x_bytes(size_t c, size_t length, enum sq_prec prec)
 {
-	return (uint64_t)c * length * sq_dtype_size(type_of(prec)) +
-	    sq_panel_bytes(length, c, type_of(prec));
+	return (uint64_t)c * length * sq_dtype_size(sq_panel_type(prec)) +
+	    sq_panel_bytes(length, c, sq_panel_type(prec));
 }
 
 uint64_t
@@ -64,6 +58,12 @@ no_memory(struct sq_gram *g, size_t c, char *err)
 	return sq_fail(err, "statistics of %zu channels: out of memory", c);
 }
 
+static int
+no_product(const struct sq_ctx *ctx, char *err)
+{
+	return sq_fail(err, "statistics: %s", ctx->kern->mem->error());
+}
+
 int
 sq_gram_init_sample(struct sq_gram *g, struct sq_ctx *ctx, size_t c,
     size_t length, enum sq_prec prec, char *err)
@@ -82,7 +82,7 @@ sq_gram_init_sample(struct sq_gram *g, struct sq_ctx *ctx, size_t c,
 		return no_memory(g, c, err);
 	if (g->x != NULL)
 		g->panels = (char *)g->x + (c * length *
-		    sq_dtype_size(type_of(prec)) + 63) / 64 * 64;
+		    sq_dtype_size(sq_panel_type(prec)) + 63) / 64 * 64;
 	return 0;
 }
 
@@ -138,7 +138,7 @@ take_rows(struct sq_gram *g, const float *rows, size_t n)
 {
 	struct sq_weight from = { .grid = SQ_DENSE, .type = SQ_F32, .rows = n,
 	    .cols = g->channels, .data = rows };
-	enum sq_dtype type = type_of(g->prec);
+	enum sq_dtype type = sq_panel_type(g->prec);
 	struct sq_mat to = { (char *)g->x + g->have * g->channels *
 	    sq_dtype_size(type), type, n, g->channels, g->channels };
 
@@ -155,8 +155,7 @@ take_far(struct sq_gram *g, const struct sq_mat *x, char *err)
 	    g->channels };
 
 	if (sq_product(g->ctx, &left, &right, g->prec, g->far_any, &h) != 0)
-		return sq_fail(err, "statistics: %s",
-		    g->ctx->kern->mem->error());
+		return no_product(g->ctx, err);
 	g->far_any = 1;
 	g->have += x->rows;
 	return 0;
@@ -176,14 +175,13 @@ sq_gram_take(struct sq_gram *g, const struct sq_mat *x, char *err)
 		return take_far(g, x, err);
 	for (i = 0; r == 0 && i < x->rows; i += step)
 		r = take_rows(g, (const float *)x->p + i * x->stride, step);
-	return r == 0 ? 0 : sq_fail(err, "statistics: %s",
-	    g->ctx->kern->mem->error());
+	return r == 0 ? 0 : no_product(g->ctx, err);
 }
 
 void
 sq_gram_pad(struct sq_gram *g)
 {
-	size_t row = g->channels * sq_dtype_size(type_of(g->prec));
+	size_t row = g->channels * sq_dtype_size(sq_panel_type(g->prec));
 
 	if (g->x != NULL)
 		memset((char *)g->x + g->have * row, 0,
@@ -195,7 +193,7 @@ sq_gram_pad(struct sq_gram *g)
 static struct sq_mat
 channels(const struct sq_gram *g, size_t first, size_t n)
 {
-	enum sq_dtype type = type_of(g->prec);
+	enum sq_dtype type = sq_panel_type(g->prec);
 
 	return (struct sq_mat){ (char *)g->x + first * sq_dtype_size(type),
 	    type, g->have, n, g->channels };
@@ -212,14 +210,13 @@ int
 sq_gram_lay(struct sq_gram *g, char *err)
 {
 	struct sq_operand x = { channels(g, 0, g->channels), SQ_AS_IS };
-	struct sq_mat to = { g->panels, type_of(g->prec), g->have,
+	struct sq_mat to = { g->panels, sq_panel_type(g->prec), g->have,
 	    g->channels, g->channels };
 
 	if (whole(g, err) < 0)
 		return -1;
 	if (!g->laid && g->x != NULL && sq_panels(g->ctx, &x, &to) != 0)
-		return sq_fail(err, "statistics: %s",
-		    g->ctx->kern->mem->error());
+		return no_product(g->ctx, err);
 	g->laid = 1;
 	return 0;
 }
@@ -260,10 +257,9 @@ multiply(const struct band *b, const struct sq_gram *y, int add,
 	struct sq_operand right = { channels(y, b->first, n), SQ_PANELS };
 
 	right.m.p = (char *)y->panels + sq_panel_bytes(g->have, b->first,
-	    type_of(g->prec));
+	    sq_panel_type(g->prec));
 	if (sq_product(ctx, &left, &right, g->prec, add, to) != 0)
-		return sq_fail(err, "statistics: %s",
-		    ctx->kern->mem->error());
+		return no_product(ctx, err);
 	return 0;
 }
 
