@@ -115,19 +115,13 @@ end_add(const struct dec_mid &m, uint32_t tile, uint32_t token, uint32_t c,
 	}
 }
 
-static __device__ float
-silu(float g, float u)
-{
-	return g / (1 + __expf(-g)) * u;
-}
-
 /* Gate and up in turns: a lane makes two neighbours. */
 static __device__ void
 end_silu(const struct dec_mid &m, uint32_t tile, uint32_t token, uint32_t c,
     float4 v, float r)
 {
 	size_t col = (size_t)tile * (DEC_PIECE / 2) + 2 * c;
-	float a = silu(v.x * r, v.y * r), b = silu(v.z * r, v.w * r), o;
+	float a = silu_of(v.x * r, v.y * r), b = silu_of(v.z * r, v.w * r), o;
 	uint32_t high = c / 2 % 2;
 
 	o = gpu_shfl_xor(high ? a : b, 2);

@@ -7,6 +7,12 @@
 #include "kernels/cuda/dec.h"
 #include "kernels/cuda/device.h"
 
+static __device__ inline float
+silu_of(float g, float u)
+{
+	return g / (1 + __expf(-g)) * u;
+}
+
 static __device__ inline uint8_t
 to_e4m3(float v)
 {

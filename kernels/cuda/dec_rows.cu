@@ -204,12 +204,6 @@ dec_gather(gpu_stream s, const float *h, const uint32_t *row, size_t n,
 	launch(gather, dim3((unsigned)n), THREADS, 0, s, h, row, dim, to);
 }
 
-static __device__ float
-silu_of(float g, float u)
-{
-	return g / (1 + __expf(-g)) * u;
-}
-
 template <int R>
 static __global__ void __launch_bounds__(MOST_THREADS(R))
 silu(struct dec_y gu, uint32_t n, struct dec_x x)
