@@ -47,9 +47,11 @@ are_mid(const struct sq_decoder *d, size_t n)
 	const struct dec_lin *all[] = { &l->qkv, &l->o, &l->gu, &l->down };
 	int i;
 
+	if (d->coarse)
+		return 0;
 	for (i = 0; i < 4; i++)
-		if (d->coarse || all[i]->w4 == NULL || !dec_mid_knows(all[i]->rows,
-		    all[i]->cols, n))
+		if (all[i]->w4 == NULL ||
+		    !dec_mid_knows(all[i]->rows, all[i]->cols, n))
 			return 0;
 	return 1;
 }
