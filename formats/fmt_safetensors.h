@@ -128,9 +128,10 @@ struct sq_st_out {
  * STEM.safetensors when `limit' bytes of data (0: no limit) hold all, else
  * STEM-00001-of-0000N.safetensors ... and STEM.safetensors.index.json; a tensor
  * larger than the limit gets a shard of its own.  stem is "model" for
- * Transformers.  Shards are called STEM-00001.tmp ... until the end; where there
- * is such a file, what is right in it is not written again.  hint may be NULL.  0, or -1 with the reason in o->err; in
- * either case o is released by sq_st_out_release().
+ * Transformers.  Shards are called STEM-00001.tmp ... until the end; where
+ * there is such a file, what is right in it is not written again.  hint may be
+ * NULL.  0, or -1 with the reason in o->err; in either case o is released by
+ * sq_st_out_release().
  */
 int	 sq_st_out_open_dir(struct sq_st_out *o, int dirfd, const char *stem,
 	    uint64_t limit, const struct sq_st_hint *hint);

@@ -4,7 +4,8 @@
  *
  * SQ_NM: of each m columns (4, 8 or 16) up to n (a power of two below m).  R =
  * m / n rows share a band, so that 16 columns of it have 16 values, a step;
- * lane L of a step belongs to the columns from L / m * m on, and to row L % m / n.
+ * lane L of a step belongs to the columns from L / m * m on, and to row L % m /
+ * n.
  *
  *	2:4, one step:	  columns 0 to 3   4 to 7    8 to 11   12 to 15
  *	row 0		  a . . b          . c d .   ...       ...
@@ -12,8 +13,8 @@
  *	lanes		  a b e f          c d g h   ...       ...
  *	index		  0 3 1 2          1 2 0 3
  *
- * A band has an even number of steps; two steps are a unit of 32 values.
- * Values of 8 bits and more: those of the first step, then those of the second; of 4
+ * A band has an even number of steps; two steps are a unit of 32 values. Values
+ * of 8 bits and more: those of the first step, then those of the second; of 4
  * bits: a byte has the first step's lane in its low half, the second's in its
  * high half.  int8 without zero points is in two's complement, all else as in
  * sq-stream(5).  Bands follow one another, the last one filled up with zeros.

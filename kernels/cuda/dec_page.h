@@ -47,7 +47,8 @@ page_at(uint32_t bytes, uint32_t r, uint32_t byte)
 
 /* Values lie in units, what a dimension e has of sixteen tokens, 16t ..: those
  * of all dimensions, then of the next tokens, so that a new one touches few
- * places.  Units are exchanged for the banks' sake, in bf16 the halves i of them. */
+ * places.  Units are exchanged for the banks' sake, in bf16 the halves i of
+ * them. */
 static __device__ inline uint32_t
 value_at(enum sq_dec_kv kv, uint32_t dim, uint32_t t, uint32_t e, uint32_t i)
 {

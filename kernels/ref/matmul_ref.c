@@ -1,8 +1,8 @@
 /*
  * The references of matmul and matmul_int8, and of both with several weights:
- * rows of the weight in float32, as dequantize gives them, and sums in float64 in the order of the columns, rounded once.
- * SQ_PREC_BF16 rounds x to bf16, the weights not at all.  The scale of a row of
- * codes is applied to the sum.
+ * rows of the weight in float32, as dequantize gives them, and sums in float64
+ * in the order of the columns, rounded once.  SQ_PREC_BF16 rounds x to bf16, the
+ * weights not at all.  The scale of a row of codes is applied to the sum.
  */
 #include "base/half.h"
 #include "kernels/quant.h"

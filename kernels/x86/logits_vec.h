@@ -1,9 +1,9 @@
 /*
- * nll, kl and its gradient over the vectors of vec.h; the file of a level defines LEVEL(op)
- * and includes this.  A row is read once: a chunk's maximum, then, while the
- * chunk is in the first-level cache, its sums, in float32 by lane and in
- * float64 from chunk to chunk.  When the maximum grows, the sums so far are
- * scaled to the new one.
+ * nll, kl and its gradient over the vectors of vec.h; the file of a level
+ * defines LEVEL(op) and includes this.  A row is read once: a chunk's maximum,
+ * then, while the chunk is in the first-level cache, its sums, in float32 by
+ * lane and in float64 from chunk to chunk.  When the maximum grows, the sums so
+ * far are scaled to the new one.
  */
 #include <float.h>
 #include <math.h>

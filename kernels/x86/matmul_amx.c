@@ -10,8 +10,8 @@
 #include "kernels/x86/x86.h"
 
 #define FEW	2		/* tokens that wait for memory anyway */
-#define DEPTH	256	/* columns of a panel, which stays in the first
-			   cache with two vectors of tokens */
+#define DEPTH	256		/* columns of a panel, which stays in the first
+				   cache with two vectors of tokens */
 #define MANY	128		/* for which a weight is laid out whole */
 
 /* Rows that the weight does not have are computed from whatever lies in the

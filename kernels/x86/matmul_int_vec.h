@@ -14,8 +14,8 @@
  * A product of bytes is exact in 16 bits for codes of up to 4 bits, and so is
  * the sum of RUN columns in a lane; VNNI has 32 bits at once.
  *
- * Direct: 4 and 8 bits.  A load holds VB bytes of a row; a word of 16 bits (BYTES:
- * a byte) has some codes, each in a plane of its own:
+ * Direct: 4 and 8 bits.  A load holds VB bytes of a row; a word of 16 bits
+ * (BYTES: a byte) has some codes, each in a plane of its own:
  *
  *	4 bits   word    0       1       2  ..
  *	plane 0  column  0       4       8	the word and 15

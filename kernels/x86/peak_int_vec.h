@@ -1,7 +1,8 @@
 /*
  * What the products of integers can do at most, for peak.h: of 16 bits, two
- * added to a sum of 32; of bytes, two added to a sum of 16, or with VNNI four to
- * one of 32, at once.  In assembly: a compiler would see that every round does the same.
+ * added to a sum of 32; of bytes, two added to a sum of 16, or with VNNI four
+ * to one of 32, at once.  In assembly: a compiler would see that every round
+ * does the same.
  */
 #include "kernels/x86/codes.h"
 #include "kernels/x86/peak.h"

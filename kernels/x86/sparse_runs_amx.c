@@ -18,7 +18,7 @@
 #include "kernels/x86/sparse_runs_amx.h"
 
 #define ROWS	SQ_MM_PANEL
-#define DEPTH	1024
+#define DEPTH	1024			/* columns of a panel of bytes */
 #define WIDE	64			/* columns of a register */
 
 /* Of a row of a band and a slot. */

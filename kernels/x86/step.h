@@ -55,8 +55,8 @@ struct scales {
 
 /*
  * A strip: rows that are far apart, so that memory is read in ROWS streams,
- * each one in order, which the processor foresees.  They are behind one another in
- * the strips that follow.
+ * each one in order, which the processor foresees.  They are behind one another
+ * in the strips that follow.
  */
 struct strip {
 	const uint8_t *row[ROWS];

@@ -41,8 +41,8 @@
 /*
  * The kind of a weight: sq_grid, but dense by type; 4 bits by groups, and for
  * direct (lanes) such that scale and zero point are applied to the sum of a
- * unit, s (sum (u - m) x + (m - z) sum x) with m = 8; 5 bits and more by whether a
- * faster product is exact.
+ * unit, s (sum (u - m) x + (m - z) sum x) with m = 8; 5 bits and more by
+ * whether a faster product is exact.
  */
 enum unit_kind {
 	UNIT_F32, UNIT_F16, UNIT_BF16, UNIT_INT2, UNIT_INT3, UNIT_INT4,

@@ -73,7 +73,8 @@ int	 sq_tensor_check(const struct sq_tensor *, char *err);
 /*
  * Checks what sq-stream(5) demands of the payload of a tensor that passed
  * sq_tensor_check: zero gaps and row ends, no value that is forbidden, a mask
- * that keeps to its pattern.  It is not held against the codes.  It passes over all bytes but dense values.
+ * that keeps to its pattern.  It is not held against the codes.  It passes over
+ * all bytes but dense values.
  */
 int	 sq_tensor_check_data(const struct sq_tensor *, const void *payload,
 	    char *err);

@@ -18,8 +18,9 @@ struct sq_prompt {
 
 /*
  * A line that begins with { is {"prompt": TEXT, ...}, {"prompt": [ID, ...],
- * ...}, or {"messages": [...], ...} in the words of the chat template (NULL: their contents, one after
- * another); any other is text.  0, or -1 with the reason; released either way.
+ * ...}, or {"messages": [...], ...} in the words of the chat template (NULL:
+ * their contents, one after another); any other is text.  0, or -1 with the
+ * reason; released either way.
  */
 int	 sq_prompt_read(struct sq_prompt *, const char *line, size_t len,
 	    const struct sq_genopt *defaults, const struct sq_chat *,

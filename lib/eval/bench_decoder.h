@@ -47,8 +47,8 @@ struct sq_bench_decoder {
 
 /*
  * A greedy decoder with a model's weights, or, when model is NULL, with random
- * ones in the shape.  What the shape leaves 0 is filled in: from the model, and pages
- * with what memory is left.  -1 with the reason in err.
+ * ones in the shape.  What the shape leaves 0 is filled in: from the model, and
+ * pages with what memory is left.  -1 with the reason in err.
  */
 int	 sq_bench_decoder_open(struct sq_bench_decoder *, const char *level,
 	    const struct sq_model *, const struct sq_dec_shape *, char *err);

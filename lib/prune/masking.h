@@ -2,9 +2,10 @@
  * Weights get masks: which of them go, and what the others become.
  *
  * Criteria order the weights: magnitude |w|; wanda w^2 H_cc (Sun et al. 2023,
- * arXiv 2306.11695), by row; movement, the gradient's say (movement.h).  sparsegpt chooses as the columns come, where it can
- * (gptq.h), and by wanda's scores where not; it is the one that makes good what
- * was dropped, unless there are sweeps, which do so with every criterion.
+ * arXiv 2306.11695), by row; movement, the gradient's say (movement.h).
+ * sparsegpt chooses as the columns come, where it can (gptq.h), and by wanda's
+ * scores where not; it is the one that makes good what was dropped, unless
+ * there are sweeps, which do so with every criterion.
  */
 #ifndef SQ_PRUNE_MASKING_H
 #define SQ_PRUNE_MASKING_H

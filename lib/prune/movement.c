@@ -386,8 +386,8 @@ head(struct sq_movement_work *k)
 	if (r == 0)
 		r = bind_role(k, SQ_NORM, 1);
 	if (r == 0)
-		r = sq_head_init(&h, k->model, k->to->ctx, k->back.f.prec, 1, NULL,
-		    k->f.err);
+		r = sq_head_init(&h, k->model, k->to->ctx, k->back.f.prec, 1,
+		    NULL, k->f.err);
 	for (i = 0; r == 0 && i < k->count; i++) {
 		if ((x = entry(k, layers, i)) == NULL) {
 			r = -1;

@@ -58,8 +58,8 @@ enum { SQ_FILTER_EXCEPT = 1024, SQ_FILTER_ONLY };
 int	 sq_filter_option(struct sq_filter *, int c, const char *arg);
 
 /*
- * Loads the profile, opens the model (call it before there are threads), or standard input, and
- * standard output.  version: the tool's.
+ * Loads the profile, opens the model (call it before there are threads), or
+ * standard input, and standard output.  version: the tool's.
  */
 int	 sq_filter_open(struct sq_filter *, const char *version);
 

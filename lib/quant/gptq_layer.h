@@ -81,7 +81,8 @@ int	 sq_gptq_tensor(struct sq_gptq_layer *, const struct sq_tensor *t,
 /*
  * The same in memory: H, a packed upper triangle of n channels, becomes the
  * state; w, F32 and of t's shape, is quantized, or masked.  bits: its mask;
- * NULL: none, or what is zero.  made: the record, whose payload is the caller's to free.
+ * NULL: none, or what is zero.  made: the record, whose payload is the caller's
+ * to free.
  */
 int	 sq_gptq_given(struct sq_gptq_layer *, const float *h, size_t n,
 	    char *err);

@@ -76,9 +76,9 @@ int	 sq_gptq_search_super(const struct sq_gptq_work *, size_t b,
 	    const float *w);
 
 /*
- * Sweeps over the codes, and the scales between them, as g->sweeps, g->refit and
- * g->pairs say; x are the errors, columns as they are.  error: of what came out, or
- * NULL.  -1: no kernel.
+ * Sweeps over the codes, and the scales between them, as g->sweeps, g->refit
+ * and g->pairs say; x are the errors, columns as they are.  error: of what came
+ * out, or NULL.  -1: no kernel.
  */
 int	 sq_gptq_refine(const struct sq_gptq_work *, double *error);
 

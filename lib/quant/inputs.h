@@ -39,7 +39,7 @@ void	 sq_inputs_put(struct sq_inputs *, size_t sample, size_t at,
 void	 sq_inputs_kept(struct sq_inputs *, size_t sample);
 
 /* n tokens of a sample that is kept, to x->p; x is set.  Any thread may. */
-int	 sq_inputs_get(const struct sq_inputs *, size_t sample, size_t at, size_t n,
-	    struct sq_mat *x, char *err);
+int	 sq_inputs_get(const struct sq_inputs *, size_t sample, size_t at,
+	    size_t n, struct sq_mat *x, char *err);
 
 #endif

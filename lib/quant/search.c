@@ -3,11 +3,12 @@
  *
  *	sum over its columns of C_c (w - q)^2
  *
- * least, C being what a column counts (sq_gptq_cost()), as far as trying shows.  Each scale that is tried rounds the weights,
- * and with the levels v that come of it a better one is known: the least
- * squares, sum C w v / sum C v^2.  The best of all goes through that again
- * until nothing falls.  A symmetric grid has one level more below zero than
- * above, so scales are tried with either sign.
+ * least, C being what a column counts (sq_gptq_cost()), as far as trying shows.
+ * Each scale that is tried rounds the weights, and with the levels v that come
+ * of it a better one is known: the least squares, sum C w v / sum C v^2.  The
+ * best of all goes through that again until nothing falls.  A symmetric grid
+ * has one level more below zero than above, so scales are tried with either
+ * sign.
  */
 #include <math.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /*
  * What a run has finished, in a file, for a run that is to go on where one was
  * ended: for each part (a block that was tuned, or a tensor) the payloads of
- * its quantized tensors, with a key of all that they depend on.  A record that is not whole counts for
- * nothing.
+ * its quantized tensors, with a key of all that they depend on.  A record that
+ * is not whole counts for nothing.
  */
 #ifndef SQ_QUANT_TUNE_STATE_H
 #define SQ_QUANT_TUNE_STATE_H
