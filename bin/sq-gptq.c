@@ -261,7 +261,7 @@ static void
 begin_learning(struct sq_gptq_run *g)
 {
 	g->tune.tune.batch = batch > 0 ? (size_t)batch :
-	    learn.steps > 0 ? 16 : 4;
+	    learn.steps > 0 ? 8 : 4;
 	if (learn.steps == 0)
 		return;
 	learn.batch = (long)g->tune.tune.batch;

@@ -1,7 +1,7 @@
 /*
  * How a student is to be taught: a preset, and what a YAML file says beside it.
  *
- *	preset: layer		# response, layer or self
+ *	preset: layer		# response, layer or self; of codes: self
  *	text: calib.txt		# where the stream has no TOKENS
  *	samples: 64
  *	length: 1024
@@ -12,7 +12,7 @@
  *	weight_decay: 0
  *	temperature: 1
  *	ce: 0			# weight of the text itself
- *	hidden: 1		# weight of the hidden states
+ *	hidden: 1		# weight of the hidden states; of codes: 30
  *	layers: {0: 1, 1: 3}	# of the student: of the teacher
  *	checkpoint: 50		# steps between two
  *	train: codes		# or dense
@@ -35,6 +35,7 @@
 #define SQ_DISTILL_OPEN		UINT64_MAX
 
 enum sq_distill_preset {
+	SQ_PRESET_OPEN = -1,	/* self for codes, response for the rest */
 	SQ_RESPONSE,		/* the teacher's probabilities */
 	SQ_LAYER,		/* and its hidden states, mapped evenly */
 	SQ_SELF			/* and its hidden states, one to one: the
@@ -57,7 +58,8 @@ struct sq_distill_config {
 					   OPEN: as `train' has it, then each
 					   is learned from twice */
 	uint64_t own_length;		/* their tokens, at most */
-	double lr, weight_decay, temperature, ce, hidden;
+	double lr, weight_decay, temperature, ce;
+	double hidden;			/* negative: as `train' has it */
 	double place, scale, norm;	/* rates of codes, of ln scales, of
 					   norms and biases beside them */
 	double redraw;			/* tokens that the teacher replaces;
@@ -66,7 +68,7 @@ struct sq_distill_config {
 	struct sq_distill_pair { uint64_t student, teacher; } *layer;
 };
 
-/* The defaults of a preset; last, what is still open, by what is trained. */
+/* The defaults; last, what is still open, by what is trained. */
 void	 sq_distill_defaults(struct sq_distill_config *);
 void	 sq_distill_settle(struct sq_distill_config *);
 

@@ -49,7 +49,7 @@ sq-ls -v want.sq | grep -qF '"train":"codes"'
 
 # Options that must count.
 learn --steps 1 <q.sq >one.sq
-for o in 'redraw: 0' 'scale: 0' 'norm: 0'; do
+for o in 'redraw: 0' 'scale: 0' 'norm: 0' 'hidden: 1' 'preset: response'; do
 	sed "s/^${o%:*}:.*/$o/; \$a $o" c.yaml | awk '!s[$1]++' >o.yaml
 	sq-distill -q --teacher two --config o.yaml --steps 1 <q.sq >o.sq
 	cmp -s o.sq one.sq && fail "$o changes nothing"
