@@ -54,7 +54,7 @@ struct sq_distill {
 	struct sq_distill_work *work;
 };
 
-#define SQ_DISTILL_HOLD	((uint64_t)192 << 20)	/* where nobody minds */
+#define SQ_DISTILL_HOLD	((uint64_t)128 << 20)	/* where nobody minds */
 
 /* Options are set.  The student's dense weights move into params, where they
  * are bound from then on. */
