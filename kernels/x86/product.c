@@ -191,8 +191,8 @@ sq_pr_run(const struct sq_pr_level *lv, struct sq_ctx *c,
 	    SQ_PR_LINE), room / 2 / r.b.bytes / 2 * 2);
 	room -= laid ? 0 : nb * r.b.bytes;
 	na = room / r.a.bytes;
-	if (na * SQ_PR_LINE < r.a.members)
-		na = na / CHUNK * CHUNK;
+	if (na * SQ_PR_LINE < r.a.members)	/* whole chunks, or pairs */
+		na = na < CHUNK ? na / 2 * 2 : na / CHUNK * CHUNK;
 	if (na == 0 || nb == 0)
 		return SQ_UNSUP;
 	r.a.p = (char *)c->work + (laid ? 0 : nb * r.b.bytes);

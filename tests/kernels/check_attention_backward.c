@@ -157,6 +157,7 @@ check_attention_backward(struct checker *k, const struct sq_kern *ref,
 		{ 4, 4, 32, 70, 2, 9 }, { 2, 1, 64, 200, 1, 64 },
 		{ 2, 2, 128, 96, 1, 0 }, { 6, 2, 24, 64, 3, 1 },
 		{ 2, 1, 64, 300, 1, 0 }, { 1, 1, 80, 257, 1, 100 },
+		{ 1, 1, 4096, 128, 1, 0 }, { 1, 1, 8192, 33, 1, 0 },
 	};
 	struct form f;
 	size_t i, p;
