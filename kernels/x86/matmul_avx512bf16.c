@@ -13,13 +13,12 @@
 #include "kernels/x86/unit_bf16.h"
 #include "kernels/x86/x86.h"
 
-#define TR	8			/* 24 sums in 32 registers */
-#define TV	SQ_MM_VECTORS
-
 #define DEPTH	SQ_MM_DEEP
 #define ELEM	uint16_t
 #define STRIDE	(SQ_MM_DEEP + 32)	/* 64 bytes more: other cache sets */
-#define PAIRS	(STRIDE / 2)
+#define LANE	int32_t			/* a pair of columns */
+#define WIDTH	2
+#define lane_set(a)	vi_set1(a)
 
 #define wv_dot(w, x, sum)	_mm512_dpbf16_ps(sum, (__m512bh)(w),	\
 				    (__m512bh)(x))
@@ -35,66 +34,7 @@ wv_keep(VI w, const uint8_t *column, size_t n)
 
 #include "kernels/x86/walk_vec.h"
 #include "kernels/x86/pack_vec.h"
-
-/* nr rows of the panel by nv vectors of tokens; pairs of columns. */
-SQ_INLINE void
-tile_of(const int32_t *a, const int32_t *x, size_t pairs, float *sums,
-    int first, const int nr, const int nv)
-{
-	VF s[2 * TR][TV];
-	VI b, v[TV];
-	size_t c;
-	int i, j;
-
-	SQ_UNROLL for (i = 0; i < nr; i++)
-		SQ_UNROLL for (j = 0; j < nv; j++)
-			s[i][j] = first ? vf_zero() :
-			    vf_load(sums + (j * SQ_MM_PANEL + i) * VL);
-	for (c = 0; c < pairs; c++) {
-		SQ_UNROLL for (j = 0; j < nv; j++)
-			v[j] = wv_load(x + (size_t)j * pairs * VL + c * VL);
-		SQ_UNROLL for (i = 0; i < nr; i++) {
-			b = vi_set1(a[i * PAIRS + c]);
-			SQ_UNROLL for (j = 0; j < nv; j++)
-				s[i][j] = wv_dot(b, v[j], s[i][j]);
-		}
-	}
-	SQ_UNROLL for (i = 0; i < nr; i++)
-		SQ_UNROLL for (j = 0; j < nv; j++)
-			vf_store(sums + (j * SQ_MM_PANEL + i) * VL, s[i][j]);
-}
-
-/* All rows by nv vectors: see matmul_vec.h. */
-SQ_INLINE void
-tiles_of(const int32_t *a, const int32_t *x, size_t rows, size_t pairs,
-    float *sums, int first, const int nv)
-{
-	const int nr = nv == 1 ? 2 * TR : TR;
-	size_t i;
-
-	for (i = 0; i < rows; i += (size_t)nr)
-		tile_of(a + i * PAIRS, x, pairs, sums + i * VL, first, nr, nv);
-}
-
-static void
-tile(const void *panel, const void *packed, size_t rows, size_t cols,
-    size_t nvec, float *sums, int first)
-{
-	const int32_t *x = packed;
-	size_t v, n, pairs = cols / 2;
-
-	for (v = 0; v < nvec; v += n) {
-		n = sq_mm_strip(nvec - v);
-		if (n == 3)
-			tiles_of(panel, x, rows, pairs, sums, first, 3);
-		else if (n == 2)
-			tiles_of(panel, x, rows, pairs, sums, first, 2);
-		else
-			tiles_of(panel, x, rows, pairs, sums, first, 1);
-		x += n * pairs * VL;
-		sums += n * SQ_MM_PANEL * VL;
-	}
-}
+#include "kernels/x86/tile_vec.h"
 
 static void
 pack(const struct sq_mm_x *x, void *packed)

@@ -2,21 +2,11 @@
  * The matrix product in float32 over the vectors of vec.h, for both levels;
  * see matmul.h.  The file of a level defines LEVEL(op), the name of its
  * function, FEW if it has that product of few tokens, and includes this.
- *
- * A tile is TR rows of the panel by up to TV vectors of tokens; its sums stay
- * in registers while it runs through the columns of the panel.
  */
 #include "kernels/x86/few.h"
 #include "kernels/x86/matmul.h"
 #include "kernels/x86/unit_vec.h"
 #include "kernels/x86/x86.h"
-
-#if VL == 16
-#define TR	8			/* 24 sums in 32 registers */
-#else
-#define TR	4			/* 12 sums in 16 registers */
-#endif
-#define TV	SQ_MM_VECTORS
 
 #ifndef FEW
 #define FEW(c, f)	((void)(f), SQ_UNSUP)
@@ -26,6 +16,9 @@
 #define STRIDE	(DEPTH + 16)		/* 64 bytes more: other cache sets */
 
 #define ELEM	float
+#define LANE	float
+#define WIDTH	1
+#define lane_set(a)	vf_set1(a)
 #define WV	VF
 #define WL	VL
 #define make_how(kind, n)		unit_how(kind, n)
@@ -63,66 +56,7 @@ spread_of(enum unit_kind kind)
 
 #include "kernels/x86/walk_vec.h"
 #include "kernels/x86/pack_vec.h"
-
-/* nr rows of the panel by nv vectors of tokens. */
-SQ_INLINE void
-tile_of(const float *a, const float *x, size_t cols, float *sums, int first,
-    const int nr, const int nv)
-{
-	VF s[2 * TR][TV], b, v[TV];
-	size_t c;
-	int i, j;
-
-	SQ_UNROLL for (i = 0; i < nr; i++)
-		SQ_UNROLL for (j = 0; j < nv; j++)
-			s[i][j] = first ? vf_zero() :
-			    vf_load(sums + (j * SQ_MM_PANEL + i) * VL);
-	for (c = 0; c < cols; c++) {
-		SQ_UNROLL for (j = 0; j < nv; j++)
-			v[j] = vf_load(x + (size_t)j * cols * VL + c * VL);
-		SQ_UNROLL for (i = 0; i < nr; i++) {
-			b = vf_set1(a[i * STRIDE + c]);
-			SQ_UNROLL for (j = 0; j < nv; j++)
-				s[i][j] = vf_fma(b, v[j], s[i][j]);
-		}
-	}
-	SQ_UNROLL for (i = 0; i < nr; i++)
-		SQ_UNROLL for (j = 0; j < nv; j++)
-			vf_store(sums + (j * SQ_MM_PANEL + i) * VL, s[i][j]);
-}
-
-/* All rows by nv vectors; a single vector gets tiles of twice the rows, since
- * sums that wait for one another would slow it down. */
-SQ_INLINE void
-tiles_of(const float *a, const float *x, size_t rows, size_t cols,
-    float *sums, int first, const int nv)
-{
-	const int nr = nv == 1 ? 2 * TR : TR;
-	size_t i;
-
-	for (i = 0; i < rows; i += (size_t)nr)
-		tile_of(a + i * STRIDE, x, cols, sums + i * VL, first, nr, nv);
-}
-
-static void
-tile(const void *panel, const void *packed, size_t rows, size_t cols,
-    size_t nvec, float *sums, int first)
-{
-	const float *x = packed;
-	size_t v, n;
-
-	for (v = 0; v < nvec; v += n) {
-		n = sq_mm_strip(nvec - v);
-		if (n == 3)
-			tiles_of(panel, x, rows, cols, sums, first, 3);
-		else if (n == 2)
-			tiles_of(panel, x, rows, cols, sums, first, 2);
-		else
-			tiles_of(panel, x, rows, cols, sums, first, 1);
-		x += n * cols * VL;
-		sums += n * SQ_MM_PANEL * VL;
-	}
-}
+#include "kernels/x86/tile_vec.h"
 
 static void
 pack(const struct sq_mm_x *x, void *packed)
