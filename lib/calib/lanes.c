@@ -6,8 +6,6 @@
 #include "base/pool.h"
 #include "calib/lanes.h"
 
-#define SCRATCH	((uint64_t)2 << 20)	/* of the kernels, beside inputs */
-
 struct sq_lanes_one {
 	struct sq_ctx own, *ctx;	/* own: unless it is the only lane */
 	struct sq_lane lane;
@@ -47,7 +45,7 @@ sq_lanes_bytes(const struct sq_config *c, size_t length, int full,
 	forward = 4 * rows * (3 * c->dim + 2 * c->head_dim *
 	    (c->heads + c->kv_heads) + 2 * ffn);
 	kv = 4 * length * c->kv_heads * c->head_dim * 2;
-	return SCRATCH + 4 * rows * widest(c) + forward + kv +
+	return sq_lane_work(c) + 4 * rows * widest(c) + forward + kv +
 	    4 * length * c->dim + sq_collect_bytes(c, length, full, prec) +
 	    (full ? sq_gram_space_bytes() : 0);
 }

@@ -42,3 +42,15 @@ sq_lane_release(struct sq_lane *l)
 	sq_forward_release(&l->f);
 	memset(l, 0, sizeof(*l));
 }
+
+uint64_t
+sq_lane_work(const struct sq_config *c)
+{
+	uint64_t q = c->heads * c->head_dim, wide = c->ffn, weight;
+	uint64_t half = SQ_WORK(1) / 2;
+
+	wide = wide < c->expert_ffn ? c->expert_ffn : wide;
+	wide = wide < q ? q : wide;
+	weight = 2 * c->dim * wide;
+	return (weight < half ? weight : half) + 4 * SQ_LANE_ROWS * wide;
+}

@@ -28,4 +28,8 @@ int	 sq_lane_init_kv(struct sq_lane *, const struct sq_model *,
 	    size_t tokens, size_t layers, char *err);
 void	 sq_lane_release(struct sq_lane *);
 
+/* Bytes of its context's workspace that kernels use, at most: a weight that they
+ * lay out, and the tokens of a batch. */
+uint64_t sq_lane_work(const struct sq_config *);
+
 #endif

@@ -12,7 +12,6 @@
 #include "quant/target.h"
 
 #define FIXED	((uint64_t)160 << 20)	/* the program and the kernels' space */
-#define SCRATCH	((uint64_t)8 << 20)	/* of the kernels, for a sample */
 #define CALM	((uint64_t)320 << 20)	/* nobody minds */
 #define HOLD	SQ_SEQUENTIAL_LEAST	/* every such sample is held out */
 
@@ -97,13 +96,14 @@ seat_memory(const struct sq_sequential *s)
 {
 	const struct sq_config *c = &s->o.filter->inv.config;
 	uint64_t wide = widest(c);
-	uint64_t length = s->tokens.length, rows = SQ_LANE_ROWS, lane;
+	uint64_t length = s->tokens.length, rows = SQ_LANE_ROWS, lane, sum;
 
 	lane = 4 * rows * (3 * c->dim + 2 * c->head_dim * (c->heads +
 	    c->kv_heads) + 2 * c->ffn) + 16 * length * c->kv_heads *
 	    c->head_dim + 4 * length * c->dim;
-	return SCRATCH + 2 * lane + 4 * length * wide +
-	    2 * sq_gram_bytes(wide, length, s->o.prec) + 4 * rows * wide;
+	sum = sq_gram_bytes(wide, length, s->o.prec) - sq_gram_h_bytes(wide);
+	return sq_lane_work(c) + 2 * lane + 4 * length * wide + 2 * sum +
+	    4 * rows * wide;
 }
 
 /* Of one, of an input's sums and what is made of them. */
