@@ -5,8 +5,10 @@
  * so none waits for one that has no place.
  *
  *	add	to the residual stream, whose rows times the next norm's
- *		weights are what the next product takes.  What the norm divides
- *		by, who reads that product multiplies with: root_of().
+ *		weights are what the next product takes, as halves: saturated
+ *		beyond 65504, where the norm before a prompt's product is not.
+ *		What the norm divides by, who reads that product multiplies
+ *		with: root_of().
  *	silu	of gate and up, for the next product
  *
  * done[tile] counts the blocks that have put their piece.  Products take turns

@@ -150,8 +150,8 @@ activations(struct sq_decoder *d, int *bad)
 	d->x = room(n * widest * 2, bad);
 	d->y = room(n * widest * 2, bad);
 	d->qkv = room(n * qkv_rows(s) * 2, bad);
-	d->gu = room(greatest(left_bytes(n, 2 * s->ffn), left_bytes(n,
-	    qkv_rows(s))), bad);
+	d->gu = room(left_bytes(n, greatest(greatest(2 * s->ffn,
+	    qkv_rows(s)), s->dim)), bad);
 	d->out = room(left_bytes(n, s->dim), bad);
 	d->att = room(n * q * 2, bad);
 	d->squares = room(DEC_MID * (s->dim / DEC_SQUARES) * sizeof(float),
