@@ -2,8 +2,8 @@
  * What a layer was fed by samples, in a file without a name, as far as there is
  * room: for what the same samples make of it when the layer is another one.
  *
- * It is for time alone: without room, or when it cannot be written, fewer
- * samples are kept, or none, and nobody is told.
+ * It is for time alone: where there is no room for all, or it cannot be written,
+ * none are kept, and nobody is told.
  */
 #ifndef SQ_QUANT_INPUTS_H
 #define SQ_QUANT_INPUTS_H
