@@ -192,15 +192,20 @@ entry(const struct sq_factor *f, size_t i, size_t k)
 /* ---- order ---- */
 
 struct place {
-	float diagonal;
-	uint32_t col;
+	float run, diagonal;		/* the sum of its run's; its own */
+	uint32_t first, col;
 };
 
+/* Runs by falling diagonal, and columns within them. */
 static int
 by_diagonal(const void *a, const void *b)
 {
 	const struct place *p = a, *q = b;
 
+	if (p->run != q->run)
+		return p->run > q->run ? -1 : 1;
+	if (p->first != q->first)
+		return p->first < q->first ? -1 : 1;
 	if (p->diagonal != q->diagonal)
 		return p->diagonal > q->diagonal ? -1 : 1;
 	return p->col < q->col ? -1 : 1;
@@ -293,15 +298,20 @@ sq_factor_order(struct sq_factor *f, enum sq_column_order order)
 		f->col[i] = (uint32_t)i;
 	if (order == SQ_NATURAL)
 		return 0;
-	if ((p = calloc(f->n / run, sizeof(*p))) == NULL)
+	if ((p = calloc(f->n, sizeof(*p))) == NULL)
 		return -1;
 	for (i = 0; i < f->n; i++) {
-		p[i / run].diagonal += *entry(f, i, i);
-		p[i / run].col = (uint32_t)(i / run * run);
+		p[i].diagonal = *entry(f, i, i);
+		p[i / run * run].run += p[i].diagonal;
 	}
-	qsort(p, f->n / run, sizeof(*p), by_diagonal);
+	for (i = 0; i < f->n; i++) {
+		p[i].first = (uint32_t)(i / run * run);
+		p[i].col = (uint32_t)i;
+		p[i].run = p[p[i].first].run;
+	}
+	qsort(p, f->n, sizeof(*p), by_diagonal);
 	for (i = 0; i < f->n; i++)
-		f->col[i] = p[i / run].col + (uint32_t)(i % run);
+		f->col[i] = p[i].col;
 	free(p);
 	return 0;
 }

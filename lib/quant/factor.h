@@ -53,7 +53,8 @@ struct sq_factor {
 					   diagonal: channels as they are */
 	double lambda;			/* what was to be added to it */
 	size_t run;			/* SQ_ACT: so many channels stay
-					   together; 0: each by itself */
+					   together, by their diagonal, too;
+					   0: each by itself */
 	/* results of sq_factor_make() */
 	double damp;			/* the greatest fraction that it took */
 	size_t dead;			/* channels that were always zero */
