@@ -546,7 +546,9 @@ do_columns(struct sq_gptq_work *k, size_t p, size_t a, size_t b,
 	size_t half;
 
 	if (un.scales != 0 && b - a <= un.scales) {
-		if (refit(k, p, a, b) < 0)
+		if (k->j->levels.super)
+			sq_gptq_search_group(k, p, a);
+		else if (refit(k, p, a, b) < 0)
 			return -1;
 		un.scales = 0;
 	}
@@ -811,7 +813,8 @@ do_grid(struct sq_gptq_work *k, double sums[3])
 {
 	int want = k->j->g->want_error;
 
-	if ((want || k->j->refit == 0) && find_scales(k) < 0)
+	if ((want || k->j->refit == 0 || k->j->levels.super) &&
+	    find_scales(k) < 0)
 		return -1;
 	if (want && measure(k, take_nearest, &sums[1], &sums[2]) < 0)
 		return -1;
@@ -860,10 +863,11 @@ static size_t
 late_groups(const struct sq_gptq *g)
 {
 	size_t n = g->rule.group_cols;
+	int together = g->order == SQ_NATURAL ||
+	    (sq_grid_is_super(g->rule.grid) && g->factor->run == n);
 
-	return g->order == SQ_NATURAL && !g->nearest && !is_exact(g) &&
-	    !sq_grid_is_super(g->rule.grid) && n >= LEAF && n <= B &&
-	    (n & (n - 1)) == 0 ? n : 0;
+	return together && !g->nearest && !is_exact(g) && n >= LEAF &&
+	    n <= B && (n & (n - 1)) == 0 ? n : 0;
 }
 
 int

@@ -10,7 +10,9 @@
  * (search.c), each found before the rounding from the weights of its group.  In
  * natural order, though, groups of 16, 32, 64, 128 or 256 columns find theirs
  * when their turn comes, from the weights as they are then: as the paper has
- * it.
+ * it.  So do groups of super-blocks, in any order that keeps their columns
+ * together: of the scales around the one found before, each takes the one whose
+ * codes leave least (search_group.c).
  *
  * After that, sweeps (refine.c) change single codes, the scales of groups, and
  * pairs of codes (pairs.c), wherever that makes the error less.

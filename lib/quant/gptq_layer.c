@@ -253,6 +253,14 @@ is_rare(const struct sq_gptq_layer *l)
 	return l->any_diagonal || l->stats.tokens < l->stats.channels;
 }
 
+/* Columns that stay together. */
+static size_t
+run(const struct sq_gptq_layer *l)
+{
+	return l->run == 0 && sq_grid_is_super(l->rule.grid) ?
+	    sq_levels_group(l->rule.grid) : l->run;
+}
+
 int
 sq_gptq_stats(struct sq_gptq_layer *l, struct sq_in *in, struct sq_out *out,
     char *err)
@@ -278,7 +286,7 @@ sq_gptq_stats(struct sq_gptq_layer *l, struct sq_in *in, struct sq_out *out,
 	if (sq_factor_init(&l->factor, (size_t)l->stats.channels,
 	    l->sweeps > 0, err) < 0)
 		return -1;
-	l->factor.run = l->run;
+	l->factor.run = run(l);
 	if (sq_factor_read(&l->factor, l->full, in, out, err) < 0)
 		return -1;
 	l->raw = l->host_raw = 1;
@@ -333,7 +341,7 @@ sq_gptq_given(struct sq_gptq_layer *l, const float *h, size_t n, char *err)
 	sq_gptq_forget(l);
 	if (sq_factor_init(&l->factor, n, l->sweeps > 0, err) < 0)
 		return -1;
-	l->factor.run = l->run;
+	l->factor.run = run(l);
 	for (i = 0; i < n; i++)
 		sq_factor_row(&l->factor, i, h + sq_triangle_at(n, i, i));
 	l->host_raw = 1;

@@ -20,7 +20,9 @@ struct sq_gptq_layer {
 	int sweeps, refit, pairs;	/* as in gptq.h */
 	struct sq_sparse choose;	/* the same, of tensors without a mask;
 					   swap, of all */
-	size_t run;			/* columns that SQ_ACT keeps together */
+	size_t run;			/* columns that SQ_ACT keeps together;
+					   0: the groups of super-blocks, if
+					   the rule has any when H comes */
 	double sparsity;
 	int plain;
 	struct sq_sparse swap;

@@ -86,6 +86,30 @@ make_factor(struct sq_gptq_run *g)
 	return 0;
 }
 
+/* How a tensor is quantized; the budget has its grid. */
+static void
+set_rule(void *arg, const struct sq_tensor *t, const struct sq_slot *slot)
+{
+	struct sq_gptq_run *g = arg;
+
+	g->layer.rule = sq_filter_rule(&g->f, t, slot);
+	if (g->budget.bits > 0)
+		sq_budget_set(&g->budget, slot, &g->layer.rule);
+}
+
+/* The rule of a tensor that is still to come. */
+static void
+expect(struct sq_gptq_run *g, const char *name)
+{
+	const struct sq_inventory *inv = &g->f.inv;
+	const struct sq_slot *slot = sq_slot_find(inv->slot, inv->n, name);
+	struct sq_tensor t = { .ndim = 2 };
+
+	snprintf(t.name, sizeof(t.name), "%s", name);
+	if (slot != NULL)
+		set_rule(g, &t, slot);
+}
+
 static int
 statistics(struct sq_gptq_run *g)
 {
@@ -97,7 +121,8 @@ statistics(struct sq_gptq_run *g)
 	if (sq_stats_parse(&st, &s->in, &full, s->err) < 0)
 		return -1;
 	for (i = 0; !st.is_kv && i < st.ntensors; i++)
-		n += (size_t)meant(g, st.tensor[i]);
+		if (meant(g, st.tensor[i]) && n++ == 0)
+			expect(g, st.tensor[i]);
 	if (n == 0)
 		return g->drop ? 0 : sq_filter_copy(s);
 	if (sq_gptq_stats(&g->layer, &s->in, g->drop ? NULL : &s->out,
@@ -113,17 +138,6 @@ record(struct sq_filter *s)
 {
 	return s->in.type != SQ_STATS ? sq_filter_copy(s) :
 	    statistics((struct sq_gptq_run *)s);
-}
-
-/* How a tensor is quantized; the budget has its grid. */
-static void
-set_rule(void *arg, const struct sq_tensor *t, const struct sq_slot *slot)
-{
-	struct sq_gptq_run *g = arg;
-
-	g->layer.rule = sq_filter_rule(&g->f, t, slot);
-	if (g->budget.bits > 0)
-		sq_budget_set(&g->budget, slot, &g->layer.rule);
 }
 
 /* ---- what an earlier run has finished ---- */

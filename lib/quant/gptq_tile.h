@@ -75,6 +75,10 @@ int	 sq_gptq_search(const struct sq_gptq_work *, size_t g, const float *w);
 int	 sq_gptq_search_super(const struct sq_gptq_work *, size_t b,
 	    const float *w);
 
+/* In the place of a group of it, columns a and on of panel p, whose turn has
+ * come: t are its weights; stored and loaded. */
+void	 sq_gptq_search_group(const struct sq_gptq_work *, size_t p, size_t a);
+
 /*
  * Sweeps over the codes, and the scales between them, as g->sweeps, g->refit
  * and g->pairs say; x are the errors, columns as they are.  error: of what came

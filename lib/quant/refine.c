@@ -7,7 +7,9 @@
  * q + G_c / H_cc; its code moves to the level nearest to that, and G follows.
  * Between such passes the scales of groups move: with the levels v of a group,
  * its best scale is s + v G / (v H v), rounded as it is stored, and taken only
- * if the error falls.  Nothing ever makes the error greater, but for rounding.
+ * if the error falls; those of super-blocks are integers, tried together with
+ * their codes (search_group.c).  Nothing ever makes the error greater, but for
+ * rounding.
  *
  * A unit is at most 256 columns, whole groups where they are no larger.  Its G
  * is one product of all errors with H, and stays in memory while the unit is
@@ -337,7 +339,7 @@ fit_group(const struct sq_refine_unit *u, size_t g)
 struct knob {
 	size_t at, stride;		/* the tile's first row's; to the next */
 	uint8_t *code;			/* of a group, in steps */
-	int least, most, sign;		/* of the code; it is signed */
+	int sign;			/* the code has one */
 	uint16_t *step;			/* F16, of the super-block */
 	size_t step_at, step_stride;
 };
@@ -362,39 +364,12 @@ knob(const struct sq_gptq_work *k, size_t g, int offsets)
 {
 	const struct sq_dst *q = k->j->q;
 	size_t supers = k->f->n / SQ_SUPER, in = k->j->across / supers;
-	int sign = !k->j->levels.offsets;
 	struct knob n = { k->row * k->j->across + g, k->j->across,
-	    offsets ? q->submins : q->scales8, k->j->levels.least,
-	    k->j->levels.most, sign, offsets ? q->supermins : q->super,
-	    k->row * supers + g / in, supers };
+	    offsets ? q->submins : q->scales8, !k->j->levels.offsets,
+	    offsets ? q->supermins : q->super, k->row * supers + g / in,
+	    supers };
 
 	return n;
-}
-
-/* Moves the codes of a group by whole steps. */
-static void
-turn_codes(const struct sq_gptq_work *k, const struct knob *n,
-    const double gv[ROWS], const double vv[ROWS], float step[ROWS])
-{
-	double d;
-	float s;
-	size_t r;
-	int c, to;
-
-	memset(step, 0, ROWS * sizeof(*step));
-	for (r = 0; r < k->rows; r++) {
-		s = step_of(n, r);
-		if (s == 0 || !(vv[r] > 0))
-			continue;
-		c = code_of(n, r);
-		d = rint(gv[r] / vv[r] / s);
-		to = (int)fmin(fmax(c + d, n->least), n->most);
-		d = (double)(s * (float)to) - (double)(s * (float)c);
-		if (!(d * (2 * gv[r] - d * vv[r]) > 0))
-			continue;
-		step[r] = (float)d;
-		n->code[n->at + r * n->stride] = (uint8_t)to;
-	}
 }
 
 /* Moves the steps of a super-block; v is what one step is worth. */
@@ -432,9 +407,9 @@ numbers(const struct sq_gptq_work *k, size_t g, int offsets, float *v)
 		v[i] = -1;
 }
 
-/* The codes of the unit's groups, then what a step is. */
+/* What a step is. */
 static void
-fit_super(const struct sq_refine_unit *u, int offsets)
+fit_steps(const struct sq_refine_unit *u, int offsets)
 {
 	const struct sq_gptq_work *k = u->k;
 	size_t cols = k->j->g->rule.group_cols, g0 = u->a / cols, i, c, r;
@@ -443,13 +418,6 @@ fit_super(const struct sq_refine_unit *u, int offsets)
 	float step[ROWS], *v;
 	struct knob n = knob(k, g0, offsets);
 
-	for (i = 0; i < groups; i++) {
-		n = knob(k, g0 + i, offsets);
-		numbers(k, g0 + i, offsets, u->v);
-		project(u, i * cols, cols, gv, vv);
-		turn_codes(k, &n, gv, vv, step);
-		follow(u, i * cols, cols, step);
-	}
 	for (i = 0; i < groups; i++) {
 		n = knob(k, g0 + i, offsets);
 		v = u->v + i * cols * ROWS;
@@ -498,6 +466,22 @@ fit_large(struct sq_refine_unit *u, size_t g)
 
 /* ---- all of it ---- */
 
+/* The groups of a super-block, then their steps. */
+static void
+fit_super(const struct sq_refine_unit *u)
+{
+	size_t cols = u->k->j->g->rule.group_cols, i;
+
+	for (i = 0; i < SQ_SUPER; i += cols) {
+		sq_refine_group(u, (u->a + i) / cols);
+		gemm(u->k, SQ_SUPER, cols, u->moved + i * ROWS, 'T',
+		    u->square + i * B, u->g);
+	}
+	fit_steps(u, 0);
+	if (u->k->j->levels.offsets)
+		fit_steps(u, 1);
+}
+
 /* The scales of a unit. */
 static void
 fit(const struct sq_refine_unit *u)
@@ -505,9 +489,7 @@ fit(const struct sq_refine_unit *u)
 	size_t cols = u->k->j->g->rule.group_cols, i;
 
 	if (u->k->j->levels.super) {
-		fit_super(u, 0);
-		if (u->k->j->levels.offsets)
-			fit_super(u, 1);
+		fit_super(u);
 		return;
 	}
 	for (i = u->a / cols; cols <= B && sq_gptq_first(u->k, i) < u->b; i++)

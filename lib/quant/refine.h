@@ -24,4 +24,8 @@ struct sq_refine_unit {
 void	 sq_refine_exchange(const struct sq_refine_unit *u, size_t a, size_t end,
 	    size_t b, size_t r);
 
+/* Scale and offset of group g of a super-block, and its codes, as far as that
+ * lowers the error; moved says how far its columns went, G is as it was. */
+void	 sq_refine_group(const struct sq_refine_unit *, size_t g);
+
 #endif

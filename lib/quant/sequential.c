@@ -478,6 +478,7 @@ each_weight(struct sq_sequential *s, int input, int (*fn)(
 		r = sq_filter_wants(s->o.filter, &h->t, h->slot);
 		if (r <= 0)
 			continue;
+		s->o.rule(s->o.arg, &h->t, h->slot);
 		m.rows = h->t.dim[0];
 		m.cols = m.stride = h->t.dim[1];
 		m.p = malloc(m.rows * m.cols * sizeof(float));
@@ -513,7 +514,6 @@ quantize(struct sq_sequential *s, struct sq_held *h, float *w, void *arg)
 	unsigned char *payload;
 	struct sq_tensor made;
 
-	s->o.rule(s->o.arg, &h->t, h->slot);
 	if (sq_target_apply(a->target, a->strength, w, h->t.dim[0],
 	    s->err) < 0 || sq_gptq_matrix(s->o.layer, &h->t, w,
 	    mask == NULL ? NULL : h->payload + mask->offset, &made, &payload,

@@ -22,6 +22,7 @@ static char err[SQ_ERR];
 /* A layer: weights and H, packed as in a STATS record. */
 struct layer {
 	size_t n, rows, group, across;
+	size_t run;			/* of columns, by activity */
 	struct sq_qrule rule;
 	enum sq_column_order order;
 	double damp;
@@ -150,6 +151,7 @@ factor_of(struct sq_factor *f, const struct layer *l, struct sq_pool *pool)
 	size_t i;
 
 	ck_assert_int_eq(sq_factor_init(f, l->n, l->sweeps > 0, err), 0);
+	f->run = l->run;
 	for (i = 0; i < l->n; i++)
 		sq_factor_row(f, i, l->h + i * (2 * l->n - i + 1) / 2);
 	return sq_factor_make(f, la, pool, l->order, l->damp, err);
